@@ -1,0 +1,25 @@
+.PHONY: install lint types test demo check bench wheel
+
+install:
+	pip install -e '.[dev]'
+
+lint:
+	ruff check . && ruff format --check .
+
+types:
+	mypy
+
+test:
+	pytest
+
+check: lint types test
+
+demo:
+	densebench demo
+
+bench:
+	python benchmarks/neighbours.py
+	python benchmarks/softsort.py
+
+wheel:
+	python -m build --wheel
