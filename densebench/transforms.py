@@ -1,0 +1,135 @@
+"""Paired transforms of an image and its mask, as the published protocols define them.
+
+A transform is a frozen dataclass: its fields are all that changes its output, and stand in the
+feature cache's key and in the run record. Randomness comes from the seed of the call alone.
+"""
+
+import random
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision.transforms.v2.functional as vision
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import ColorJitter, InterpolationMode, RandomApply, RandomResizedCrop
+
+Triple = tuple[float, float, float]
+Pair = tuple[Float[Tensor, "3 H W"], UInt8[Tensor, "H W"]]
+
+BILINEAR = InterpolationMode.BILINEAR
+NEAREST = InterpolationMode.NEAREST
+
+
+@dataclass(frozen=True)
+class Transform(ABC):
+    """A square view of ``size`` pixels; ``mean`` and ``std`` are those of pixels in [0, 1]."""
+
+    size: int
+    mean: Triple
+    std: Triple
+
+    random = False
+
+    def spec(self) -> dict[str, Any]:
+        """The name and every field, for keys and records."""
+        return {"transform": type(self).__name__, **asdict(self)}
+
+    def __call__(self, image: Image.Image, mask: UInt8[np.ndarray, "h w"], seed: int = 0) -> Pair:
+        """The view of an RGB image and its mask of class indices; random ones follow ``seed``."""
+        return self._view(image, mask, seed)
+
+    @abstractmethod
+    def _view(self, image: Image.Image, mask: UInt8[np.ndarray, "h w"], seed: int) -> Pair: ...
+
+    def _normalised(self, image: Image.Image) -> Float[Tensor, "3 h w"]:
+        pixels = vision.to_dtype(vision.pil_to_tensor(image), torch.float32, scale=True)
+        return vision.normalize(pixels, list(self.mean), list(self.std))
+
+
+@dataclass(frozen=True)
+class Squash(Transform):
+    """Resize to a square without keeping the aspect ratio: the validation view everywhere.
+
+    The image is resized by Pillow (bilinear, antialiased). Nearest resizing of the mask rounds
+    down in torch (open-hummingbird-eval) and to pixel centres in Pillow (NeCo's evaluations).
+    """
+
+    centred_mask: bool = False
+
+    def _view(self, image: Image.Image, mask: UInt8[np.ndarray, "h w"], seed: int) -> Pair:
+        side = (self.size, self.size)
+        pixels = self._normalised(image.resize(side, Image.Resampling.BILINEAR))
+        if self.centred_mask:
+            resized = Image.fromarray(mask).resize(side, Image.Resampling.NEAREST)
+            return pixels, torch.from_numpy(np.array(resized))
+        return pixels, resize_labels(torch.from_numpy(mask)[None], self.size)[0]
+
+
+@dataclass(frozen=True)
+class JitteredCrop(Transform):
+    """The memory's training view of open-hummingbird-eval: colour jitter, then a resized crop.
+
+    The crop is cut from the normalised image and resized in torch (bilinear, antialiased). Areas
+    above 1 cannot fit, so that ``scale`` (0.5, 2) is about (0.5, 1) in effect.
+    """
+
+    scale: tuple[float, float] = (0.5, 2.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    jitter: float = 0.1
+    jitter_probability: float = 0.5
+
+    random = True
+
+    def _view(self, image: Image.Image, mask: UInt8[np.ndarray, "h w"], seed: int) -> Pair:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for channel in ("brightness", "contrast", "saturation", "hue"):
+                jitter = ColorJitter(**{channel: self.jitter})
+                image = RandomApply([jitter], p=self.jitter_probability)(image)
+            box = RandomResizedCrop.get_params(image, list(self.scale), list(self.ratio))
+        side = [self.size, self.size]
+        pixels = vision.resized_crop(self._normalised(image), *box, side, BILINEAR, antialias=True)
+        labels = vision.resized_crop(torch.from_numpy(mask)[None], *box, side, NEAREST)
+        return pixels, labels[0]
+
+
+@dataclass(frozen=True)
+class FlippedCrop(Transform):
+    """The linear head's training view of NeCo: a resized crop cut by Pillow, then a flip."""
+
+    scale: tuple[float, float] = (0.8, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip_probability: float = 0.5
+
+    random = True
+
+    def _view(self, image: Image.Image, mask: UInt8[np.ndarray, "h w"], seed: int) -> Pair:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            box = RandomResizedCrop.get_params(image, list(self.scale), list(self.ratio))
+        side = [self.size, self.size]
+        image = vision.resized_crop(image, *box, side, BILINEAR)
+        labels = np.array(vision.resized_crop(Image.fromarray(mask), *box, side, NEAREST))
+        pixels = self._normalised(image)
+        if random.Random(seed).random() < self.flip_probability:
+            pixels, labels = pixels.flip(-1), labels[:, ::-1].copy()
+        return pixels, torch.from_numpy(labels)
+
+
+def resize_labels(labels: UInt8[Tensor, "b h w"], size: int) -> UInt8[Tensor, "b size size"]:
+    """Nearest resizing to a square that rounds down, as ``torch.nn.functional.interpolate``."""
+    if labels.shape[-2:] == (size, size):
+        return labels
+    return torch.nn.functional.interpolate(labels[:, None], size=(size, size), mode="nearest")[:, 0]
+
+
+def derived_seed(*parts: int) -> int:
+    """A seed of its own for each combination of parts: run seed, epoch, image and so on.
+
+    Seeding image by image makes views independent of order, batch and worker.
+    """
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
