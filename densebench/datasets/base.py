@@ -1,0 +1,132 @@
+"""What every reader gives: a split of images with their masks, and the two splits of a dataset."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from densebench.datasets.classes import Colour
+from densebench.datasets.files import image_size, read_image
+from densebench.datasets.fingerprint import sample_fingerprint
+from densebench.errors import DensebenchError
+
+SplitName = Literal["train", "val"]
+Mask = UInt8[np.ndarray, "h w"]
+
+
+class MaskReader(Protocol):
+    """How a mask file becomes class indices; picklable, so that loader workers can use it."""
+
+    def read(self, file: Path) -> Mask:
+        """Class index of every pixel, or the ignore index."""
+        ...
+
+    def rules(self, file: Path) -> bytes:
+        """All that decides the mask of ``file`` beside the file's own content."""
+        ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and masks by sorted name. Files are read when asked for, one at a time.
+
+    Attributes:
+        name: which of the two splits it is.
+        names: sorted, unique.
+        image_files: one path a name.
+        mask_files: one path a name.
+        reader: how a mask file is read.
+        classes: their names, by index.
+        ignore_index: the pixel value that no score counts.
+    """
+
+    name: SplitName
+    names: tuple[str, ...]
+    image_files: tuple[str, ...]
+    mask_files: tuple[str, ...]
+    reader: MaskReader
+    classes: tuple[str, ...]
+    ignore_index: int
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def image(self, i: int) -> Image.Image:
+        """The i-th image, RGB.
+
+        Raises:
+            DensebenchError: the file cannot be read.
+        """
+        return read_image(Path(self.image_files[i]))
+
+    def mask(self, i: int) -> Mask:
+        """The i-th mask, ``(height, width)`` of its image: class index or the ignore index.
+
+        Raises:
+            DensebenchError: the file cannot be read, is no mask, holds an id that is no class, or
+                is not of its image's size.
+        """
+        file = Path(self.mask_files[i])
+        mask = self.reader.read(file)
+        width, height = image_size(Path(self.image_files[i]))
+        if mask.shape != (height, width):
+            raise DensebenchError(
+                f"{file}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels and its image "
+                f"{self.image_files[i]} is {width}x{height}; they must be of one size"
+            )
+        return mask
+
+    def subset(self, names: Iterable[str]) -> "Split":
+        """The same split with only these names.
+
+        Raises:
+            DensebenchError: a name that the split has not, or no name at all.
+        """
+        wanted = set(names)
+        unknown = sorted(wanted.difference(self.names))
+        if unknown:
+            raise DensebenchError(f"the {self.name} split has no image named '{unknown[0]}'")
+        if not wanted:
+            raise DensebenchError(f"a subset of the {self.name} split needs at least one name")
+        kept = [i for i, name in enumerate(self.names) if name in wanted]
+        return replace(
+            self,
+            names=tuple(self.names[i] for i in kept),
+            image_files=tuple(self.image_files[i] for i in kept),
+            mask_files=tuple(self.mask_files[i] for i in kept),
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the names, the content of every file, the classes and the ignore index.
+
+        Neither dates nor places count, so that a copy elsewhere has the same fingerprint.
+
+        Raises:
+            DensebenchError: a file cannot be read.
+        """
+        rules = [self.reader.rules(Path(file)) for file in self.mask_files]
+        return sample_fingerprint(
+            names=self.names,
+            image_files=self.image_files,
+            mask_files=self.mask_files,
+            mask_rules=rules,
+            classes=self.classes,
+            ignore_index=self.ignore_index,
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a validation split that share their classes."""
+
+    kind: str
+    root: Path
+    classes: tuple[str, ...]
+    ignore_index: int
+    palette: tuple[Colour, ...]
+    train: Split
+    val: Split

@@ -1,0 +1,39 @@
+"""Cityscapes with fine annotations, as its owners ship it: a folder for each city."""
+
+from pathlib import Path
+
+from densebench.datasets.base import Split, SplitName
+from densebench.datasets.classes import VOID, cityscapes_classes, cityscapes_train_ids
+from densebench.datasets.files import Listing, list_files
+from densebench.datasets.masks import LookupReader, lookup_table
+from densebench.datasets.pairing import make_split
+
+IMAGE_ENDING = "_leftImg8bit"
+MASK_ENDING = "_gtFine_labelIds"
+
+
+def read_split(root: Path, split: SplitName, names: tuple[str, ...] | None = None) -> Split:
+    """Every image of the split, named ``CITY_SEQUENCE_FRAME``; label ids become train ids.
+
+    Raises:
+        DensebenchError: a folder, an image or a mask is missing.
+    """
+    classes = cityscapes_classes()
+    images = _list_cities(root / "leftImg8bit" / split, IMAGE_ENDING)
+    masks = _list_cities(root / "gtFine" / split, MASK_ENDING)
+    train_ids, label_ids = cityscapes_train_ids()
+    reader = LookupReader(lookup_table(train_ids, VOID, label_ids))
+    return make_split(split, names, images=images, masks=masks, reader=reader, classes=classes)
+
+
+def city(name: str) -> str:
+    """The city in which an image was taken."""
+    return name.partition("_")[0]
+
+
+def _list_cities(folder: Path, ending: str) -> Listing:
+    files: dict[str, str] = {}
+    for place in sorted(path for path in folder.glob("*") if path.is_dir()):
+        found = list_files(place, (".png",)).files
+        files |= {n.removesuffix(ending): file for n, file in found.items() if n.endswith(ending)}
+    return Listing(folder, files)

@@ -1,0 +1,112 @@
+"""COCO-Things and COCO-Stuff: super-categories of COCO 2017 as classes.
+
+The classes are those of NeCo's and hbird's readers (``data/coco/coco_data_module.py``): the sorted
+super-categories of the things in the panoptic annotations, and of the stuff annotations.
+"""
+
+from pathlib import Path
+
+from densebench.datasets.base import MaskReader, Split, SplitName
+from densebench.datasets.classes import (
+    COCO_OTHER,
+    VOID,
+    coco_panoptic,
+    coco_stuff,
+    coco_things,
+    supercategory_classes,
+    supercategory_indices,
+)
+from densebench.datasets.files import MASKS, PHOTOS, Listing, list_files
+from densebench.datasets.masks import LookupReader, lookup_table
+from densebench.datasets.pairing import make_split
+from densebench.datasets.panoptic import read_panoptic
+from densebench.errors import DensebenchError
+
+PANOPTIC = ("panoptic_{}2017", "panoptic_annotations/panoptic_{}2017")
+# Panoptic masks that were converted to category ids; the typing error is NeCo's own.
+CATEGORY_MAPS = (
+    "{}2017",
+    "panoptic_annotations/semantic_segmenations_{}2017",
+    "panoptic_annotations/semantic_segmentations_{}2017",
+)
+STUFF_MAPS = ("stuff_annotations/stuff_{}2017_pixelmaps", "stuff_{}2017_pixelmaps")
+
+
+def read_things(root: Path, split: SplitName, names: tuple[str, ...] | None = None) -> Split:
+    """The 12 super-categories of things; stuff and what is not labelled are ignored.
+
+    Reads panoptic PNGs with their JSON or, where these are not there, maps of category ids.
+
+    Raises:
+        DensebenchError: a folder, the JSON, an image or a mask is missing.
+    """
+    classes = supercategory_classes(coco_things())
+    images = list_files(_images(root, split), PHOTOS)
+    masks, reader = _thing_masks(root, split)
+    return make_split(split, names, images=images, masks=masks, reader=reader, classes=classes)
+
+
+def read_stuff(root: Path, split: SplitName, names: tuple[str, ...] | None = None) -> Split:
+    """The 15 super-categories of stuff; things (0) and ``other`` (183) are ignored.
+
+    Raises:
+        DensebenchError: the stuff pixel maps, an image or a mask is missing.
+    """
+    classes = supercategory_classes(coco_stuff())
+    images = list_files(_images(root, split), PHOTOS)
+    folder = _first_there(root, split, STUFF_MAPS)
+    if folder is None:
+        raise _no_stuff(root, split)
+    table = lookup_table(supercategory_indices(coco_stuff()), VOID, (0, COCO_OTHER))
+    reader = LookupReader(table)
+    masks = list_files(folder, MASKS)
+    return make_split(split, names, images=images, masks=masks, reader=reader, classes=classes)
+
+
+def _thing_masks(root: Path, split: SplitName) -> tuple[Listing, MaskReader]:
+    folder = _first_there(root, split, PANOPTIC)
+    maps = _first_there(root, split, CATEGORY_MAPS)
+    # Two ways of keeping the same labels. The official one goes first: COCO-Stuff's stuffthingmaps
+    # are often kept under the name of the second, and hold other ids.
+    if folder is not None and (folder.with_suffix(".json").is_file() or maps is None):
+        reader = read_panoptic(folder.with_suffix(".json"))
+        listed = list_files(folder, MASKS)
+        described = {name: file for name, file in listed.files.items() if name in reader.spans}
+        return Listing(folder, described), reader
+    if maps is None:
+        raise DensebenchError(
+            f"{root / 'annotations'}: no masks of things for {split}2017; looked for "
+            f"{_looked_for(split, PANOPTIC)} (each with its .json beside it), "
+            f"{_looked_for(split, CATEGORY_MAPS)}"
+        )
+    stuff = [category.id for category in coco_panoptic() if not category.is_thing]
+    table = lookup_table(supercategory_indices(coco_things()), VOID, (0, *stuff, VOID))
+    return list_files(maps, MASKS), LookupReader(table)
+
+
+def _images(root: Path, split: SplitName) -> Path:
+    usual = root / "images" / f"{split}2017"
+    return usual if usual.is_dir() else root / f"{split}2017"
+
+
+def _first_there(root: Path, split: SplitName, patterns: tuple[str, ...]) -> Path | None:
+    folders = (root / "annotations" / pattern.format(split) for pattern in patterns)
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
+def _looked_for(split: SplitName, patterns: tuple[str, ...]) -> str:
+    return ", ".join(pattern.format(split) for pattern in patterns)
+
+
+def _no_stuff(root: Path, split: SplitName) -> DensebenchError:
+    panoptic = _first_there(root, split, PANOPTIC)
+    why = (
+        f" ({panoptic} will not do: the panoptic annotations merge stuff classes and are not the "
+        "same labels)"
+        if panoptic is not None
+        else ""
+    )
+    return DensebenchError(
+        f"{root / 'annotations'}: coco_stuff needs the stuff pixel maps of {split}2017, "
+        f"as {_looked_for(split, STUFF_MAPS)}{why}; get stuff_annotations_trainval2017.zip"
+    )

@@ -1,0 +1,33 @@
+"""Any folder of images and 8-bit masks that a card describes."""
+
+from pathlib import Path
+
+from densebench.cards import DatasetCard
+from densebench.datasets.base import Split, SplitName
+from densebench.datasets.classes import Classes
+from densebench.datasets.files import MASKS, PHOTOS, list_files
+from densebench.datasets.masks import LookupReader, identity_table
+from densebench.datasets.pairing import make_split
+
+
+def lists_folder(card: DatasetCard, root: Path) -> Path:
+    """Where the lists of image names are kept: beside the card's training list."""
+    return (root / str(card.train)).parent
+
+
+def read_split(
+    card: DatasetCard,
+    classes: Classes,
+    root: Path,
+    split: SplitName,
+    names: tuple[str, ...] | None,
+) -> Split:
+    """The listed images ``NAME.jpg|.jpeg|.png`` with masks ``NAME.png``.
+
+    Raises:
+        DensebenchError: an image or a mask is missing.
+    """
+    images = list_files(root / str(card.images), PHOTOS)
+    masks = list_files(root / str(card.masks), MASKS)
+    reader = LookupReader(identity_table(classes))
+    return make_split(split, names, images=images, masks=masks, reader=reader, classes=classes)

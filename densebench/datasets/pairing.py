@@ -1,0 +1,47 @@
+"""From names to a split: every image with its mask, or an error that says what is not there."""
+
+from collections.abc import Sequence
+
+from densebench.datasets.base import MaskReader, Split, SplitName
+from densebench.datasets.classes import Classes
+from densebench.datasets.files import Listing
+from densebench.errors import DensebenchError
+
+
+def make_split(
+    name: SplitName,
+    names: Sequence[str] | None,
+    *,
+    images: Listing,
+    masks: Listing,
+    reader: MaskReader,
+    classes: Classes,
+) -> Split:
+    """The split of these names, or of every image in the folder.
+
+    Raises:
+        DensebenchError: there is no image, a listed image is missing, or an image has no mask.
+    """
+    chosen = sorted(images.files) if names is None else sorted(names)
+    if not chosen:
+        raise DensebenchError(f"{images.folder}: no images, so that the {name} split is empty")
+    _check_present(chosen, images, f"listed images of the {name} split are missing")
+    _check_present(chosen, masks, f"images of the {name} split are without a mask")
+    return Split(
+        name=name,
+        names=tuple(chosen),
+        image_files=tuple(images.files[n] for n in chosen),
+        mask_files=tuple(masks.files[n] for n in chosen),
+        reader=reader,
+        classes=classes.names,
+        ignore_index=classes.ignore_index,
+    )
+
+
+def _check_present(names: Sequence[str], listing: Listing, complaint: str) -> None:
+    missing = [name for name in names if name not in listing.files]
+    if missing:
+        raise DensebenchError(
+            f"{listing.folder}: {len(missing)} of {len(names)} {complaint}, "
+            f"the first is '{missing[0]}'"
+        )

@@ -1,0 +1,123 @@
+"""Where a dataset lies: the place that was given, or the usual folder names below it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from densebench.cards import DatasetCard
+from densebench.errors import DensebenchError
+from densebench.paths import data_home
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a dataset's folder is recognised.
+
+    Attributes:
+        folders: the names under which it usually lies in a folder of datasets.
+        needs: sub-folders that it has, one tuple for each way in which it is shipped.
+    """
+
+    folders: tuple[str, ...]
+    needs: tuple[tuple[str, ...], ...]
+
+
+LAYOUTS = {
+    "voc": Layout(
+        ("VOCdevkit/VOC2012", "VOC2012", "VOCdevkit", "VOCSegmentation", "voc", "VOC"),
+        (("JPEGImages", "ImageSets/Segmentation"), ("images", "sets")),
+    ),
+    "ade20k": Layout(
+        ("ADEChallengeData2016", "ade/ADEChallengeData2016", "ade20k", "ADE20K"),
+        (
+            (
+                "images/training",
+                "annotations/training",
+                "images/validation",
+                "annotations/validation",
+            ),
+        ),
+    ),
+    "coco": Layout(
+        ("coco", "COCO", "coco2017"),
+        (
+            ("images/train2017", "images/val2017", "annotations"),
+            ("train2017", "val2017", "annotations"),
+        ),
+    ),
+    "cityscapes": Layout(
+        ("cityscapes", "Cityscapes"),
+        (("leftImg8bit/train", "leftImg8bit/val", "gtFine/train", "gtFine/val"),),
+    ),
+}
+
+
+def find_root(card: DatasetCard, card_path: Path | None, data_root: str | Path | None) -> Path:
+    """The dataset's own folder.
+
+    ``data_root`` goes first, then the card's ``root`` (relative to the card's folder), then the
+    folder of datasets; each may be the dataset itself or what holds it.
+
+    Raises:
+        DensebenchError: there is no such dataset.
+    """
+    base = _base(card, card_path, data_root)
+    if card.kind == "folder":
+        return _folder_root(card, base)
+    layout = LAYOUTS[card.kind.partition("_")[0]]
+    places = [base, *(base / folder for folder in layout.folders)]
+    for place in places:
+        if any(all((place / need).is_dir() for need in needs) for needs in layout.needs):
+            return place
+    raise _missing(
+        f"no {card.kind} dataset in {base} (also looked in {', '.join(layout.folders)}): "
+        f"it needs {' or '.join(' + '.join(needs) for needs in layout.needs)}",
+        _first_missing(places, layout),
+    )
+
+
+def _base(card: DatasetCard, card_path: Path | None, data_root: str | Path | None) -> Path:
+    if data_root is not None:
+        return Path(data_root).expanduser()
+    if card.root is None:
+        return data_home()
+    folder = card_path.parent if card_path is not None else Path()
+    return folder / Path(card.root).expanduser()
+
+
+def _folder_root(card: DatasetCard, base: Path) -> Path:
+    needs = (str(card.images), str(card.masks))
+    for place in (base, base / Path(str(card.root)).name):
+        if all((place / need).is_dir() for need in needs):
+            return place
+    layout = Layout((), (needs,))
+    raise _missing(
+        f"no dataset in {base}: it needs the card's images = '{card.images}' and "
+        f"masks = '{card.masks}'",
+        _first_missing([base], layout),
+    )
+
+
+def _missing(problem: str, path: Path) -> DensebenchError:
+    return DensebenchError(
+        f"{problem}; the first that is missing is {path}; "
+        "give the place with --data-root DIR or DENSEBENCH_DATA"
+    )
+
+
+def _first_missing(places: list[Path], layout: Layout) -> Path:
+    """In the place that comes nearest to the layout, the first folder that it has not."""
+    if not places[0].is_dir():
+        return places[0]
+    gaps = list(_gaps(places, layout))
+    present, missing = max(gaps, key=lambda gap: gap[0])
+    if present == 0 and layout.folders:
+        return places[0] / layout.folders[0]
+    return missing
+
+
+def _gaps(places: list[Path], layout: Layout) -> Iterator[tuple[int, Path]]:
+    for place in places:
+        for needs in layout.needs:
+            missing = [place / need for need in needs if not (place / need).is_dir()]
+            yield len(needs) - len(missing), missing[0]

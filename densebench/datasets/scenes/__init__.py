@@ -1,0 +1,152 @@
+"""The embedded dataset: drawn scenes, made on first use, in the layout of PASCAL VOC.
+
+Ten classes that differ by texture and shape and share their colours. Nothing is downloaded, so a
+first run and the tests need no dataset; a score on it says nothing about photographs.
+"""
+
+import contextlib
+import os
+import shutil
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from densebench.datasets.scenes.render import SIZE, VOID, scene
+from densebench.datasets.scenes.shapes import OBJECTS
+from densebench.errors import DensebenchError
+from densebench.paths import cache_home
+
+CLASSES: tuple[str, ...] = ("sky", "ground", *OBJECTS)
+PALETTE: tuple[tuple[int, int, int], ...] = (
+    (120, 180, 230),
+    (110, 140, 80),
+    (200, 60, 50),
+    (30, 110, 40),
+    (240, 200, 60),
+    (150, 90, 40),
+    (230, 120, 200),
+    (250, 140, 30),
+    (150, 60, 180),
+    (120, 120, 120),
+)
+COUNTS = {"trainaug": 256, "val": 64}
+
+_VERSION = "1"  # to be raised with every change of the generator: it is what the marker holds
+_MARKER = "scenes-version.txt"
+_VOID_COLOUR = (224, 224, 192)
+_SETS = Path("ImageSets", "Segmentation")
+_Pair: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def scenes_root(folder: Path | None = None) -> Path:
+    """The folder of the scenes, generated first where they are absent (10 s on two cores).
+
+    The same images and masks come out on every machine, before JPEG. They are built in a sibling
+    folder that takes its final name when it is complete, so that an interrupted or a simultaneous
+    generation never shows half a dataset.
+
+    Args:
+        folder: where to keep them; default ``scenes-v1`` in the cache.
+
+    Raises:
+        DensebenchError: the folder cannot be written, or holds something else.
+    """
+    root = cache_home() / "scenes-v1" if folder is None else Path(folder)
+    if _is_complete(root):
+        return root
+    building = root.parent / f".{root.name}.{uuid.uuid4().hex}"
+    try:
+        _refuse_foreign(root)
+        building.mkdir(parents=True)
+        _generate(building)
+        _install(building, root)
+    except OSError as error:
+        raise DensebenchError(
+            f"cannot write the scenes to {root}: {error.strerror or error}; set DENSEBENCH_CACHE "
+            "to a folder that can be written"
+        ) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return root
+
+
+def render_scene(split: str, index: int) -> _Pair:
+    """One scene as it is before it is stored.
+
+    Args:
+        split: "trainaug" or "val".
+        index: from 0 to the split's count in ``COUNTS``, exclusive.
+
+    Returns:
+        The RGB image (224, 224, 3) and its mask (224, 224): indices of ``CLASSES``, 255 = void.
+    """
+    return scene((int(_VERSION), list(COUNTS).index(split), index))
+
+
+def _is_complete(root: Path) -> bool:
+    marker = root / _MARKER
+    return marker.is_file() and marker.read_text(encoding="utf-8").strip() == _VERSION
+
+
+def _refuse_foreign(root: Path) -> None:
+    """Only an empty folder, or one with our marker, is ever replaced."""
+    if not root.exists() or (root / _MARKER).is_file():
+        return
+    if not root.is_dir() or any(root.iterdir()):
+        raise DensebenchError(f"{root} exists and does not hold the scenes; move it away")
+
+
+def _generate(root: Path) -> None:
+    for name in ("JPEGImages", "SegmentationClass", "SegmentationClassAug", _SETS):
+        (root / name).mkdir(parents=True)
+    jobs = [(split, index) for split, count in COUNTS.items() for index in range(count)]
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(lambda job: _write_scene(root, *job), jobs):
+            pass
+    for split, count in COUNTS.items():
+        names = "".join(f"{_name(split, index)}\n" for index in range(count))
+        (root / _SETS / f"{split}.txt").write_text(names, encoding="utf-8")
+    (root / _MARKER).write_text(_VERSION + "\n", encoding="utf-8")
+
+
+def _write_scene(root: Path, split: str, index: int) -> None:
+    image, mask = render_scene(split, index)
+    name = _name(split, index)
+    Image.fromarray(image).save(root / "JPEGImages" / f"{name}.jpg", quality=95)
+    coloured = Image.fromarray(mask)
+    coloured.putpalette(_palette_bytes())
+    target = root / "SegmentationClass" / f"{name}.png"
+    coloured.save(target)
+    shutil.copyfile(target, root / "SegmentationClassAug" / target.name)
+
+
+def _name(split: str, index: int) -> str:
+    return f"{split.removesuffix('aug')}_{index:06d}"
+
+
+def _palette_bytes() -> bytes:
+    colours = [*PALETTE, *[(0, 0, 0)] * (VOID - len(PALETTE)), _VOID_COLOUR]
+    return bytes(value for colour in colours for value in colour)
+
+
+def _install(building: Path, root: Path) -> None:
+    """Gives the finished folder its name, unless another process was first."""
+    stale = root.parent / f"{building.name}.stale"
+    try:
+        if (root / _MARKER).is_file() and not _is_complete(root):
+            with contextlib.suppress(FileNotFoundError):
+                root.rename(stale)
+        building.rename(root)
+    except OSError:
+        if not _is_complete(root):
+            raise
+    finally:
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+__all__ = ["CLASSES", "COUNTS", "PALETTE", "SIZE", "VOID", "render_scene", "scenes_root"]

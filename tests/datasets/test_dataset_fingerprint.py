@@ -1,0 +1,154 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from densebench import DensebenchError
+from densebench.cards import DatasetCard
+from densebench.datasets import Split, fingerprint, load_dataset
+
+LONG_AGO = 1_500_000_000
+
+
+@pytest.fixture
+def split(voc_home: Path) -> Split:
+    """The training split with files that are old enough for the index to be trusted."""
+    train = load_dataset(DatasetCard(kind="voc"), data_root=voc_home).train
+    for file in (*train.image_files, *train.mask_files):
+        os.utime(file, (LONG_AGO, LONG_AGO))
+    return train
+
+
+def index_files(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "cache" / "hashes").glob("*.json"))
+
+
+def change_last_byte(file: str) -> None:
+    content = bytearray(Path(file).read_bytes())
+    content[-1] ^= 1
+    Path(file).write_bytes(content)
+
+
+def test_is_a_sha256_and_repeats(split: Split) -> None:
+    first = split.fingerprint()
+    assert len(bytes.fromhex(first)) == 32
+    assert split.fingerprint() == first
+
+
+@pytest.mark.parametrize("files", ["image_files", "mask_files"])
+def test_one_byte_changes_it(split: Split, files: str) -> None:
+    first = split.fingerprint()
+    change_last_byte(getattr(split, files)[1])
+    assert split.fingerprint() != first
+    change_last_byte(getattr(split, files)[1])
+    assert split.fingerprint() == first
+
+
+def test_a_young_file_of_equal_size_and_date_is_hashed_again(split: Split) -> None:
+    file = split.mask_files[0]
+    os.utime(file)
+    date = Path(file).stat().st_mtime_ns
+    first = split.fingerprint()
+    change_last_byte(file)
+    os.utime(file, ns=(date, date))
+    assert split.fingerprint() != first
+
+
+def test_dates_and_places_do_not_count(split: Split, voc_home: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(voc_home, copy)
+    other = load_dataset(DatasetCard(kind="voc"), data_root=copy).train
+    os.utime(other.mask_files[0], (1, 1))
+    assert other.fingerprint() == split.fingerprint()
+
+
+def test_names_classes_ignore_index_and_rules_count(split: Split) -> None:
+    table = (*split.reader.table[:-1], 0)
+    variants = [
+        split,
+        split.subset(split.names[:1]),
+        replace(split, names=("2007_000032", "2008_000003")),
+        replace(split, classes=(*split.classes[:-1], "screen")),
+        replace(split, ignore_index=0),
+        replace(split, mask_files=split.mask_files[::-1]),
+        replace(split, reader=replace(split.reader, table=table)),
+    ]
+    assert len({variant.fingerprint() for variant in variants}) == len(variants)
+
+
+def test_second_time_reads_no_content(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = split.fingerprint()
+    hashed: list[str] = []
+    monkeypatch.setattr(fingerprint, "_file_hash", lambda folder, name: hashed.append(name))
+    assert split.fingerprint() == first
+    assert not hashed
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"x": 3}', '{"x": [1, 2, "zz"]}', "\0"])
+def test_corrupted_index_is_rebuilt(split: Split, tmp_path: Path, content: str) -> None:
+    first = split.fingerprint()
+    files = index_files(tmp_path)
+    assert len(files) == 2
+    for file in files:
+        file.write_text(content)
+    assert split.fingerprint() == first
+    for file in files:
+        assert len(json.loads(file.read_text())) == 2
+
+
+def test_index_that_cannot_be_written_is_told(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = split.fingerprint()
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("DENSEBENCH_CACHE", str(blocked))
+    with pytest.warns(UserWarning, match="cannot be kept"):
+        assert split.fingerprint() == first
+
+
+def test_file_that_went_away(split: Split) -> None:
+    Path(split.mask_files[0]).unlink()
+    with pytest.raises(DensebenchError, match=r"2007_000032\.png: cannot be read: No such file"):
+        split.fingerprint()
+
+
+def test_two_processes_keep_one_index(tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for i in range(60):
+        (folder / str(i)).write_text(str(i))
+        os.utime(folder / str(i), (LONG_AGO, LONG_AGO))
+    script = (
+        "import sys; from densebench.datasets.fingerprint import content_hashes\n"
+        "first, last = map(int, sys.argv[2:])\n"
+        "for i in range(first, last): content_hashes([f'{sys.argv[1]}/{i}'])"
+    )
+    command = [sys.executable, "-c", script, str(folder)]
+    with ThreadPoolExecutor() as pool:
+        halves = [("0", "40"), ("20", "60")]
+        runs = list(pool.map(lambda half: subprocess.run([*command, *half], check=True), halves))
+    assert [run.returncode for run in runs] == [0, 0]
+    (index,) = index_files(tmp_path)
+    entries = json.loads(index.read_text())
+    assert len(entries) >= 20, "a process keeps what the other has added, save for a rare race"
+    fresh = fingerprint.content_hashes([str(folder / str(i)) for i in range(60)])
+    assert all(entry[2] == fresh[str(folder / name)] for name, entry in entries.items())
+    assert not list(index.parent.glob("*.part"))
+
+
+def test_hashes_are_sha256_of_the_content(tmp_path: Path) -> None:
+    import hashlib
+
+    content = os.urandom(3 * fingerprint.BLOCK + 5)
+    (tmp_path / "large").write_bytes(content)
+    expected = hashlib.sha256(content).hexdigest()
+    files = [f"{tmp_path}/large", f"{tmp_path}/cache/../large"]
+    (tmp_path / "cache").mkdir()
+    assert fingerprint.content_hashes(files) == dict.fromkeys(files, expected)

@@ -1,0 +1,98 @@
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from densebench import DensebenchError
+from densebench.cards import DatasetCard, task_card
+from densebench.datasets import Dataset, load_dataset
+
+
+def load(card_path: Path, **options: object) -> Dataset:
+    card, path = task_card(card_path)
+    return load_dataset(card.dataset, card_path=path, **options)
+
+
+def test_root_is_relative_to_the_card(folder_card: Callable[..., Path]) -> None:
+    dataset = load(folder_card())
+    assert dataset.train.names == ("one", "two")
+    assert dataset.classes == ("sky", "building")
+    assert [dataset.train.image(i).size for i in range(2)] == [(6, 4)] * 2
+    assert dataset.val.image(0).mode == "RGB"
+    assert len(set(dataset.palette)) == 2
+
+
+@pytest.mark.parametrize("part", ["", "camvid"])
+def test_data_root_goes_first(folder_card: Callable[..., Path], tmp_path: Path, part: str) -> None:
+    card = folder_card()
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (tmp_path / "camvid").rename(moved / "camvid")
+    assert load(card, data_root=moved / part).root == moved / "camvid"
+    with pytest.raises(DensebenchError, match=rf"first that is missing is {tmp_path}/camvid;"):
+        load(card)
+
+
+def test_absolute_root(folder_card: Callable[..., Path], tmp_path: Path) -> None:
+    card = folder_card(root=str(tmp_path / "camvid"))
+    assert len(load_dataset(task_card(card)[0].dataset).val) == 1
+
+
+def test_missing_masks_folder_is_named(folder_card: Callable[..., Path]) -> None:
+    with pytest.raises(DensebenchError, match=r"first that is missing is \S+/camvid/labels;"):
+        load(folder_card(masks="labels"))
+
+
+def test_ignore_index_of_the_card(
+    folder_card: Callable[..., Path], tmp_path: Path, write: SimpleNamespace
+) -> None:
+    card = folder_card(ignore_index=11)
+    write.mask(tmp_path / "camvid/masks/three.png", write.grid(11))
+    dataset = load(card)
+    assert dataset.ignore_index == 11
+    assert set(np.unique(dataset.val.mask(0))) == {0, 11}
+    write.mask(tmp_path / "camvid/masks/three.png", write.grid(255))
+    with pytest.raises(DensebenchError, match="no class: 255; allowed are 0-1, 11"):
+        dataset.val.mask(0)
+
+
+def test_lists_of_its_own(folder_card: Callable[..., Path], write: SimpleNamespace) -> None:
+    card = folder_card()
+    write.list(card.parent / "camvid/sets/few.txt", ["two"])
+    assert load(card, train_list="few").train.names == ("two",)
+
+
+def test_photograph_goes_before_a_png_of_the_same_name(
+    folder_card: Callable[..., Path], write: SimpleNamespace
+) -> None:
+    card = folder_card()
+    write.photo(card.parent / "camvid/images/one.png", size=(9, 9))
+    assert load(card).train.image(0).size == (6, 4)
+
+
+def test_hidden_files_are_no_images(
+    folder_card: Callable[..., Path], write: SimpleNamespace
+) -> None:
+    card = folder_card()
+    (card.parent / "camvid/images/._one.jpg").write_bytes(b"\0")
+    write.list(card.parent / "camvid/sets/train.txt", ["._one"])
+    with pytest.raises(DensebenchError, match="1 of 1 listed images"):
+        load(card)
+
+
+def test_camvid(real_data: Path) -> None:
+    card = DatasetCard(
+        kind="folder",
+        root="camvid",
+        images="images",
+        masks="SegmentationClassAug",
+        train="sets/train.txt",
+        val="sets/val.txt",
+        classes=tuple(f"class {i}" for i in range(11)),
+    )
+    dataset = load_dataset(card, card_path=real_data / "camvid_incontext.toml")
+    assert (len(dataset.train), len(dataset.val)) == (367, 101)
+    seen = np.unique(np.stack([dataset.val.mask(i) for i in range(20)]))
+    assert seen.tolist() == [*range(11), 255]
