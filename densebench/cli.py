@@ -1,0 +1,347 @@
+"""The command line: parses, calls the API, prints. torch is imported inside commands only."""
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TextIO
+
+import typer
+
+from densebench import __version__, cards
+from densebench.errors import DensebenchError
+
+app = typer.Typer(
+    help="Benchmark dense (patch-level) visual features of any backbone.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+weights_app = typer.Typer(help="Fetch pretrained weights.", no_args_is_help=True)
+cache_app = typer.Typer(help="Look at or clear the feature cache.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+app.add_typer(cache_app, name="cache")
+
+USAGE, INTERRUPTED = 2, 130
+# typer has its own copy of click from some version on; either way its usage error is this one.
+UsageError: Any = typer.BadParameter.__base__
+
+BackboneName = Annotated[
+    str,
+    typer.Option(
+        "--backbone",
+        help="A card's name or path, timm:ID, open_clip:ARCH/TAG, or FILE.py:FUNCTION.",
+    ),
+]
+WeightsFile = Annotated[
+    Path | None,
+    typer.Option("--weights", help="Checkpoint in official or timm key naming.", exists=True),
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
+ResultsFolder = Annotated[
+    Path | None, typer.Option("--results", help="Folder of records [leaderboard/results].")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+def main() -> NoReturn:
+    """Run a command; whatever a user can mend ends in one line and exit code 2."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except DensebenchError as error:
+        _fail(str(error))
+    except UsageError as error:
+        _fail(error.format_message())
+    except OSError as error:
+        _fail(_describe(error))
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(USAGE)
+
+
+def _describe(error: OSError) -> str:
+    place = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"no space left{place}; free some, or choose another place; nothing is half written"
+    return f"{error.strerror or error}{place}"
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    backbone: BackboneName,
+    task: Annotated[str, typer.Option(help="A task card's name or path.")],
+    variant: Annotated[
+        str, typer.Option(help="reference (as published), clean (without quirks); linear: cached.")
+    ] = "reference",
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a parameter of the task card."),
+    ] = None,
+    weights: WeightsFile = None,
+    data_root: Annotated[Path | None, typer.Option(help="Where the dataset lies.")] = None,
+    train_list: Annotated[
+        Path | None, typer.Option(help="Names of the training images: a file or a list's name.")
+    ] = None,
+    val_list: Annotated[
+        Path | None, typer.Option(help="Names of the validation images: a file or a list's name.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Images of each split; marks the record as partial.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that read images [8 with a GPU, else 0].")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16 (of the backbone).")] = "fp32",
+    results: ResultsFolder = None,
+    overwrite: Annotated[bool, typer.Option(help="Repeat a run whose record exists.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave unreadable images out, and record them.")
+    ] = False,
+    save_panels: Annotated[
+        int, typer.Option(min=0, help="Keep the label maps of this many validation images.")
+    ] = 0,
+    cache: Annotated[
+        str, typer.Option(help="Keep extracted features as fp32 or fp16, or off.")
+    ] = "fp32",
+    offline: Offline = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record alone.")] = False,
+) -> None:
+    """Evaluate a backbone on a task, and record the result."""
+    _one_of("--precision", precision, ("fp32", "bf16", "fp16"))
+    _one_of("--cache", cache, ("fp32", "fp16", "off"))
+    options: dict[str, Any] = {
+        "variant": variant,
+        "params": dict(_key_value(text) for text in param or []),
+        "weights": weights,
+        "data_root": data_root,
+        "train_list": train_list,
+        "val_list": val_list,
+        "limit": limit,
+        "seed": seed,
+        "device": device,
+        "batch_size": batch_size,
+        "workers": workers,
+        "precision": precision,
+        "overwrite": overwrite,
+        "skip_bad": skip_bad,
+        "panels": save_panels,
+        "cache": cache,
+        "offline": offline,
+    }
+    with _clean_stdout() as stdout:
+        from rich.console import Console
+
+        from densebench.evaluate import RunOptions, evaluate
+        from densebench.progress import TerminalWatcher
+        from densebench.report.terminal import record_table
+        from densebench.results import DEFAULT_RESULTS
+
+        watcher = TerminalWatcher(Console(stderr=True))
+        folder = results or DEFAULT_RESULTS
+        record, path = evaluate(RunOptions(backbone, task, results=folder, **options), watcher)
+        if as_json:
+            print(record.model_dump_json(indent=1), file=stdout)
+            return
+        console = Console(file=stdout)
+        console.print(record_table(record))
+        console.print(f"record: {path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="Folder for the records, the leaderboard and the picture.")
+    ] = Path("densebench-demo"),
+) -> None:
+    """Score the two baselines on the embedded scenes: a first leaderboard in two minutes."""
+    with _clean_stdout() as stdout:
+        from rich.console import Console
+
+        from densebench.demo import run_demo
+        from densebench.progress import TerminalWatcher
+
+        made = run_demo(out, TerminalWatcher(Console(stderr=True)))
+        print(made.page.read_text(encoding="utf-8"), file=stdout)
+        print(f"leaderboard: {made.page}\npicture: {made.picture}", file=stdout)
+
+
+@app.command()
+def leaderboard(
+    results: ResultsFolder = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write [README.md beside the records' folder].")
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Show --limit runs too.")] = False,
+) -> None:
+    """Write the markdown leaderboard of all records."""
+    from densebench.report.leaderboard import write_leaderboard
+    from densebench.results import DEFAULT_RESULTS
+
+    folder = results or DEFAULT_RESULTS
+    page = out or folder.parent / "README.md"
+    tables = write_leaderboard(folder, page, partial)
+    print(f"{tables} table{'s' * (tables != 1)} in {page}")
+
+
+@app.command("list")
+def list_cards(
+    kind: Annotated[str, typer.Argument(help="backbones, tasks or all.")] = "all",
+) -> None:
+    """List the cards that a name can stand for."""
+    _one_of("KIND", kind, ("backbones", "tasks", "all"))
+    if kind != "tasks":
+        print("backbones")
+        for name in cards.card_names("backbones"):
+            card = cards.backbone_card(name)
+            shape = f"patch {card.patch_size:<3} dim {card.embed_dim:<5}"
+            print(f"  {name:<24} {shape} {card.description}")
+    if kind != "backbones":
+        print("tasks")
+        for name in cards.card_names("tasks"):
+            task, _ = cards.task_card(name)
+            print(f"  {name:<24} {task.protocol:<15} {task.description}")
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="A backbone's or task's name or path.")]) -> None:
+    """Show everything that a card says, parameters at their published values included."""
+    if name in cards.card_names("tasks") or (name.endswith(".toml") and _is_task(Path(name))):
+        from densebench.protocols import task_params
+
+        card, path = cards.task_card(name)
+        shown = card.model_dump(mode="json", exclude_none=True)
+        shown["params"] = task_params(card, str(path)).model_dump(mode="json")
+    else:
+        path = cards.card_path("backbones", name)
+        shown = cards.backbone_card(name).model_dump(mode="json", exclude_none=True)
+    print(f"# {path}")
+    print(json.dumps(shown, indent=2))
+
+
+@app.command()
+def extract(
+    backbone: BackboneName,
+    image: Annotated[Path, typer.Option(help="An image, or a folder of images.")],
+    size: Annotated[int, typer.Option(help="Side of the square input in pixels.", min=1)],
+    out: Annotated[Path, typer.Option(help="File to write: patches (n, h, w, D) and names.")],
+    weights: WeightsFile = None,
+    device: Device = "auto",
+    offline: Offline = False,
+) -> None:
+    """Write the patch features of images to an .npz file."""
+    with _clean_stdout() as stdout:
+        from densebench.extract import extract_images
+
+        shape = extract_images(
+            backbone, image, size, out, weights=weights, device=device, offline=offline
+        )
+        print(f"{out}: patches {'x'.join(map(str, shape))}", file=stdout)
+
+
+@weights_app.command()
+def fetch(
+    name: Annotated[
+        str, typer.Argument(help="A backbone card's name, or a pattern such as 'dino*'.")
+    ],
+) -> None:
+    """Download the weights of one or several backbone cards into the cache."""
+    from densebench.backbones.hub import fetch as fetch_weights
+
+    for matched in cards.match_names("backbones", name):
+        card = cards.backbone_card(matched)
+        if card.weights is None:
+            print(f"{matched}: needs no weights")
+            continue
+        print(f"{matched}: {fetch_weights(card)}")
+
+
+@cache_app.command("list")
+def cache_list() -> None:
+    """List the kept features, the ones used last first."""
+    from densebench.cache import age, feature_cache
+    from densebench.memory import gigabytes
+
+    kept = feature_cache()
+    entries = kept.entries()
+    for entry in entries:
+        view = entry.spec["view"]
+        images = f"{entry.filled}/{entry.images} images"
+        what = f"{view['transform']} {view['size']}"
+        size = gigabytes(entry.n_bytes)
+        print(f"{entry.key[:12]}  {size:>10}  {images}  {what}  {age(entry.used)}")
+    total = gigabytes(sum(entry.n_bytes for entry in entries))
+    print(f"{len(entries)} entries, {total} of {gigabytes(kept.limit)} in {kept.folder}")
+
+
+@cache_app.command("clear")
+def cache_clear(
+    keys: Annotated[list[str] | None, typer.Argument(help="Keys, or how they begin [all].")] = None,
+) -> None:
+    """Remove kept features."""
+    from densebench.cache import feature_cache
+    from densebench.memory import gigabytes
+
+    print(f"freed {gigabytes(feature_cache().clear(keys))}")
+
+
+def _is_task(path: Path) -> bool:
+    return path.is_file() and "protocol" in cards.read_toml(path)
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise DensebenchError(
+            f"{option} must be one of {', '.join(allowed)}, not '{value}'"
+            f"{cards.suggestion(value, allowed)}"
+        )
+
+
+def _key_value(text: str) -> tuple[str, Any]:
+    """``key=value``, the value in TOML's notation or else a string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise DensebenchError(f"--set wants KEY=VALUE, not '{text}'")
+    return key.strip(), cards.parse_value(value.strip())
+
+
+@contextmanager
+def _clean_stdout() -> Iterator[TextIO]:
+    """Standard output for results alone: what anything else prints goes to standard error.
+
+    A plug-in, or C code that it calls, may print anything; so the file descriptor is redirected.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with os.fdopen(os.dup(kept), "w", encoding="utf-8") as stdout:
+            yield stdout
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,424 @@
+"""One run: a backbone, a task and its protocol give one record."""
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+import torch
+
+from densebench import __version__, memory
+from densebench.backbones import load_backbone
+from densebench.cache import FeatureCache, feature_cache
+from densebench.cards import TaskCard, task_card
+from densebench.datasets import Dataset, load_dataset
+from densebench.errors import DensebenchError
+from densebench.features import PatchSource, Precision
+from densebench.protocols import load_protocol, task_params
+from densebench.protocols.base import Protocol, ProtocolParams, Setting
+from densebench.report.panels import PanelKeeper, panel_folder
+from densebench.results import (
+    DEFAULT_RESULTS,
+    BackboneRecord,
+    DatasetRecord,
+    ProtocolRecord,
+    RunRecord,
+    Score,
+    content_hash,
+    find_record,
+    load_record,
+    save_record,
+    write_atomically,
+)
+from densebench.scoring import Scorer
+
+CacheMode = Literal["fp32", "fp16", "off"]
+PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "scikit-learn")
+FAISS_PACKAGES = ("faiss-gpu", "faiss-cpu")
+LESS_MEMORY = "lower memory_size, the number of images (--limit) or input_size"
+
+
+class Watcher:
+    """What a run tells while it works; the command line shows it, the default is silent."""
+
+    def say(self, line: str) -> None:
+        """One line about what comes next."""
+
+    def status(self, text: str) -> None:
+        """What the phase under way is at."""
+
+    @contextmanager
+    def phase(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A phase over ``total`` images; the caller reports how many more are done."""
+        yield lambda _: None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What to run, and where. Sizes of batches and devices do not change the protocol's hash."""
+
+    backbone: str
+    task: str
+    variant: str = "reference"
+    params: dict[str, Any] = field(default_factory=dict)
+    weights: Path | None = None
+    data_root: Path | None = None
+    train_list: Path | None = None
+    val_list: Path | None = None
+    limit: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    batch_size: int = 16
+    workers: int | None = None
+    precision: Precision = "fp32"
+    results: Path = DEFAULT_RESULTS
+    overwrite: bool = False
+    skip_bad: bool = False
+    panels: int = 0
+    cache: CacheMode = "fp32"
+    offline: bool = False
+
+
+def evaluate(options: RunOptions, watcher: Watcher | None = None) -> tuple[RunRecord, Path]:
+    """Run one backbone on one task, and save the record the moment it exists.
+
+    A run whose record is there already is read from it, unless ``overwrite`` is set.
+
+    Returns:
+        The record, and the file that holds it.
+
+    Raises:
+        DensebenchError: bad input, or a run that does not fit into memory.
+    """
+    return Run(options, watcher or Watcher()).record()
+
+
+class Run:
+    """The steps of one run, with the time and memory that each takes."""
+
+    def __init__(self, options: RunOptions, watcher: Watcher) -> None:
+        self._options, self._watcher = options, watcher
+        self._seconds: dict[str, float] = {}
+        self._peak: dict[str, int] = {}
+        self._device = pick_device(options.device)
+        self._cache = _cache(options.cache, watcher)
+        with self._phase("load"):
+            self._card, card_file = task_card(options.task)
+            self._params = _with_overrides(self._card, options.params, str(card_file))
+            self._dataset = self._load_dataset(card_file)
+            self._backbone = load_backbone(
+                options.backbone,
+                weights=options.weights,
+                device=str(self._device),
+                offline=options.offline,
+            )
+            self._fingerprint = self._backbone.fingerprint
+            self._data_fingerprint = data_fingerprint(self._dataset)
+            self._protocol_class = load_protocol(self._card.protocol)
+            self._run_id = content_hash(self._identity())[:12]
+            self._protocol = self._make_protocol()
+
+    def record(self) -> tuple[RunRecord, Path]:
+        """The record of this run, done now or before."""
+        done = find_record(self._options.results, self._name, self._card.name, self._run_id)
+        if done is not None and self._is_complete(done):
+            self._watcher.say(f"already done: {done} (--overwrite repeats it)")
+            return load_record(done), done
+        self._check_memory()
+        scorer, panels, skipped = self._score()
+        with self._phase("score"):
+            scores = scorer.scores()
+        return self._save(self._make_record(scores, skipped), panels)
+
+    def _save(self, record: RunRecord, panels: PanelKeeper) -> tuple[RunRecord, Path]:
+        """Leave what belongs to the record first, so that a record is never without it."""
+        path = record.path(self._options.results)
+        for ending, content in self._protocol.artifacts().items():
+            write_atomically(path.with_suffix(f".{ending}"), content)
+        if self._options.panels:
+            panels.save(panel_folder(path), self._dataset, record.score.mapping[0])
+        save_record(record, self._options.results)
+        shutil.rmtree(self._workdir, ignore_errors=True)
+        return record, path
+
+    @property
+    def _workdir(self) -> Path:
+        """Where checkpoints lie until the run is recorded."""
+        return self._options.results / ".unfinished" / self._run_id
+
+    def _is_complete(self, done: Path) -> bool:
+        panels = not self._options.panels or panel_folder(done).is_dir()
+        return panels and not self._options.overwrite
+
+    def _make_record(self, scores: list[Score], skipped: dict[str, str]) -> RunRecord:
+        return RunRecord(
+            run_id=self._run_id,
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            backbone=self._backbone_record(),
+            task=self._card.name,
+            task_hash=content_hash(self._card.model_dump(mode="json")),
+            dataset=self._dataset_record(skipped),
+            protocol=self._protocol_record(),
+            seed=self._options.seed,
+            partial=self._options.limit is not None,
+            limit=self._options.limit,
+            precision=self._precision,
+            device=device_name(self._device),
+            batch_size=self._options.batch_size,
+            versions=versions(),
+            scores=scores,
+            seconds=self._seconds,
+            peak_rss_bytes=self._peak,
+            peak_cuda_bytes=_peak_cuda(self._device),
+        )
+
+    def _load_dataset(self, card_file: Path) -> Dataset:
+        options = self._options
+        dataset = load_dataset(
+            self._card.dataset,
+            card_path=card_file,
+            data_root=options.data_root,
+            train_list=options.train_list,
+            val_list=options.val_list,
+        )
+        return dataset if options.limit is None else limited(dataset, options.limit)
+
+    def _make_protocol(self) -> Protocol:
+        backbone = self._backbone
+        setting = Setting(
+            classes=self._dataset.classes,
+            ignore_index=self._dataset.ignore_index,
+            patch_size=backbone.patch_size,
+            embed_dim=backbone.embed_dim,
+            mean=backbone.mean,
+            std=backbone.std,
+            variant=self._options.variant,
+            seed=self._options.seed,
+            device=self._device,
+            about=self._about(),
+            workdir=self._workdir,
+            say=self._watcher.say,
+            status=self._watcher.status,
+        )
+        variants = self._protocol_class.variants
+        if setting.variant not in variants:
+            raise DensebenchError(
+                f"{self._card.name} has the variants {', '.join(variants)}, not '{setting.variant}'"
+            )
+        return self._protocol_class(self._params, setting)
+
+    def _about(self) -> dict[str, Any]:
+        """What a file that a protocol keeps says of the run."""
+        return {
+            "backbone": self._name,
+            "fingerprint": self._fingerprint,
+            "classes": self._dataset.classes,
+            "palette": self._dataset.palette,
+            "ignore_index": self._dataset.ignore_index,
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        """All that tells one run from another; where and how fast it ran does not."""
+        return {
+            "backbone": self._fingerprint,
+            "task": self._card.name,
+            "dataset": self._data_fingerprint,
+            "protocol": self._protocol_hash(),
+            "seed": self._options.seed,
+            "precision": self._precision,
+        }
+
+    @property
+    def _precision(self) -> str:
+        """Of the features: the backbone's, and the cache's where that is lower."""
+        half = self._options.cache == "fp16"
+        return self._options.precision + ("+fp16 cache" if half else "")
+
+    def _protocol_hash(self) -> str:
+        return content_hash(
+            {
+                "protocol": self._card.protocol,
+                "version": self._protocol_class.version,
+                "variant": self._options.variant,
+                "params": self._params.model_dump(mode="json"),
+                "classes": self._dataset.classes,
+                "ignore_index": self._dataset.ignore_index,
+            }
+        )
+
+    def _check_memory(self) -> None:
+        plan = self._protocol.memory_plan(len(self._dataset.train), len(self._dataset.val))
+        needed = memory.require(plan, LESS_MEMORY)
+        parts = ", ".join(f"{name} {memory.gigabytes(size)}" for name, size in plan.items())
+        self._watcher.say(
+            f"memory: about {memory.gigabytes(memory.current_rss() + needed)} at the peak "
+            f"({parts}); {memory.gigabytes(memory.available_bytes())} are free"
+        )
+        if self._cache is not None:
+            self._watcher.say(
+                f"features: up to {memory.gigabytes(self._kept_bytes())} are kept in "
+                f"{self._cache.folder} (limit {memory.gigabytes(self._cache.limit)})"
+            )
+
+    def _kept_bytes(self) -> int:
+        """Size of all views that the protocol wants kept."""
+        protocol = self._protocol
+        width = 2 if self._options.cache == "fp16" else 4
+        per_image = protocol.grid**2 * self._backbone.embed_dim * width + protocol.input_size**2
+        train = len(self._dataset.train) * protocol.kept_train_views
+        return (train + len(self._dataset.val)) * per_image
+
+    @property
+    def _name(self) -> str:
+        """The backbone's name; other weights than the card's make another row of a leaderboard."""
+        weights = self._options.weights
+        return self._backbone.name + (f"@{weights.stem}" if weights else "")
+
+    def _score(self) -> tuple[Scorer, PanelKeeper, dict[str, str]]:
+        train, val = self._source("train"), self._source("val")
+        n_train = len(train) * self._protocol.train_passes
+        if n_train:
+            with self._phase("fit", n_train) as train.advance:
+                self._protocol.fit(train, val)
+        scorer = Scorer(
+            self._protocol.scoring, self._dataset.classes, self._dataset.ignore_index, val.split
+        )
+        panels = PanelKeeper(self._options.panels)
+        with self._phase("predict", len(val)) as val.advance:
+            for prediction in self._protocol.predict(val):
+                scorer.add(prediction)
+                panels.add(prediction)
+        return scorer, panels, {**train.unreadable, **val.unreadable}
+
+    def _source(self, split: str) -> PatchSource:
+        options = self._options
+        workers = options.workers
+        if workers is None:
+            workers = 0 if self._device.type == "cpu" else 8
+        return PatchSource(
+            split=getattr(self._dataset, split),
+            backbone=self._backbone,
+            device=self._device,
+            batch_size=options.batch_size,
+            workers=workers,
+            precision=options.precision,
+            skip_bad=options.skip_bad,
+            cache=self._cache,
+        )
+
+    def _backbone_record(self) -> BackboneRecord:
+        backbone, weights = self._backbone, self._options.weights
+        card = backbone.card.model_dump(mode="json") if backbone.card else {}
+        return BackboneRecord(
+            name=self._name,
+            card=card,
+            card_hash=content_hash(card),
+            fingerprint=self._fingerprint,
+            weights=weights.name if weights else "as the card says",
+            patch_size=backbone.patch_size,
+            embed_dim=backbone.embed_dim,
+            parameters=sum(p.numel() for p in backbone.parameters()),
+        )
+
+    def _dataset_record(self, skipped: dict[str, str]) -> DatasetRecord:
+        dataset = self._dataset
+        return DatasetRecord(
+            kind=dataset.kind,
+            fingerprint=self._data_fingerprint,
+            n_train=len(dataset.train),
+            n_val=len(dataset.val),
+            classes=dataset.classes,
+            ignore_index=dataset.ignore_index,
+            skipped=skipped,
+        )
+
+    def _protocol_record(self) -> ProtocolRecord:
+        return ProtocolRecord(
+            name=self._card.protocol,
+            version=self._protocol_class.version,
+            variant=self._options.variant,
+            params=self._params.model_dump(mode="json"),
+            hash=self._protocol_hash(),
+            input_size=self._protocol.input_size,
+            details=self._protocol.details(),
+        )
+
+    @contextmanager
+    def _phase(self, name: str, total: int = 0) -> Iterator[Callable[[int], None]]:
+        start = perf_counter()
+        with self._watcher.phase(name, total) as advance:
+            yield advance
+        self._seconds[name] = round(perf_counter() - start, 3)
+        self._peak[name] = memory.peak_rss()
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a run; ``auto`` takes a GPU where there is one.
+
+    Raises:
+        DensebenchError: a GPU is asked for and there is none, or the name is no device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DensebenchError(f"'{name}' is no device; take auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DensebenchError("no GPU is available to torch here; use --device cpu")
+    return device
+
+
+def limited(dataset: Dataset, limit: int) -> Dataset:
+    """The first ``limit`` images of each split, by name."""
+    if limit < 1:
+        raise DensebenchError(f"--limit must be at least 1, not {limit}")
+    return replace(
+        dataset,
+        train=dataset.train.subset(dataset.train.names[:limit]),
+        val=dataset.val.subset(dataset.val.names[:limit]),
+    )
+
+
+def data_fingerprint(dataset: Dataset) -> str:
+    """One fingerprint of both splits: their names, files, classes and void label."""
+    return content_hash([dataset.train.fingerprint(), dataset.val.fingerprint()])
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that have a part in the number."""
+    found = {"densebench": __version__, "python": platform.python_version()}
+    for package in (*PACKAGES, *FAISS_PACKAGES):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's architecture with its threads."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads, {sys.platform})"
+
+
+def _cache(mode: CacheMode, watcher: Watcher) -> FeatureCache | None:
+    if mode == "off":
+        return None
+    return feature_cache("float16" if mode == "fp16" else "float32", watcher.say)
+
+
+def _with_overrides(card: TaskCard, params: dict[str, Any], where: str) -> ProtocolParams:
+    return task_params(card.model_copy(update={"params": {**card.params, **params}}), where)
+
+
+def _peak_cuda(device: torch.device) -> int | None:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None

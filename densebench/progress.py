@@ -1,0 +1,71 @@
+"""Progress on a terminal: a bar with a rate and the time left for each phase, on standard error."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from densebench.evaluate import Watcher
+
+TITLES = {"fit": "training images", "predict": "validation images"}
+
+
+class RateColumn(ProgressColumn):
+    """Images per second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate so far, once there is one."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f} images/s")
+
+
+class TerminalWatcher(Watcher):
+    """Shows a run on a console; a file or pipe gets one line per phase instead of a bar."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar_now: Progress | None = None
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+    def status(self, text: str) -> None:
+        """Put a text behind the bar's title."""
+        if self._bar_now is not None:
+            self._bar_now.update(self._bar_now.task_ids[0], description=text)
+
+    @contextmanager
+    def phase(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar for a phase over images; phases without images are too short for one."""
+        if not total:
+            yield lambda _: None
+            return
+        with self._new_bar() as bar:
+            self._bar_now = bar
+            task = bar.add_task(TITLES.get(name, name), total=total)
+            yield lambda done: bar.advance(task, done)
+        self._bar_now = None
+
+    def _new_bar(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            RateColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+        )

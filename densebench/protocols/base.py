@@ -1,0 +1,162 @@
+"""What every protocol is: fit on training patches, predict label maps of validation images.
+
+A protocol is one module of this package that defines ``PROTOCOL``, a subclass of ``Protocol``; a
+task card names it by the module's name. Extraction, scoring and recording are the engine's.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from pydantic import Field
+from torch import Tensor
+
+from densebench.cards import Card
+from densebench.errors import DensebenchError
+from densebench.features import CPU, PatchSource
+from densebench.metrics import Absent, Matching
+from densebench.transforms import Triple
+
+Resolution = int | Literal["input", "original"]
+InputSize = int | Literal["auto", "published"]
+
+LARGEST_AUTO = 518
+LARGEST_PUBLISHED = 512
+
+
+class ProtocolParams(Card):
+    """The parameters that every protocol has; each protocol adds its own.
+
+    ``input_size``: side of the square input in pixels; ``published`` is 504 for patch 14 and 512
+    for patch 16, ``auto`` the largest multiple of the patch size that is at most 518.
+    """
+
+    input_size: InputSize = Field(default="auto")
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a protocol is told about the run: the data, the backbone's input, the place."""
+
+    classes: tuple[str, ...]
+    ignore_index: int
+    patch_size: int
+    embed_dim: int
+    mean: Triple
+    std: Triple
+    variant: str = "reference"
+    seed: int = 0
+    device: torch.device = CPU
+    about: Mapping[str, Any] = field(default_factory=dict)  # for files kept from the run
+    workdir: Path | None = None  # for checkpoints; removed when the run is recorded
+    say: Callable[[str], None] = silent
+    status: Callable[[str], None] = silent
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes there are, an ignored one that has an index of its own included."""
+        return len(self.classes)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How predictions become a number; the first resolution is the one that is ranked."""
+
+    resolutions: tuple[Resolution, ...]
+    matching: Matching
+    absent: Absent
+    n_predicted: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Class scores, or cluster labels, of some validation images on the patch grid.
+
+    ``masks`` are those of the input view. ``repeat`` counts the predictions of one image, where a
+    protocol makes several.
+    """
+
+    indices: Int64[Tensor, " b"]
+    masks: UInt8[Tensor, "b H W"]
+    scores: Float[Tensor, "b c h w"] | None = None
+    labels: Int64[Tensor, "b h w"] | None = None
+    repeat: int = 0
+
+
+class Protocol(ABC):
+    """One way to score frozen patch features."""
+
+    Params: ClassVar[type[ProtocolParams]] = ProtocolParams
+    variants: ClassVar[tuple[str, ...]] = ("reference", "clean")
+    version: ClassVar[int] = 1  # raised whenever the same parameters give another number
+
+    def __init__(self, params: Any, setting: Setting) -> None:
+        self.params = params
+        self.setting = setting
+        self.input_size = resolve_input_size(params.input_size, setting.patch_size)
+        self.grid = self.input_size // setting.patch_size
+
+    @property
+    @abstractmethod
+    def scoring(self) -> Scoring:
+        """How the predictions of this protocol are scored."""
+
+    @property
+    @abstractmethod
+    def train_passes(self) -> int:
+        """How often ``fit`` goes through the training images."""
+
+    @property
+    def kept_train_views(self) -> int:
+        """How many views of every training image are worth a place in the feature cache."""
+        return self.train_passes
+
+    @abstractmethod
+    def fit(self, train: PatchSource, val: PatchSource) -> None:
+        """Learn from the training patches and their masks.
+
+        ``val`` is there for protocols whose published code looks at the validation images.
+        """
+
+    @abstractmethod
+    def predict(self, val: PatchSource) -> Iterator[Prediction]:
+        """Predict every validation image, batch by batch."""
+
+    @abstractmethod
+    def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
+        """Bytes that the run will hold at once beside the backbone, by what they are for."""
+
+    def artifacts(self) -> dict[str, bytes]:
+        """Files that are kept beside the record, by the ending of their names."""
+        return {}
+
+    def details(self) -> dict[str, Any]:
+        """What the protocol measured of itself, for the record."""
+        return {}
+
+
+def resolve_input_size(size: InputSize, patch_size: int) -> int:
+    """The side of the input in pixels.
+
+    Raises:
+        DensebenchError: the size is no positive multiple of the patch size.
+    """
+    if size == "auto":
+        return LARGEST_AUTO // patch_size * patch_size
+    if size == "published":
+        return LARGEST_PUBLISHED // patch_size * patch_size
+    if size <= 0 or size % patch_size:
+        below = max(1, size // patch_size) * patch_size
+        raise DensebenchError(
+            f"input_size {size} is not divisible by the patch size {patch_size}; "
+            f"take {below} or {below + patch_size}"
+        )
+    return size

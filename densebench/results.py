@@ -1,0 +1,186 @@
+"""The run record: one JSON file per run, written whole or not at all.
+
+A record is complete enough to repeat the run and to decide what it may be compared with: two
+numbers stand in one column only when ``protocol.hash`` and ``dataset.fingerprint`` agree.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from densebench.cards import validate
+from densebench.errors import DensebenchError
+
+DEFAULT_RESULTS = Path("leaderboard") / "results"
+
+
+class Part(BaseModel):
+    """What every table of a record shares: an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BackboneRecord(Part):
+    """Which features: the card, the weights' own fingerprint, and where they came from."""
+
+    name: str  # the row of a leaderboard; tells the weights apart when they are not the card's
+    card: dict[str, Any]
+    card_hash: str
+    fingerprint: str
+    weights: str
+    patch_size: int
+    embed_dim: int
+    parameters: int
+
+
+class DatasetRecord(Part):
+    """Which images: sizes and the fingerprint of their content, classes and void label."""
+
+    kind: str
+    fingerprint: str
+    n_train: int
+    n_val: int
+    classes: tuple[str, ...]
+    ignore_index: int
+    skipped: dict[str, str]  # images that could not be read, with the reason
+
+
+class ProtocolRecord(Part):
+    """Which rules: every parameter, and the hash of all that changes the number."""
+
+    name: str
+    version: int
+    variant: str
+    params: dict[str, Any]
+    hash: str
+    input_size: int
+    details: dict[str, Any]
+
+
+class IntervalRecord(Part):
+    """A bootstrap interval over validation images, the matching held fixed."""
+
+    low: float
+    high: float
+    level: float
+    resamples: int
+    seed: int
+
+
+class Score(Part):
+    """The result at one resolution; IoU and mIoU are in [0, 1].
+
+    A null IoU is a class in neither truth nor prediction. Where a protocol predicts several times
+    (``repeats``), numbers are means over them and the confusion matrices stand one after another.
+    """
+
+    resolution: int | Literal["input", "original"]
+    miou: float
+    miou_absent_zero: float
+    miou_absent_left_out: float
+    repeats: list[float]
+    interval: IntervalRecord
+    pixel_accuracy: float
+    iou: dict[str, float | None]
+    mapping: list[list[int]]  # prediction -> class, per repeat
+    confusion: list[list[list[int]]]  # pixels, truth x prediction after the mapping, per repeat
+
+
+class RunRecord(Part):
+    """Everything about one run. ``scores`` begins with the one that is ranked."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    created: str
+    backbone: BackboneRecord
+    task: str
+    task_hash: str
+    dataset: DatasetRecord
+    protocol: ProtocolRecord
+    seed: int
+    partial: bool
+    limit: int | None
+    precision: str
+    device: str
+    batch_size: int
+    versions: dict[str, str]
+    scores: list[Score]
+    seconds: dict[str, float]  # wall time by phase
+    peak_rss_bytes: dict[str, int]  # of the process, at the end of each phase
+    peak_cuda_bytes: int | None
+
+    @property
+    def score(self) -> Score:
+        """The score that a leaderboard ranks by."""
+        return self.scores[0]
+
+    def path(self, results: Path) -> Path:
+        """``<results>/<backbone>/<task>/<variant>-seed<seed>-<id>.json``."""
+        file = f"{self.protocol.variant}-seed{self.seed}-{self.run_id}.json"
+        return results / safe_name(self.backbone.name) / safe_name(self.task) / file
+
+
+def content_hash(value: Any) -> str:
+    """SHA-256 of a JSON-like value, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def safe_name(name: str) -> str:
+    """A name as one component of a path."""
+    return re.sub(r"[^A-Za-z0-9_.@+-]+", "_", name).lstrip(".") or "_"
+
+
+def save_record(record: RunRecord, results: Path) -> Path:
+    """Write the record atomically, and return its path."""
+    path = record.path(results)
+    write_atomically(path, record.model_dump_json(indent=1) + "\n")
+    return path
+
+
+def load_record(path: Path) -> RunRecord:
+    """Read one record.
+
+    Raises:
+        DensebenchError: the file is no record, or of a schema that this version does not know.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DensebenchError(f"{path}: not a run record: {error}") from error
+    if not isinstance(values, dict):
+        raise DensebenchError(f"{path}: not a run record: it holds no JSON object")
+    return validate(RunRecord, values, str(path))
+
+
+def load_records(results: Path) -> list[tuple[Path, RunRecord]]:
+    """Every record under a folder with its file, in the order of the files' names."""
+    return [(path, load_record(path)) for path in sorted(results.rglob("*.json"))]
+
+
+def find_record(results: Path, backbone: str, task: str, run_id: str) -> Path | None:
+    """The file of a run that was already done."""
+    folder = results / safe_name(backbone) / safe_name(task)
+    return next(iter(sorted(folder.glob(f"*-{run_id}.json"))), None)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a whole file or none: to a temporary sibling first, then renamed over the target."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,159 @@
+"""From predictions to scores: upsampling to the masks' size, counting, matching, intervals.
+
+Every protocol is scored here. Predictions come in a stream; of each image only its confusion
+matrix stays.
+"""
+
+from collections import defaultdict
+
+import numpy as np
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from densebench.datasets.base import Split
+from densebench.metrics import (
+    bootstrap_scores,
+    class_counts,
+    confusion_matrix,
+    fold,
+    iou_per_class,
+    match,
+    mean_iou,
+    pixel_accuracy,
+)
+from densebench.protocols.base import Prediction, Resolution, Scoring
+from densebench.results import IntervalRecord, Score
+from densebench.transforms import resize_labels
+
+RESAMPLES, LEVEL, BOOTSTRAP_SEED = 1000, 0.95, 0
+
+
+class SparseCounts:
+    """Confusion matrices of many images, the filled cells alone."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self._shape = shape
+        self._images: list[tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]] = []
+        self.total = np.zeros(shape, dtype=np.int64)
+
+    def add(self, confusion: Int64[np.ndarray, "g p"]) -> None:
+        """Count one image."""
+        self.total += confusion
+        cells = np.flatnonzero(confusion)
+        self._images.append((cells, confusion.flat[cells]))
+
+    def class_counts(self, mapping: Int64[np.ndarray, " p"]) -> Int64[np.ndarray, "n 3 g"]:
+        """True and false positives and false negatives of each image under one mapping."""
+        counts = []
+        for cells, pixels in self._images:
+            dense = np.zeros(self._shape, dtype=np.int64)
+            dense.flat[cells] = pixels
+            counts.append(class_counts(fold(dense, mapping)))
+        return np.stack(counts)
+
+
+class Scorer:
+    """Counts predictions against masks at each resolution of a protocol's scoring."""
+
+    def __init__(
+        self, scoring: Scoring, classes: tuple[str, ...], ignore_index: int, split: Split
+    ) -> None:
+        self._scoring, self._classes = scoring, classes
+        self._ignore_index, self._split = ignore_index, split
+        shape = (len(classes), scoring.n_predicted)
+        self._counts: dict[Resolution, dict[int, SparseCounts]] = {
+            resolution: defaultdict(lambda: SparseCounts(shape))
+            for resolution in scoring.resolutions
+        }
+
+    def add(self, prediction: Prediction) -> None:
+        """Count the images of one prediction."""
+        for position, index in enumerate(prediction.indices.tolist()):
+            for resolution, repeats in self._counts.items():
+                truth = self._truth(resolution, index, prediction.masks[position])
+                labels = label_map(prediction, position, truth.shape)
+                repeats[prediction.repeat].add(
+                    confusion_matrix(
+                        truth,
+                        labels,
+                        len(self._classes),
+                        self._scoring.n_predicted,
+                        self._ignore_index,
+                    )
+                )
+
+    def miou(self) -> float:
+        """The ranked number alone, without intervals: for watching a training."""
+        repeats = next(iter(self._counts.values())).values()
+        folded = (fold(c.total, match(c.total, self._scoring.matching)) for c in repeats)
+        iou = np.stack([iou_per_class(class_counts(f)) for f in folded])
+        return float(mean_iou(iou, self._scoring.absent).mean())
+
+    def scores(self) -> list[Score]:
+        """One score per resolution, the ranked one first."""
+        return [self._score(r, list(repeats.values())) for r, repeats in self._counts.items()]
+
+    def _truth(
+        self, resolution: Resolution, index: int, mask: UInt8[Tensor, "H W"]
+    ) -> UInt8[np.ndarray, "h w"]:
+        if resolution == "original":
+            return self._split.mask(index)
+        if resolution == "input":
+            return mask.numpy()
+        return resize_labels(mask[None], resolution)[0].numpy()
+
+    def _score(self, resolution: Resolution, repeats: list[SparseCounts]) -> Score:
+        absent = self._scoring.absent
+        mappings = [match(counts.total, self._scoring.matching) for counts in repeats]
+        folded = [fold(c.total, m) for c, m in zip(repeats, mappings, strict=True)]
+        iou = np.stack([iou_per_class(class_counts(f)) for f in folded])
+        per_image = [c.class_counts(m) for c, m in zip(repeats, mappings, strict=True)]
+        return Score(
+            resolution=resolution,
+            miou=float(mean_iou(iou, absent).mean()),
+            miou_absent_zero=float(mean_iou(iou, "zero").mean()),
+            miou_absent_left_out=float(mean_iou(iou, "nan").mean()),
+            repeats=mean_iou(iou, absent).tolist(),
+            interval=self._interval(per_image),
+            pixel_accuracy=float(np.mean([pixel_accuracy(f) for f in folded])),
+            iou=dict(zip(self._classes, _mean_over_repeats(iou), strict=True)),
+            mapping=[m.tolist() for m in mappings],
+            confusion=[f.tolist() for f in folded],
+        )
+
+    def _interval(self, per_image: list[Int64[np.ndarray, "n 3 g"]]) -> IntervalRecord:
+        """Interval of the mean over repeats, all of them on the same resampled images."""
+        absent = self._scoring.absent
+        draws = [bootstrap_scores(c, absent, RESAMPLES, BOOTSTRAP_SEED) for c in per_image]
+        tail = 50 * (1 - LEVEL)
+        low, high = np.percentile(np.mean(draws, axis=0), [tail, 100 - tail])
+        return IntervalRecord(
+            low=float(low), high=float(high), level=LEVEL, resamples=RESAMPLES, seed=BOOTSTRAP_SEED
+        )
+
+
+def label_map(
+    prediction: Prediction, position: int, size: tuple[int, ...]
+) -> Int64[np.ndarray, "H W"]:
+    """The predicted labels of one image at the size of its mask.
+
+    Class scores are upsampled bilinearly before the argmax, cluster labels to the nearest patch.
+    """
+    if prediction.scores is not None:
+        return upsampled(prediction.scores[position], size).argmax(dim=0).cpu().numpy()
+    assert prediction.labels is not None
+    grid = prediction.labels[position].float()[None, None]
+    return interpolate(grid, size=size, mode="nearest")[0, 0].long().cpu().numpy()
+
+
+def upsampled(scores: Float[Tensor, "c h w"], size: tuple[int, ...]) -> Float[Tensor, "c H W"]:
+    """Bilinear upsampling of class scores (align_corners off)."""
+    return interpolate(scores[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def _mean_over_repeats(iou: Float[np.ndarray, "r g"]) -> list[float | None]:
+    """Per class over the repeats in which the class is there at all; none where it never is."""
+    seen = ~np.isnan(iou)
+    total = np.nan_to_num(iou).sum(axis=0)
+    return [float(t / n) if n else None for t, n in zip(total, seen.sum(axis=0), strict=True)]

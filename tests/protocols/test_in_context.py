@@ -1,0 +1,143 @@
+"""Retrieval against the arrays that the published code computed."""
+
+import numpy as np
+import pytest
+import torch
+
+from densebench.features import PatchBatch
+from densebench.metrics import class_counts, confusion_matrix, fold, iou_per_class, match, mean_iou
+from densebench.neighbours import recall
+from densebench.protocols.base import Setting
+from densebench.protocols.in_context import (
+    InContext,
+    InContextParams,
+    patch_class_counts,
+    sample_rare,
+)
+
+ONE = (1.0, 1.0, 1.0)
+
+
+class StoredPatches:
+    """Patches that were extracted before, in the place of a backbone and its images."""
+
+    def __init__(self, patches, masks):
+        side = int(patches.shape[1] ** 0.5)
+        self.patches = torch.from_numpy(patches).unflatten(1, (side, side))
+        self.masks = torch.from_numpy(masks)
+
+    def __len__(self):
+        return len(self.masks)
+
+    def batches(self, transform, seed=0, epoch=0, order=None, keep=True):
+        for start in range(0, len(self), 5):
+            indices = torch.arange(start, min(start + 5, len(self)))
+            yield PatchBatch(indices, self.patches[indices], self.masks[indices])
+
+
+def _retrieval(arrays, masks, variant="reference", **params):
+    setting = Setting(tuple("abcdefghijk"), 255, 16, arrays["mem_feat"].shape[-1], ONE, ONE, variant)
+    params = {"input_size": 224, "augment": False, "augmentation_epochs": 1, **params}
+    protocol = InContext(InContextParams(**params), setting)
+    val = StoredPatches(arrays["query_feat"], masks["val_mask"])
+    protocol.fit(StoredPatches(arrays["mem_feat"], masks["mem_mask"]), val)
+    return protocol
+
+
+def _predictions(protocol, arrays, masks):
+    val = StoredPatches(arrays["query_feat"], masks["val_mask"])
+    return torch.cat([p.scores for p in protocol.predict(val)])
+
+
+def _label_maps(scores):
+    upsampled = torch.nn.functional.interpolate(scores, size=(224, 224), mode="bilinear")
+    return upsampled.argmax(dim=1).numpy()
+
+
+@pytest.mark.parametrize("name", ["hbird_efflite16_d64", "hbird_vittiny_d48"])
+def test_equals_the_published_code(golden, name):
+    arrays, masks = golden(name), golden("hbird_masks")
+    protocol = _retrieval(arrays, masks, memory_size="unbounded")
+    labels = protocol._bank.soft_labels(torch.arange(len(arrays["label_memory"])))
+    np.testing.assert_array_equal(labels.numpy(), arrays["label_memory"])
+    _assert_equal_neighbours(protocol, arrays)
+
+    scores = _predictions(protocol, arrays, masks)
+    expected = arrays["label_hat"].transpose(0, 2, 1).reshape(scores.shape)
+    np.testing.assert_allclose(scores.numpy(), expected, atol=1e-5)
+    _assert_equal_scores(_label_maps(scores), masks["val_mask"], arrays)
+
+
+def _assert_equal_neighbours(protocol, arrays):
+    queries = torch.from_numpy(arrays["query_feat"]).flatten(0, 1)
+    _, rows = protocol._search.search(torch.nn.functional.normalize(queries, dim=1), 30)
+    # Ties alone may differ: the published search multiplies un-normalised queries.
+    assert recall(rows, torch.from_numpy(arrays["knn_idx"]).long()) >= 0.99998
+
+
+def _assert_equal_scores(predicted, truth, arrays):
+    assert (predicted != arrays["pred"]).sum() <= 1
+    confusion = confusion_matrix(truth, predicted, 11, 11, ignore_index=255)
+    assert np.abs(confusion - arrays["conf"]).sum() <= 2
+    mapping = match(confusion, "hungarian")
+    np.testing.assert_array_equal(mapping, arrays["mapping"])
+    iou = iou_per_class(class_counts(fold(confusion, mapping)))
+    assert mean_iou(iou, "zero") == pytest.approx(float(arrays["miou"]), abs=1e-6)
+    identity = mean_iou(iou_per_class(class_counts(confusion)), "zero")
+    assert identity == pytest.approx(float(arrays["miou_identity"]), abs=1e-6)
+
+
+def test_bounded_memory_equals_the_published_code(golden, monkeypatch):
+    arrays = {**golden("hbird_efflite16_d64"), **golden("hbird_efflite16_d64_bounded480")}
+    masks = golden("hbird_masks")
+    draws = iter(torch.from_numpy(arrays["rand"]).split(196))
+    monkeypatch.setattr(torch, "rand", lambda *_, generator: next(draws))
+    protocol = _retrieval(arrays, masks, memory_size=480)
+    labels = protocol._bank.soft_labels(torch.arange(480))
+    np.testing.assert_array_equal(labels.numpy(), arrays["label_memory"])
+    scores = _predictions(protocol, arrays, masks)
+    _assert_equal_scores(_label_maps(scores), masks["val_mask"], arrays)
+
+
+def test_sampled_patches_equal_the_published_code(golden):
+    arrays, masks = golden("hbird_efflite16_d64_bounded480"), golden("hbird_masks")
+    filled = torch.from_numpy(np.where(masks["mem_mask"] == 255, 0, masks["mem_mask"]))
+    counts = patch_class_counts(filled, 16, 11)
+    for image, draw, expected in zip(
+        counts, arrays["rand"].reshape(24, 196), arrays["sampled_indices"], strict=True
+    ):
+        assert sample_rare(image, torch.from_numpy(draw), 20).tolist() == expected.tolist()
+
+
+def test_clean_remembers_no_void(golden):
+    arrays, masks = golden("hbird_efflite16_d64"), dict(golden("hbird_masks"))
+    masks["mem_mask"] = masks["mem_mask"].copy()
+    masks["mem_mask"][:, :16, :16] = 255
+    clean = _retrieval(arrays, masks, "clean", memory_size="unbounded")
+    reference = _retrieval(arrays, masks, memory_size="unbounded")
+    assert len(reference._bank.features) == 24 * 196
+    void_patches = (masks["mem_mask"].reshape(24, 14, 16, 14, 16) == 255).all(axis=(2, 4)).sum()
+    assert void_patches >= 24
+    assert len(clean._bank.features) == 24 * 196 - void_patches
+    sums = clean._bank.soft_labels(torch.arange(len(clean._bank.features))).sum(dim=1)
+    np.testing.assert_allclose(sums.numpy(), 1.0, atol=1e-6)
+
+
+def test_half_precision_bank_and_inverted_file_stay_close(golden):
+    arrays, masks = golden("hbird_efflite16_d64"), golden("hbird_masks")
+    exact = _predictions(_retrieval(arrays, masks, memory_size="unbounded"), arrays, masks)
+    half = _retrieval(arrays, masks, memory_size="unbounded", memory_dtype="fp16")
+    agree = (_predictions(half, arrays, masks).argmax(1) == exact.argmax(1)).float().mean()
+    assert agree > 0.98
+    ivf = _retrieval(arrays, masks, memory_size="unbounded", search="ivf", probes=40)
+    agree = (_predictions(ivf, arrays, masks).argmax(1) == exact.argmax(1)).float().mean()
+    assert agree > 0.9
+    assert 0.8 < ivf.details()["recall"] <= 1.0
+
+
+def test_memory_plan_counts_the_bank(golden):
+    arrays, masks = golden("hbird_efflite16_d64"), golden("hbird_masks")
+    protocol = _retrieval(arrays, masks, memory_size=480)
+    plan = protocol.memory_plan(24, 12)
+    assert plan["memory features"] == 480 * 64 * 4
+    assert plan["memory labels"] == 480 * 11 * 2
