@@ -10,7 +10,8 @@ import fnmatch
 import os
 import sys
 from collections.abc import Iterator
-from importlib import metadata, resources
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -192,14 +193,18 @@ def search_path() -> list[Path]:
 
 
 def _entry_point_folders() -> Iterator[Path]:
+    """Found without importing the package, which may import torch."""
     for entry in metadata.entry_points(group="densebench.cards"):
         try:
-            yield Path(str(resources.files(entry.module)))
-        except ModuleNotFoundError as error:
+            spec = find_spec(entry.module)
+        except ImportError:
+            spec = None
+        if spec is None or not spec.submodule_search_locations:
             raise DensebenchError(
-                f"entry point '{entry.name}' of densebench.cards: cannot import {entry.module} "
-                f"({error}); mend or uninstall the package that registers it"
-            ) from error
+                f"entry point '{entry.name}' of densebench.cards: there is no package "
+                f"{entry.module}; mend or uninstall the distribution that registers it"
+            )
+        yield from map(Path, spec.submodule_search_locations)
 
 
 def _own_folder() -> Path:
@@ -214,7 +219,7 @@ def resource_path(name: str) -> Path:
 
 
 def _card_files(folder: Path, kind: CardKind) -> list[Path]:
-    """Files in the sub-folder of that kind; flat files are told apart by the key ``protocol``."""
+    """Files in the sub-folder of that kind; flat files are told apart by the keys they have."""
     nested = sorted((folder / kind).glob("*.toml"))
     if folder == _own_folder():
         return nested
@@ -223,10 +228,11 @@ def _card_files(folder: Path, kind: CardKind) -> list[Path]:
 
 
 def _flat_kind(path: Path) -> CardKind | None:
-    keys = read_toml(path)
-    if "protocol" in keys:
+    """By any key of one kind alone, so that a card with one missing is still found, and refused."""
+    keys = read_toml(path).keys()
+    if keys & (TaskCard.model_fields.keys() - BackboneCard.model_fields.keys()):
         return "tasks"
-    return "backbones" if "source" in keys else None
+    return "backbones" if keys & (BackboneCard.model_fields.keys() - {"name"}) else None
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -268,7 +274,9 @@ def validate(model: type[C], values: dict[str, Any], where: str) -> C:
 
 
 def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
+    problems = error.errors(include_url=False)
+    # A misspelt key is unknown and missing at once; the unknown one tells which it was.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     path = [str(part) for part in problem["loc"]]
     key = ".".join(path)
     if problem["type"] == "extra_forbidden":
@@ -290,7 +298,7 @@ def _given(problem: Any) -> str:
 
 def _model_at(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
     """The model of a nested table, following the annotation of each key on the way."""
-    for key in path:
+    for key in (part for part in path if not part.isdecimal()):  # a list's model is its items'
         annotation = model.model_fields[key].annotation
         options = [annotation, *getattr(annotation, "__args__", ())]
         model = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))

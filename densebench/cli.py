@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
@@ -49,9 +49,14 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
 def main() -> NoReturn:
+    """The command ``densebench``."""
+    guarded(lambda: app(standalone_mode=False))
+
+
+def guarded(command: Callable[[], int | None]) -> NoReturn:
     """Run a command; whatever a user can mend ends in one line and exit code 2."""
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(command())
     except DensebenchError as error:
         _fail(str(error))
     except UsageError as error:
@@ -86,8 +91,14 @@ def _top(
 
 @app.command()
 def run(
-    backbone: BackboneName,
-    task: Annotated[str, typer.Option(help="A task card's name or path.")],
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="A card's name or path, timm:ID, open_clip:ARCH/TAG or FILE.py:FUNCTION; "
+            "or several: a pattern such as 'dinov2_*', or names with commas."
+        ),
+    ],
+    task: Annotated[str, typer.Option(help="A task card's name or path, or several, likewise.")],
     variant: Annotated[
         str, typer.Option(help="reference (as published), clean (without quirks); linear: cached.")
     ] = "reference",
@@ -103,12 +114,17 @@ def run(
     val_list: Annotated[
         Path | None, typer.Option(help="Names of the validation images: a file or a list's name.")
     ] = None,
+    subset: Annotated[
+        str | None, typer.Option(metavar="1/N", help="Only a share of the training images.")
+    ] = None,
+    subset_seed: Annotated[int, typer.Option(min=0, help="Which share; nested for 1/N.")] = 42,
     limit: Annotated[
         int | None, typer.Option(help="Images of each split; marks the record as partial.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Run that many, from --seed on.")] = 1,
     device: Device = "auto",
-    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images through the backbone.")] = 16,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that read images [8 with a GPU, else 0].")
     ] = None,
@@ -127,9 +143,10 @@ def run(
     offline: Offline = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record alone.")] = False,
 ) -> None:
-    """Evaluate a backbone on a task, and record the result."""
+    """Evaluate a backbone on a task, and record the result; or many on many."""
     _one_of("--precision", precision, ("fp32", "bf16", "fp16"))
     _one_of("--cache", cache, ("fp32", "fp16", "off"))
+    backbones, tasks = _names("backbones", backbone), _names("tasks", task)
     options: dict[str, Any] = {
         "variant": variant,
         "params": dict(_key_value(text) for text in param or []),
@@ -137,6 +154,8 @@ def run(
         "data_root": data_root,
         "train_list": train_list,
         "val_list": val_list,
+        "subset": subset,
+        "subset_seed": subset_seed,
         "limit": limit,
         "seed": seed,
         "device": device,
@@ -149,23 +168,59 @@ def run(
         "cache": cache,
         "offline": offline,
     }
-    with _clean_stdout() as stdout:
+    if results is not None:
+        options["results"] = results
+    if len(backbones) * len(tasks) * seeds == 1:
+        _run_one(backbones[0], tasks[0], options, as_json)
+    else:
+        _run_many(backbones, tasks, range(seed, seed + seeds), options, as_json)
+
+
+def _run_one(backbone: str, task: str, options: dict[str, Any], as_json: bool) -> None:
+    with clean_stdout() as stdout:
         from rich.console import Console
 
         from densebench.evaluate import RunOptions, evaluate
         from densebench.progress import TerminalWatcher
         from densebench.report.terminal import record_table
-        from densebench.results import DEFAULT_RESULTS
 
         watcher = TerminalWatcher(Console(stderr=True))
-        folder = results or DEFAULT_RESULTS
-        record, path = evaluate(RunOptions(backbone, task, results=folder, **options), watcher)
+        record, path = evaluate(RunOptions(backbone, task, **options), watcher)
         if as_json:
             print(record.model_dump_json(indent=1), file=stdout)
             return
         console = Console(file=stdout)
         console.print(record_table(record))
         console.print(f"record: {path}", highlight=False, soft_wrap=True)
+
+
+def _run_many(
+    backbones: list[str],
+    tasks: list[str],
+    seeds: range,
+    options: dict[str, Any],
+    as_json: bool,
+) -> None:
+    with clean_stdout() as stdout:
+        from rich.console import Console
+
+        from densebench.evaluate import RunOptions
+        from densebench.matrix import matrix_table, run_matrix
+        from densebench.progress import TerminalWatcher
+
+        base = RunOptions(backbones[0], tasks[0], **options)
+        watcher = TerminalWatcher(Console(stderr=True))
+        outcomes = run_matrix(base, backbones, tasks, seeds, watcher)
+        if as_json:
+            records = [o.record.model_dump(mode="json") for o in outcomes if o.record is not None]
+            print(json.dumps(records, indent=1), file=stdout)
+        else:
+            Console(file=stdout).print(matrix_table(outcomes))
+    failed = [outcome for outcome in outcomes if outcome.record is None]
+    for outcome in failed:
+        print(f"{outcome.run}: {outcome.reason}", file=sys.stderr)
+    if failed:
+        raise DensebenchError(f"{len(failed)} of {len(outcomes)} runs failed, as said above")
 
 
 @app.command()
@@ -175,7 +230,7 @@ def demo(
     ] = Path("densebench-demo"),
 ) -> None:
     """Score the two baselines on the embedded scenes: a first leaderboard in two minutes."""
-    with _clean_stdout() as stdout:
+    with clean_stdout() as stdout:
         from rich.console import Console
 
         from densebench.demo import run_demo
@@ -250,7 +305,7 @@ def extract(
     offline: Offline = False,
 ) -> None:
     """Write the patch features of images to an .npz file."""
-    with _clean_stdout() as stdout:
+    with clean_stdout() as stdout:
         from densebench.extract import extract_images
 
         shape = extract_images(
@@ -305,6 +360,38 @@ def cache_clear(
     print(f"freed {gigabytes(feature_cache().clear(keys))}")
 
 
+@app.command()
+def predict(
+    backbone: BackboneName,
+    head: Annotated[Path, typer.Option(help="A head that a linear run left.", exists=True)],
+    image: Annotated[Path, typer.Option(help="The image to label.")],
+    out: Annotated[Path, typer.Option(help="Palette PNG to write, of the image's size.")],
+    weights: WeightsFile = None,
+    device: Device = "auto",
+    offline: Offline = False,
+) -> None:
+    """Label an image with a trained head."""
+    with clean_stdout() as stdout:
+        from densebench.predict import predict_image
+
+        shares = predict_image(
+            backbone, head, image, out, weights=weights, device=device, offline=offline
+        )
+        named = ", ".join(f"{name} {100 * share:.1f}%" for name, share in shares.items())
+        print(f"{out}: {named}", file=stdout)
+
+
+def _names(kind: cards.CardKind, text: str) -> list[str]:
+    """The names that an option gives: one, several with commas, or all that a pattern matches."""
+    names = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        pattern = any(mark in part for mark in "*?[") and not Path(part).exists()
+        names += cards.match_names(kind, part) if pattern else [part]
+    if not names:
+        raise DensebenchError(f"no {kind[:-1]} is named")
+    return list(dict.fromkeys(names))
+
+
 def _is_task(path: Path) -> bool:
     return path.is_file() and "protocol" in cards.read_toml(path)
 
@@ -326,7 +413,7 @@ def _key_value(text: str) -> tuple[str, Any]:
 
 
 @contextmanager
-def _clean_stdout() -> Iterator[TextIO]:
+def clean_stdout() -> Iterator[TextIO]:
     """Standard output for results alone: what anything else prints goes to standard error.
 
     A plug-in, or C code that it calls, may print anything; so the file descriptor is redirected.

@@ -3,7 +3,7 @@
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -12,6 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from densebench import __version__, memory
@@ -72,6 +73,8 @@ class RunOptions:
     data_root: Path | None = None
     train_list: Path | None = None
     val_list: Path | None = None
+    subset: str | None = None
+    subset_seed: int = 42
     limit: int | None = None
     seed: int = 0
     device: str = "auto"
@@ -188,6 +191,9 @@ class Run:
             train_list=options.train_list,
             val_list=options.val_list,
         )
+        if options.subset is not None:
+            names = subset_names(dataset.train.names, options.subset, options.subset_seed)
+            dataset = replace(dataset, train=dataset.train.subset(names))
         return dataset if options.limit is None else limited(dataset, options.limit)
 
     def _make_protocol(self) -> Protocol:
@@ -334,10 +340,22 @@ class Run:
             fingerprint=self._data_fingerprint,
             n_train=len(dataset.train),
             n_val=len(dataset.val),
+            subset=self._subset(),
+            train_names=self._chosen_names(),
             classes=dataset.classes,
             ignore_index=dataset.ignore_index,
             skipped=skipped,
         )
+
+    def _subset(self) -> str | None:
+        options = self._options
+        return options.subset and f"{options.subset}, seed {options.subset_seed}"
+
+    def _chosen_names(self) -> list[str] | None:
+        """The training images by name, where the dataset's own list does not tell them."""
+        options = self._options
+        chosen = (options.subset, options.limit, options.train_list)
+        return list(self._dataset.train.names) if any(chosen) else None
 
     def _protocol_record(self) -> ProtocolRecord:
         return ProtocolRecord(
@@ -385,6 +403,20 @@ def limited(dataset: Dataset, limit: int) -> Dataset:
         train=dataset.train.subset(dataset.train.names[:limit]),
         val=dataset.val.subset(dataset.val.names[:limit]),
     )
+
+
+def subset_names(names: Sequence[str], share: str, seed: int) -> list[str]:
+    """A seeded share ``1/N`` of sorted names; with one seed, smaller shares lie in larger ones.
+
+    Raises:
+        DensebenchError: the share is not of the form 1/N.
+    """
+    top, slash, bottom = share.partition("/")
+    if top != "1" or not slash or not bottom.isdigit() or int(bottom) < 1:
+        raise DensebenchError(f"--subset wants a share such as 1/8, not '{share}'")
+    order = np.random.default_rng(seed).permutation(len(names))
+    kept = max(1, round(len(names) / int(bottom)))
+    return sorted(sorted(names)[i] for i in order[:kept])
 
 
 def data_fingerprint(dataset: Dataset) -> str:

@@ -46,6 +46,8 @@ class DatasetRecord(Part):
     fingerprint: str
     n_train: int
     n_val: int
+    subset: str | None  # share of the training images and its seed
+    train_names: list[str] | None  # where a subset, a limit or a list of names was chosen
     classes: tuple[str, ...]
     ignore_index: int
     skipped: dict[str, str]  # images that could not be read, with the reason

@@ -35,7 +35,7 @@ class PanelKeeper:
         folder.mkdir(parents=True, exist_ok=True)
         for index, labels in self._labels.items():
             classes = np.asarray(mapping)[labels].astype(np.uint8)
-            coloured(classes, dataset).save(folder / f"{dataset.val.names[index]}.png")
+            coloured(classes, dataset.palette).save(folder / f"{dataset.val.names[index]}.png")
 
 
 def panel_folder(record: Path) -> Path:
@@ -43,10 +43,12 @@ def panel_folder(record: Path) -> Path:
     return record.with_suffix(".panels")
 
 
-def coloured(labels: UInt8[np.ndarray, "h w"], dataset: Dataset) -> Image.Image:
-    """A label map as a palette image in the dataset's colours; pixels outside it are void."""
+def coloured(
+    labels: UInt8[np.ndarray, "h w"], palette: Sequence[tuple[int, int, int]]
+) -> Image.Image:
+    """A label map as a palette image; labels without a colour of their own are void."""
     image = Image.fromarray(labels)
-    colours = list(dataset.palette[:256])
+    colours = list(palette[:256])
     colours += [VOID_COLOUR] * (256 - len(colours))
     image.putpalette([channel for colour in colours for channel in colour])
     return image
@@ -75,6 +77,6 @@ def _cells(
 ) -> list[Image.Image]:
     index = split.names.index(name)
     image = split.image(index).resize((side, side), Image.Resampling.BILINEAR)
-    maps = [coloured(split.mask(index), dataset)]
+    maps = [coloured(split.mask(index), dataset.palette)]
     maps += [Image.open(folder / f"{name}.png") for folder in predictions]
     return [image, *(m.convert("RGB").resize((side, side), Image.Resampling.NEAREST) for m in maps)]

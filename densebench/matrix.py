@@ -1,0 +1,122 @@
+"""Many runs, one after the other, each in a process of its own.
+
+A run that fails becomes a row that says why, and the rest goes on. A run that the system ends for
+memory is tried again with half the batch. Runs whose record exists are read, not repeated.
+"""
+
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from signal import SIGKILL
+
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.table import Table
+
+from densebench.cli import clean_stdout
+from densebench.errors import DensebenchError
+from densebench.evaluate import RunOptions, Watcher, evaluate
+from densebench.progress import TerminalWatcher
+from densebench.results import RunRecord, load_record
+
+OPTIONS = TypeAdapter(RunOptions)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of the matrix: its record, or the reason why there is none."""
+
+    options: RunOptions
+    record: RunRecord | None
+    path: Path | None
+    reason: str = ""
+
+    @property
+    def run(self) -> str:
+        """Which run it was, in words."""
+        return f"{self.options.backbone} on {self.options.task}, seed {self.options.seed}"
+
+
+def run_matrix(
+    base: RunOptions,
+    backbones: Sequence[str],
+    tasks: Sequence[str],
+    seeds: Sequence[int],
+    watcher: Watcher,
+) -> list[Outcome]:
+    """Every backbone on every task with every seed; what ``base`` says holds for all."""
+    wanted = [
+        replace(base, backbone=backbone, task=task, seed=seed)
+        for task in tasks
+        for backbone in backbones
+        for seed in seeds
+    ]
+    outcomes = []
+    for number, options in enumerate(wanted, start=1):
+        watcher.say(
+            f"[{number}/{len(wanted)}] {options.backbone} on {options.task}, seed {options.seed}"
+        )
+        outcomes.append(_run_apart(options, watcher))
+    return outcomes
+
+
+def _run_apart(options: RunOptions, watcher: Watcher) -> Outcome:
+    """One run in a process of its own, in smaller batches while the system kills it."""
+    command = [sys.executable, "-m", "densebench.matrix"]
+    done = subprocess.run(
+        command, input=OPTIONS.dump_json(options), stdout=subprocess.PIPE, check=False
+    )
+    if done.returncode == -SIGKILL and options.batch_size > 1:
+        half = options.batch_size // 2
+        watcher.say(f"killed, most likely for memory; again with batches of {half}")
+        return _run_apart(replace(options, batch_size=half), watcher)
+    told = done.stdout.decode().strip()
+    if done.returncode == 0:
+        return Outcome(options, load_record(Path(told)), Path(told))
+    return Outcome(options, None, None, told or f"ended with exit code {done.returncode}")
+
+
+def matrix_table(outcomes: Sequence[Outcome]) -> Table:
+    """A row for each backbone and task: mIoU, over seeds its mean and deviation."""
+    table = Table(title="runs", title_justify="left")
+    for column in ("backbone", "task", "mIoU %", "95% interval or deviation"):
+        table.add_column(column, overflow="fold")
+    pairs = dict.fromkeys((o.options.backbone, o.options.task) for o in outcomes)
+    for backbone, task in pairs:
+        of_pair = [o for o in outcomes if (o.options.backbone, o.options.task) == (backbone, task)]
+        table.add_row(backbone, task, *_cells(of_pair))
+    return table
+
+
+def _cells(outcomes: Sequence[Outcome]) -> tuple[str, str]:
+    if any(o.record is None for o in outcomes):
+        return "failed", ""
+    scores = [o.record.score for o in outcomes if o.record is not None]
+    mious = [100 * score.miou for score in scores]
+    if len(mious) > 1:
+        return (
+            f"{statistics.mean(mious):.2f}",
+            f"± {statistics.stdev(mious):.2f} ({len(mious)} seeds)",
+        )
+    interval = scores[0].interval
+    return f"{mious[0]:.2f}", f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
+
+
+def _child() -> int:
+    """One run: options on standard input; on standard output the record's path, or what failed."""
+    options = OPTIONS.validate_json(sys.stdin.buffer.read())
+    with clean_stdout() as stdout:
+        try:
+            _, path = evaluate(options, TerminalWatcher(Console(stderr=True)))
+        except DensebenchError as error:
+            print(" ".join(str(error).split()), file=stdout)
+            return 2
+        print(path, file=stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_child())

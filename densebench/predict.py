@@ -1,0 +1,59 @@
+"""Label an image with a head that a linear run left."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from densebench.backbones import load_backbone
+from densebench.datasets.files import read_image
+from densebench.errors import DensebenchError
+from densebench.evaluate import pick_device
+from densebench.heads import load_head
+from densebench.report.panels import coloured
+from densebench.scoring import upsampled
+from densebench.transforms import Squash
+
+
+@torch.inference_mode()
+def predict_image(
+    backbone: str,
+    head: Path,
+    image: Path,
+    out: Path,
+    *,
+    weights: Path | None = None,
+    device: str = "auto",
+    offline: bool = False,
+) -> dict[str, float]:
+    """Write a palette PNG of class indices, of the image's own size.
+
+    Returns:
+        The share of the image's pixels of each class that is there, largest first.
+
+    Raises:
+        DensebenchError: the head was trained on other features than this backbone's.
+    """
+    place = pick_device(device)
+    trained = load_head(head)
+    model = load_backbone(backbone, weights=weights, device=str(place), offline=offline)
+    if model.fingerprint != trained.fingerprint:
+        raise DensebenchError(
+            f"{head} was trained on the features of {trained.backbone}, and {backbone} with these "
+            "weights gives others; use the same backbone and weights"
+        )
+    picture = read_image(image)
+    view = Squash(trained.input_size, model.mean, model.std)
+    pixels, _ = view(picture, np.zeros((picture.height, picture.width), dtype=np.uint8))
+    logits = trained.head.to(place)(model(pixels[None].to(place)).float())
+    winners = upsampled(logits[0], (picture.height, picture.width)).argmax(dim=0)
+    labels = winners.cpu().numpy().astype(np.uint8)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    coloured(labels, trained.palette).save(out, format="PNG")
+    return _shares(labels, trained.classes)
+
+
+def _shares(labels: np.ndarray, classes: tuple[str, ...]) -> dict[str, float]:
+    counts = np.bincount(labels.ravel(), minlength=len(classes))
+    order = np.argsort(-counts, kind="stable")
+    return {classes[i]: float(counts[i] / counts.sum()) for i in order if counts[i]}

@@ -1,0 +1,150 @@
+"""Overclustering: k-means on the validation patches alone, clusters matched to classes.
+
+Source: vpariza/NeCo at 3932160, experiments/overcluster.
+"""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from pydantic import Field
+from torch import Tensor
+
+from densebench.clustering import StreamedPCA, cluster
+from densebench.features import PatchSource
+from densebench.metrics import Absent
+from densebench.protocols.base import (
+    InputSize,
+    Prediction,
+    Protocol,
+    ProtocolParams,
+    Resolution,
+    Scoring,
+)
+from densebench.transforms import Squash
+
+
+class OverclusteringParams(ProtocolParams):
+    """Parameters of the clustering.
+
+    ``points_per_centroid`` and ``pca_rows_per_dim`` are how many patches faiss fits on; 0 of the
+    latter takes all. ``batch_size`` decides only how many images ``drop_last_val`` drops.
+    """
+
+    input_size: InputSize = 448
+    mask_size: Resolution = 100
+    K: int | Literal["classes"] = 500
+    pca_dim: int = Field(default=50, gt=0)
+    seeds: int = Field(default=5, gt=0)
+    niter: int = Field(default=100, gt=0)
+    nredo: int = Field(default=5, gt=0)
+    points_per_centroid: int = Field(default=256, gt=0)
+    pca_rows_per_dim: int = Field(default=1000, ge=0)
+    kmeans: Literal["cpu", "gpu"] = "cpu"
+    batch_size: int = Field(default=32, gt=0)
+    drop_last_val: bool = False
+
+
+class Overclustering(Protocol):
+    """Clusters of the validation set; nothing is learnt from the training images."""
+
+    Params: ClassVar[type[ProtocolParams]] = OverclusteringParams
+    params: OverclusteringParams
+
+    @property
+    def scoring(self) -> Scoring:
+        """One-to-one matching for K = classes, best precision otherwise."""
+        matching: Literal["hungarian", "precision"] = (
+            "hungarian" if self._n_clusters == self.setting.n_classes else "precision"
+        )
+        absent: Absent = "nan" if self.setting.variant == "clean" else "zero"
+        return Scoring((self.params.mask_size,), matching, absent, self._n_clusters)
+
+    @property
+    def train_passes(self) -> int:
+        """The training images are not looked at."""
+        return 0
+
+    def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
+        """The projected patches, the rows that PCA is fitted on, and all masks."""
+        patches, width = n_val * self.grid**2, self.setting.embed_dim
+        fitted = min(patches, self.params.pca_rows_per_dim * width)
+        return {
+            "projected patches": patches * self.params.pca_dim * 4 * 2,
+            "patches that PCA is fitted on": fitted * width * 4 * 2,
+            "masks": n_val * self.input_size**2,
+        }
+
+    def fit(self, train: PatchSource, val: PatchSource) -> None:
+        """Nothing: there is no training split."""
+
+    def predict(self, val: PatchSource) -> Iterator[Prediction]:
+        """The cluster of every validation patch, once for each k-means seed."""
+        self.setting.status("standardise and PCA")
+        projected, indices, masks = self._project(val)
+        for repeat in range(self.params.seeds):
+            self.setting.status(f"k-means {repeat + 1}/{self.params.seeds}")
+            labels = self._cluster(projected, self.setting.seed * self.params.seeds + repeat)
+            grid = torch.from_numpy(labels).reshape(len(indices), self.grid, self.grid)
+            yield Prediction(indices, masks, labels=grid, repeat=repeat)
+
+    @property
+    def _n_clusters(self) -> int:
+        return self.setting.n_classes if self.params.K == "classes" else self.params.K
+
+    def _project(
+        self, val: PatchSource
+    ) -> tuple[Float[np.ndarray, "n k"], Int64[Tensor, " i"], UInt8[Tensor, "i H W"]]:
+        """Patches of all scored images after PCA, with the images' positions and masks."""
+        reduction = StreamedPCA(
+            self.setting.embed_dim, self.params.pca_dim, self.params.pca_rows_per_dim
+        )
+        reduction.fit(self._rows(val), self._scored_images(len(val)) * self.grid**2)
+        projected, indices, masks = [], [], []
+        for batch in self._scored(val):
+            projected.append(reduction.transform(batch[1]))
+            indices.append(batch[0])
+            masks.append(batch[2])
+        return np.concatenate(projected), torch.cat(indices), torch.cat(masks)
+
+    def _rows(self, val: PatchSource) -> Iterator[Float[np.ndarray, "n d"]]:
+        return (rows for _, rows, _ in self._scored(val))
+
+    def _scored(
+        self, val: PatchSource
+    ) -> Iterator[tuple[Int64[Tensor, " b"], Float[np.ndarray, "n d"], UInt8[Tensor, "b H W"]]]:
+        """Batches of the images that count, patches flattened."""
+        view = Squash(self.input_size, self.setting.mean, self.setting.std, centred_mask=True)
+        left = self._scored_images(len(val))
+        for batch in val.batches(view):
+            kept = min(left, len(batch.indices))
+            left -= kept
+            if kept:
+                rows = batch.patches[:kept].flatten(0, 2).cpu().numpy()
+                yield batch.indices[:kept], rows, batch.masks[:kept]
+
+    def _scored_images(self, n_val: int) -> int:
+        """The published VOC loader drops the last incomplete batch."""
+        size = self.params.batch_size
+        drops = self.setting.variant == "reference" and self.params.drop_last_val
+        return n_val // size * size if drops and n_val >= size else n_val
+
+    def _cluster(self, projected: Float[np.ndarray, "n k"], seed: int) -> Int64[np.ndarray, " n"]:
+        return cluster(
+            projected,
+            self._n_clusters,
+            seed=seed,
+            niter=self.params.niter,
+            nredo=self.params.nredo,
+            points_per_centroid=self.params.points_per_centroid,
+            device=self.params.kmeans,
+        )
+
+    def details(self) -> dict[str, Any]:
+        """How many clusters there were."""
+        return {"clusters": self._n_clusters}
+
+
+PROTOCOL = Overclustering
