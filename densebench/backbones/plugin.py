@@ -1,0 +1,224 @@
+"""Backbones of the user: a function in a Python file that returns a module.
+
+The function takes no arguments. The module's ``forward`` gives (batch, h, w, dim) features of
+normalised images, and it has ``patch_size``; ``mean``, ``std`` (ImageNet's if absent) and
+``embed_dim`` (found by a dry run if absent) are optional. A card may state them instead.
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from densebench.backbones.base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    DenseBackbone,
+    Triple,
+    describe,
+)
+from densebench.backbones.checkpoints import load_strictly, read_state_dict, strip_prefixes
+from densebench.cards import BackboneCard, suggestion
+from densebench.errors import DensebenchError
+
+TARGET = re.compile(r"^(?P<file>.+\.py)(?::(?P<function>\w*))?$")
+DRY_RUN_SIZE = 224
+
+
+class PluginBackbone(DenseBackbone):
+    """A user's module, reachable as ``module``.
+
+    Args:
+        module: Its ``forward`` gives (batch, h, w, dim).
+        target: ``FILE.py:FUNCTION``, as the user wrote it.
+        code: SHA-256 of that file, which counts as a choice that changes features. Other files
+            that it imports are not looked at.
+        embed_dim: Length of a feature vector.
+        card: The card that names the plug-in, if there is one.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        target: str,
+        code: str,
+        embed_dim: int,
+        card: BackboneCard | None = None,
+    ) -> None:
+        patch_size = _patch_size(module, target)
+        mean = _triple(module, "mean", card.mean if card else IMAGENET_MEAN, target)
+        std = _triple(module, "std", card.std if card else IMAGENET_STD, target)
+        name = card.name if card else target
+        super().__init__(name, patch_size, embed_dim, mean=mean, std=std, card=card)
+        self.module = module
+        self.target = target
+        self.code = code
+
+    def patch_map(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
+        """What the module gives."""
+        with guarded(self.target):
+            features: Tensor = self.module(images)
+        return features
+
+    def choices(self) -> dict[str, object]:
+        """The plug-in's code and the function in it; not where the file lies."""
+        return {"source": "python", "code": self.code, "function": self.target.rpartition(":")[2]}
+
+
+def is_target(name: str) -> bool:
+    """Whether a name has the form of a plug-in: ``FILE.py`` or ``FILE.py:FUNCTION``."""
+    return TARGET.match(name) is not None
+
+
+def build_plugin(
+    target: str,
+    card: BackboneCard | None = None,
+    folder: Path | None = None,
+    weights: Path | None = None,
+    image_size: int | None = None,
+) -> PluginBackbone:
+    """The backbone that a function in a Python file returns.
+
+    Args:
+        target: ``FILE.py:FUNCTION``.
+        card: The card that names it; what it states is checked against the module.
+        folder: What a relative FILE is relative to; the working directory if not given.
+        weights: A state dict to load into the module, strictly, in its own naming.
+        image_size: Side in pixels of the image of the dry run.
+
+    Raises:
+        DensebenchError: no such file or function, an error in it, or not a backbone.
+    """
+    path, function = _split(target, folder)
+    code = hashlib.sha256(path.read_bytes()).hexdigest()
+    with guarded(target):
+        module = _call(path, function, target)
+    if weights is not None:
+        state = strip_prefixes(read_state_dict(weights), module.state_dict().keys())
+        load_strictly(module, state, weights, lambda state: "")
+    module.eval()
+    stated = getattr(module, "embed_dim", card.embed_dim if card else None)
+    embed_dim = _found_embed_dim(module, target, image_size) if stated is None else int(stated)
+    built = PluginBackbone(module, target, code, embed_dim, card)
+    if card is not None:
+        _check_card(card, built)
+    return built
+
+
+def _split(target: str, folder: Path | None) -> tuple[Path, str]:
+    matched = TARGET.match(target)
+    function = matched["function"] if matched else None
+    if matched is None or not function:
+        raise DensebenchError(f"plug-in '{target}': give FILE.py:FUNCTION")
+    path = (folder or Path()) / matched["file"]
+    if not path.is_file():
+        raise DensebenchError(f"plug-in '{target}': no file {path}")
+    return path.resolve(), function
+
+
+def _call(path: Path, function: str, target: str) -> nn.Module:
+    loaded = _import(path)
+    factory = getattr(loaded, function, None)
+    if not callable(factory):
+        defined = [n for n, v in vars(loaded).items() if callable(v) and not n.startswith("_")]
+        hint = suggestion(function, defined)
+        raise DensebenchError(f"plug-in '{target}': no function '{function}' in {path}{hint}")
+    module = factory()
+    if not isinstance(module, nn.Module):
+        raise DensebenchError(f"plug-in '{target}': gives {describe(module)}, not an nn.Module")
+    return module
+
+
+def _import(path: Path) -> ModuleType:
+    """Run the file as a module of its own; imports of files beside it work meanwhile."""
+    name = f"densebench_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # it is a .py file
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[name] = loaded  # pickling and dataclasses look their module up there
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(loaded)
+    finally:
+        sys.path.remove(str(path.parent))
+    return loaded
+
+
+@contextlib.contextmanager
+def guarded(target: str) -> Iterator[None]:
+    """Run a plug-in's code: what it prints goes to stderr, and its errors become one line.
+
+    Running out of memory is passed on as it is, because a smaller batch may help.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except (DensebenchError, torch.cuda.OutOfMemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        file = target.rpartition(":")[0]
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if _is(f, file)]
+        where = f" at line {lines[-1]}" if lines else ""
+        reason = " ".join(str(error).split()) or "no message"
+        raise DensebenchError(
+            f"plug-in '{target}': {type(error).__name__}{where}: {reason}"
+        ) from error
+
+
+def _is(frame: traceback.FrameSummary, file: str) -> bool:
+    return Path(frame.filename).name == Path(file).name
+
+
+def _patch_size(module: nn.Module, target: str) -> int:
+    value = getattr(module, "patch_size", None)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise DensebenchError(
+            f"plug-in '{target}': its module needs patch_size, a whole number of pixels, "
+            f"not {value!r}"
+        )
+    return value
+
+
+def _triple(module: nn.Module, key: str, default: Triple, target: str) -> Triple:
+    value = getattr(module, key, default)
+    try:
+        first, second, third = (float(v) for v in value)
+    except (TypeError, ValueError):
+        raise DensebenchError(
+            f"plug-in '{target}': {key} must be three numbers, not {value!r}"
+        ) from None
+    if key == "std" and min(first, second, third) <= 0:
+        raise DensebenchError(f"plug-in '{target}': std must be above 0, not {value!r}")
+    return first, second, third
+
+
+def _found_embed_dim(module: nn.Module, target: str, image_size: int | None) -> int:
+    """The length of the vectors that a module gives for one image."""
+    patch_size = _patch_size(module, target)
+    size = image_size or max(1, round(DRY_RUN_SIZE / patch_size)) * patch_size
+    with guarded(target), torch.no_grad():
+        features = module(torch.zeros(1, 3, size, size))
+    if not isinstance(features, Tensor) or features.ndim != 4:
+        raise DensebenchError(
+            f"plug-in '{target}': forward gives {describe(features)} for one {size}x{size} image; "
+            "expected (batch, height, width, dim)"
+        )
+    return features.shape[-1]
+
+
+def _check_card(card: BackboneCard, built: PluginBackbone) -> None:
+    for key in ("patch_size", "embed_dim", "mean", "std"):
+        if getattr(card, key) != getattr(built, key):
+            raise DensebenchError(
+                f"card {card.name}: {key} is {getattr(card, key)}, "
+                f"but {card.id} has {getattr(built, key)}"
+            )

@@ -1,0 +1,118 @@
+"""Every card that comes with densebench says what is true of its architecture."""
+
+import subprocess
+import sys
+
+import open_clip
+import pytest
+import timm
+import torch
+
+from densebench.backbones import clip, hub, timm_vit
+from densebench.backbones.positions import use_position_rule
+from densebench.cards import backbone_card, card_names, search_path
+from densebench.errors import DensebenchError
+
+FAMILIES = {
+    "dino": ["s16", "s8", "b16", "b8"],
+    "dinov2": ["s14", "b14", "l14", "g14"],
+    "dinov2_reg": ["s14", "b14", "l14", "g14"],
+    "dinov3": ["s16", "b16"],
+    "neco_dinov2": ["s14", "b14"],
+    "neco_dinov2_reg": ["s14", "b14"],
+    "neco_dinov2_regxr": ["s14", "b14"],
+    "neco_dino": ["s16"],
+    "neco_timet": ["s16"],
+    "neco_leopart": ["s16"],
+    "mae": ["b16"],
+    "clip": ["b16"],
+    "siglip": ["b16"],
+    "vit": ["s16_augreg"],
+    "hog": ["s14"],
+    "rgb": ["s14"],
+}
+NAMES = sorted(f"{family}_{size}" for family, sizes in FAMILIES.items() for size in sizes)
+LEARNT = [name for name in NAMES if name.partition("_")[0] not in ("hog", "rgb")]
+RULES = {"dino": "dino", "dinov2": "dinov2", "dinov2_reg": "dinov2_reg", "dinov3": "none"}
+
+
+def own_cards() -> list[str]:
+    folder = search_path()[-1] / "backbones"
+    return [name for name, path in card_names("backbones").items() if path.parent == folder]
+
+
+def test_exactly_these_cards_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DENSEBENCH_PATH", raising=False)
+    assert own_cards() == NAMES
+    assert all(backbone_card(name).name == name for name in NAMES)
+
+
+@pytest.mark.parametrize("name", [n for n in LEARNT if n != "clip_b16"])
+def test_timm_builds_what_the_card_says(name: str) -> None:
+    card = backbone_card(name)
+    with torch.device("meta"):
+        model = timm_vit.create(card.id, num_classes=0).model
+    timm_vit.check_card(card, model)
+    use_position_rule(model, card.position_embedding)
+    config = timm.get_pretrained_cfg(card.id)
+    assert (card.mean, card.std) == (config.mean, config.std)
+    with torch.device("meta"):  # what timm's own file holds beside the encoder
+        extra = timm.create_model(card.id).state_dict().keys() - model.state_dict().keys()
+    assert all(key.startswith(card.drop_keys) for key in extra)
+    assert extra or name not in ("siglip_b16", "vit_s16_augreg")
+
+
+def test_open_clip_builds_what_the_card_says() -> None:
+    card = backbone_card("clip_b16")
+    made_up = clip.card_of(card.id)
+    keys = ("patch_size", "embed_dim", "prefix_tokens", "mean", "std", "position_embedding")
+    assert all(getattr(card, key) == getattr(made_up, key) for key in keys)
+    assert card.final_norm and card.weights == made_up.weights
+    assert card.mean == open_clip.OPENAI_DATASET_MEAN
+
+
+@pytest.mark.parametrize("name", LEARNT)
+def test_everything_is_stated(name: str) -> None:
+    card = backbone_card(name)
+    assert card.weights is not None
+    assert "arXiv" in card.citation and card.description and card.training_data
+    family, _, size = name.rpartition("_")
+    rule = "neco" if family.startswith("neco") else RULES.get(family, "timm")
+    assert card.position_embedding == rule
+    if size[1:].isdigit():
+        assert card.patch_size == int(size[1:])
+    if card.weights.url:
+        assert hub.url_path(card.weights.url).suffix == ".pth"
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("neco")])
+def test_neco_cards_name_their_base_and_file(name: str) -> None:
+    card = backbone_card(name)
+    assert card.license == "MIT" and card.adapted_from
+    assert card.weights is not None and card.weights.repo == "FunAILab/NeCo"
+    family = "dinov2" if card.patch_size == 14 else "dino"
+    width = {384: "small", 768: "base"}[card.embed_dim]
+    start = f"vit-{width}/{family}-architectures/neco_on_"
+    assert card.weights.file is not None and card.weights.file.startswith(start)
+    assert card.weights.file.endswith(f"_vit{card.patch_size}_model.ckpt")
+    assert "projection_head." in card.drop_keys
+    assert ("register_tokens" in card.drop_keys) == ("regxr" in name)
+
+
+def test_registers_dropped_are_a_model_without_them() -> None:
+    xr, plain = backbone_card("neco_dinov2_regxr_s14"), backbone_card("neco_dinov2_s14")
+    assert (xr.id, xr.prefix_tokens) == (plain.id, plain.prefix_tokens) == (xr.id, 1)
+
+
+def test_reading_cards_does_not_load_torch() -> None:
+    code = "import sys; from densebench.cards import backbone_card; backbone_card('dino_s16');"
+    code += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_card_of_a_wrong_size_would_be_noticed() -> None:
+    card = backbone_card("dino_s16")
+    with torch.device("meta"):
+        model = timm_vit.create("vit_base_patch16_224.dino", num_classes=0).model
+    with pytest.raises(DensebenchError, match=r"embed_dim is 384, but .* has 768"):
+        timm_vit.check_card(card, model)
