@@ -13,7 +13,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from densebench.results import content_hash, write_atomically
 DEFAULT_LIMIT_GB = 50.0
 BLOCK_IMAGES = 16
 FREE_MARGIN = 1_000_000_000
+# How a file that was cut short or changed shows itself when it is read.
+DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError)
 Say = Callable[[str], None]
 
 
@@ -52,9 +54,8 @@ class Entry:
         self._folder, self._meta = folder, meta
         self.filled: int = meta["filled"]
         self.unreadable: dict[str, str] = meta["unreadable"]
-        mode = "r+" if (folder / "patches.npy").exists() else "w+"
-        self._patches = _mapped(folder / "patches.npy", mode, meta["dtype"], meta["patches"])
-        self._masks = _mapped(folder / "masks.npy", mode, "uint8", meta["masks"])
+        self._patches = _mapped(folder / "patches.npy", meta["dtype"], meta["patches"])
+        self._masks = _mapped(folder / "masks.npy", "uint8", meta["masks"])
 
     def __len__(self) -> int:
         return int(self._meta["patches"][0])
@@ -86,6 +87,8 @@ class Entry:
     def is_sound(self) -> bool:
         """Whether every block is what was written."""
         sums = self._meta["checksums"]
+        if self.filled != min(len(self), len(sums) * BLOCK_IMAGES):
+            return False
         return all(self._checksum(block) == known for block, known in enumerate(sums))
 
     def _checksum(self, block: int) -> int:
@@ -106,6 +109,7 @@ class FeatureCache:
     dtype: str = "float32"
     say: Say = lambda _: None
     _verified: set[Path] = field(default_factory=set)
+    _complaints: set[str] = field(default_factory=set)
 
     @contextmanager
     def open(
@@ -114,27 +118,32 @@ class FeatureCache:
         patches: tuple[int, int, int, int],
         masks: tuple[int, int, int],
     ) -> Iterator[Entry | None]:
-        """The entry of ``spec``, locked until it is filled; nothing when it cannot fit at all."""
+        """The entry of ``spec``, locked until it is filled; nothing when there is no place."""
         key = content_hash({**spec, "dtype": self.dtype})[:32]
         with ExitStack() as stack:
-            stack.enter_context(self._lock(key))
-            entry = self._open(key, spec, patches, masks)
+            entry = None
+            try:
+                stack.enter_context(self._lock(key))
+                entry = self._open(key, spec, patches, masks)
+            except OSError as error:
+                self._complain(f"features cannot be kept in {self.folder}: {error.strerror}")
             if entry is not None and entry.filled == len(entry):
                 stack.close()  # whole entries are only read, by as many as like to
             yield entry
 
     def entries(self) -> list[EntryInfo]:
         """Every entry, the one that was used last first."""
-        metas = (_read_meta(path.parent) for path in self.folder.glob("*/meta.json"))
-        found = [_info(folder, meta) for folder, meta in metas if meta is not None]
-        return sorted(found, key=lambda info: -info.used)
+        found = [_info(path.parent) for path in self.folder.glob("*/meta.json")]
+        return sorted((info for info in found if info is not None), key=lambda info: -info.used)
 
     def clear(self, keys: list[str] | None = None) -> int:
-        """Remove all entries, or those whose keys begin as given; returns the bytes freed."""
-        gone = [e for e in self.entries() if not keys or any(e.key.startswith(k) for k in keys)]
-        for entry in gone:
-            shutil.rmtree(entry.folder)
-        return sum(entry.n_bytes for entry in gone)
+        """Remove all entries, or those whose keys begin as given; returns the bytes freed.
+
+        What a process is filling just now stays.
+        """
+        wanted = [e for e in self.entries() if not keys or any(e.key.startswith(k) for k in keys)]
+        freed = sum(entry.n_bytes for entry in wanted if self._remove(entry.folder))
+        return freed if keys else freed + self._sweep()
 
     def _open(
         self, key: str, spec: dict[str, Any], patches: tuple[int, ...], masks: tuple[int, ...]
@@ -147,45 +156,71 @@ class FeatureCache:
         needed = int(np.prod(patches)) * np.dtype(self.dtype).itemsize + int(np.prod(masks))
         if not self._make_room(needed):
             return None
-        folder.mkdir(parents=True)
         meta: dict[str, Any] = {"spec": spec, "dtype": self.dtype}
         meta |= {"patches": patches, "masks": masks, "filled": 0}
         meta |= {"checksums": [], "unreadable": {}}
-        entry = Entry(folder, meta)
-        entry.commit(0)
+        try:
+            folder.mkdir(parents=True)
+            entry = Entry(folder, meta)
+            entry.commit(0)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return entry
 
     def _sound_entry(self, folder: Path) -> Entry | None:
         """The entry that is there, if it is whole; what is not is removed with a warning."""
         if not folder.exists():
             return None
-        _, meta = _read_meta(folder)
-        try:
-            entry = Entry(folder, meta) if meta is not None else None
-            if entry is not None and (folder in self._verified or entry.is_sound()):
+        with suppress(*DAMAGE):
+            entry = Entry(folder, _read_meta(folder))
+            if folder in self._verified or entry.is_sound():
                 self._verified.add(folder)
                 return entry
-        except (OSError, ValueError, KeyError):
-            pass
         self.say(f"warning: cached features {folder} are damaged; they are extracted again")
         shutil.rmtree(folder)
         return None
 
     def _make_room(self, needed: int) -> bool:
+        self._sweep()
         free = shutil.disk_usage(_existing(self.folder)).free - FREE_MARGIN
         used = self.entries()
         total = sum(entry.n_bytes for entry in used)
-        if needed > min(self.limit, free + total):
-            self.say(
-                f"features of {gigabytes(needed)} are not kept (limit {gigabytes(self.limit)}, "
-                f"free {gigabytes(max(0, free))}); an interrupted run starts them again"
-            )
-            return False
-        while used and (total + needed > self.limit or needed > free):
-            oldest = used.pop()
-            shutil.rmtree(oldest.folder, ignore_errors=True)
-            total, free = total - oldest.n_bytes, free + oldest.n_bytes
-        return True
+        if needed <= min(self.limit, free + total):
+            while used and (total + needed > self.limit or needed > free):
+                oldest = used.pop()
+                if self._remove(oldest.folder):
+                    total, free = total - oldest.n_bytes, free + oldest.n_bytes
+        if total + needed <= self.limit and needed <= free:
+            return True
+        self._complain(
+            f"features of {gigabytes(needed)} are not kept (limit {gigabytes(self.limit)}, "
+            f"free {gigabytes(max(0, free))})"
+        )
+        return False
+
+    def _complain(self, problem: str) -> None:
+        """Say once, and not in every epoch, that there is no place."""
+        if not self._complaints:
+            self.say(f"{problem}; the run goes on, and starts them again if it is interrupted")
+        self._complaints.add(problem)
+
+    def _remove(self, folder: Path) -> bool:
+        """Remove an entry, unless a process is filling it."""
+        with (self.folder / f"{folder.name}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            shutil.rmtree(folder, ignore_errors=True)
+            return True
+
+    def _sweep(self) -> int:
+        """Remove what a killed process left before its first commit; returns the bytes freed."""
+        folders = [path for path in self.folder.glob("*") if path.is_dir()]
+        begun = [folder for folder in folders if not (folder / "meta.json").exists()]
+        sizes = {folder: _size(folder) for folder in begun}
+        return sum(size for folder, size in sizes.items() if self._remove(folder))
 
     @contextmanager
     def _lock(self, key: str) -> Iterator[None]:
@@ -208,34 +243,46 @@ def feature_cache(dtype: str = "float32", say: Say = lambda _: None) -> FeatureC
     text = os.environ.get("DENSEBENCH_CACHE_LIMIT", str(DEFAULT_LIMIT_GB))
     try:
         limit = int(float(text) * 1e9)
-    except ValueError:
-        raise DensebenchError(f"DENSEBENCH_CACHE_LIMIT must be a number of GB: '{text}'") from None
+    except (ValueError, OverflowError):
+        limit = -1
+    if limit < 0:
+        raise DensebenchError(f"DENSEBENCH_CACHE_LIMIT must be a number of GB, not '{text}'")
     return FeatureCache(cache_home() / "features", limit, dtype, say)
 
 
-def _mapped(file: Path, mode: str, dtype: str, shape: list[int]) -> np.memmap:
-    mapped: np.memmap = np.lib.format.open_memmap(
-        file, mode=mode, dtype=dtype if mode == "w+" else None, shape=tuple(shape)
-    )
-    if tuple(mapped.shape) != tuple(shape):
-        raise ValueError(f"{file} has another shape than its description")
+def _mapped(file: Path, dtype: str, shape: list[int]) -> np.memmap:
+    if not file.exists():
+        np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=tuple(shape))
+        _reserve(file)
+    mapped: np.memmap = np.lib.format.open_memmap(file, mode="r+")
+    if mapped.shape != tuple(shape) or mapped.dtype != dtype:
+        raise ValueError(f"{file} is not what its description says")
     return mapped
 
 
-def _read_meta(folder: Path) -> tuple[Path, dict[str, Any] | None]:
-    try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return folder, None
-    return folder, meta if isinstance(meta, dict) else None
+def _reserve(file: Path) -> None:
+    """Take the disk's space at once: a map of a sparse file kills the process on a full disk."""
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
 
 
-def _info(folder: Path, meta: dict[str, Any]) -> EntryInfo:
-    size = sum(f.stat().st_size for f in folder.iterdir())
-    used = (folder / "meta.json").stat().st_mtime
-    return EntryInfo(
-        folder.name, folder, size, meta["patches"][0], meta["filled"], used, meta["spec"]
-    )
+def _read_meta(folder: Path) -> dict[str, Any]:
+    meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    return meta
+
+
+def _info(folder: Path) -> EntryInfo | None:
+    """What a list shows of an entry; nothing for one that is damaged, or just now removed."""
+    with suppress(*DAMAGE):
+        meta, used = _read_meta(folder), (folder / "meta.json").stat().st_mtime
+        images, filled, spec = meta["patches"][0], meta["filled"], meta["spec"]
+        return EntryInfo(folder.name, folder, _size(folder), images, filled, used, spec)
+    return None
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def _existing(folder: Path) -> Path:

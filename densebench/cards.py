@@ -80,7 +80,10 @@ class BackboneCard(Card):
 
 
 class DatasetCard(Card):
-    """Which labelled images: a kind of layout, and for ``folder`` where everything lies."""
+    """Which labelled images: a kind of layout, and for ``folder`` where everything lies.
+
+    ``subset`` is the share ``1/N`` of the training images that a protocol is defined on.
+    """
 
     kind: Literal["voc", "ade20k", "coco_things", "coco_stuff", "cityscapes", "folder", "scenes"]
     root: str | None = None
@@ -90,6 +93,7 @@ class DatasetCard(Card):
     val: str | None = None
     classes: tuple[str, ...] | None = None
     ignore_index: int = Field(default=255, ge=0, le=255)
+    subset: str | None = Field(default=None, pattern=r"^1/[1-9][0-9]*$")
 
     @model_validator(mode="after")
     def _folder_is_complete(self) -> "DatasetCard":
@@ -228,11 +232,11 @@ def _card_files(folder: Path, kind: CardKind) -> list[Path]:
 
 
 def _flat_kind(path: Path) -> CardKind | None:
-    """By any key of one kind alone, so that a card with one missing is still found, and refused."""
+    """By more keys than one, so that a card where one is missing is still found, and refused."""
     keys = read_toml(path).keys()
-    if keys & (TaskCard.model_fields.keys() - BackboneCard.model_fields.keys()):
+    if keys & {"protocol", "dataset"}:
         return "tasks"
-    return "backbones" if keys & (BackboneCard.model_fields.keys() - {"name"}) else None
+    return "backbones" if keys & {"source", "patch_size", "embed_dim"} else None
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -191,8 +191,8 @@ class Run:
             train_list=options.train_list,
             val_list=options.val_list,
         )
-        if options.subset is not None:
-            names = subset_names(dataset.train.names, options.subset, options.subset_seed)
+        if self._share is not None:
+            names = subset_names(dataset.train.names, self._share, options.subset_seed)
             dataset = replace(dataset, train=dataset.train.subset(names))
         return dataset if options.limit is None else limited(dataset, options.limit)
 
@@ -347,14 +347,18 @@ class Run:
             skipped=skipped,
         )
 
+    @property
+    def _share(self) -> str | None:
+        """The share of the training images: the command's, or else the task's."""
+        return self._options.subset or self._card.dataset.subset
+
     def _subset(self) -> str | None:
-        options = self._options
-        return options.subset and f"{options.subset}, seed {options.subset_seed}"
+        return self._share and f"{self._share}, seed {self._options.subset_seed}"
 
     def _chosen_names(self) -> list[str] | None:
         """The training images by name, where the dataset's own list does not tell them."""
         options = self._options
-        chosen = (options.subset, options.limit, options.train_list)
+        chosen = (self._share, options.limit, options.train_list)
         return list(self._dataset.train.names) if any(chosen) else None
 
     def _protocol_record(self) -> ProtocolRecord:

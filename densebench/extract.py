@@ -38,7 +38,9 @@ def extract_images(
     """
     place = pick_device(device)
     files = image_files(source)
-    model = load_backbone(backbone, weights=weights, device=str(place), offline=offline)
+    model = load_backbone(
+        backbone, weights=weights, image_size=size, device=str(place), offline=offline
+    )
     patches = np.stack([_patches(model, file, size, place) for file in files])
     names = np.array([file.name for file in files])
     _save(out, {"patches": patches, "names": names})

@@ -3,18 +3,17 @@
 import os
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from densebench.errors import DensebenchError
 
-CGROUP_LIMITS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-    ),
+# Folder, limit, usage, and the prefix of the counters in memory.stat: cgroup version 2, then 1.
+CGROUPS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", ""),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
 )
 
 
@@ -24,17 +23,23 @@ def available_bytes() -> int:
     ``DENSEBENCH_MEMORY`` (bytes) lowers it, for machines that others use too.
     """
     free = int(psutil.virtual_memory().available)
-    for limit, used in CGROUP_LIMITS:
-        try:
-            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
-        except (OSError, ValueError):
-            continue
+    for group in CGROUPS:
+        with suppress(OSError, ValueError):
+            free = min(free, _free_in_cgroup(*group))
     chosen = os.environ.get("DENSEBENCH_MEMORY")
     if chosen is None:
         return free
-    if not chosen.isdigit():
+    if not chosen.isdecimal():
         raise DensebenchError(f"DENSEBENCH_MEMORY must be a number of bytes, not '{chosen}'")
     return min(free, int(chosen))
+
+
+def _free_in_cgroup(folder: Path, limit: str, usage: str, prefix: str) -> int:
+    """What a container may still take; cached files count as used there, but give way."""
+    lines = (folder / "memory.stat").read_text().splitlines()
+    stat = {name: int(value) for name, value in (line.split() for line in lines)}
+    files = sum(stat.get(f"{prefix}{kind}_file", 0) for kind in ("active", "inactive"))
+    return int((folder / limit).read_text()) - int((folder / usage).read_text()) + files
 
 
 def current_rss() -> int:

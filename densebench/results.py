@@ -12,12 +12,13 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from densebench.cards import validate
 from densebench.errors import DensebenchError
 
 DEFAULT_RESULTS = Path("leaderboard") / "results"
+LONGEST_NAME = 100
 
 
 class Part(BaseModel):
@@ -112,7 +113,7 @@ class RunRecord(Part):
     device: str
     batch_size: int
     versions: dict[str, str]
-    scores: list[Score]
+    scores: list[Score] = Field(min_length=1)
     seconds: dict[str, float]  # wall time by phase
     peak_rss_bytes: dict[str, int]  # of the process, at the end of each phase
     peak_cuda_bytes: int | None
@@ -135,8 +136,9 @@ def content_hash(value: Any) -> str:
 
 
 def safe_name(name: str) -> str:
-    """A name as one component of a path."""
-    return re.sub(r"[^A-Za-z0-9_.@+-]+", "_", name).lstrip(".") or "_"
+    """A name as one component of a path; a long one ends in a hash."""
+    safe = re.sub(r"[^A-Za-z0-9_.@+-]+", "_", name).lstrip(".") or "_"
+    return safe if len(safe) <= LONGEST_NAME else f"{safe[:80]}-{content_hash(name)[:12]}"
 
 
 def save_record(record: RunRecord, results: Path) -> Path:

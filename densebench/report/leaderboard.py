@@ -4,12 +4,14 @@ Numbers share a table only when task, variant, protocol hash and dataset fingerp
 Published numbers stand in a column of their own, and are never ranked.
 """
 
+import os
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from densebench.cards import Card, read_toml, resource_path, validate
 from densebench.results import RunRecord, load_records, write_atomically
@@ -69,6 +71,11 @@ class Row:
     def miou(self) -> float:
         """Mean over seeds, in [0, 1]."""
         return statistics.mean(record.score.miou for _, record in self.found)
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Mean over seeds, in [0, 1]."""
+        return statistics.mean(record.score.pixel_accuracy for _, record in self.found)
 
     @property
     def record(self) -> RunRecord:
@@ -142,7 +149,7 @@ def _section(rows: list[Row], folder: Path, published: Sequence[PublishedNumber]
 
 
 def _line(rank: int, row: Row, folder: Path, published: Sequence[PublishedNumber]) -> str:
-    record, score = row.record, row.record.score
+    record = row.record
     number = f"{100 * row.miou:.2f}"
     number = {0: f"**{number}**", 1: f"<u>{number}</u>"}.get(rank, number)
     spread = _interval(row)
@@ -150,7 +157,7 @@ def _line(rank: int, row: Row, folder: Path, published: Sequence[PublishedNumber
     quoted = _quoted(record, published)
     size = f"{record.backbone.parameters / 1e6:.1f} M" if record.backbone.parameters else "none"
     return (
-        f"| {row.backbone} | [{number}]({link}) | {spread} | {100 * score.pixel_accuracy:.2f} | "
+        f"| {row.backbone} | [{number}]({link}) | {spread} | {100 * row.pixel_accuracy:.2f} | "
         f"{quoted} | {record.backbone.patch_size} | {size} |"
     )
 
@@ -195,7 +202,6 @@ def _circumstances(record: RunRecord) -> str:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    try:
-        return path.resolve().relative_to(folder.resolve()).as_posix()
-    except ValueError:
-        return path.resolve().as_uri()
+    """The link from a page in ``folder`` to a file."""
+    relative = os.path.relpath(path.resolve(), folder.resolve())
+    return quote(Path(relative).as_posix(), safe="/@+")
