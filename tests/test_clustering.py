@@ -34,9 +34,7 @@ def test_sampled_rows_are_those_that_faiss_takes():
     whole.train(rows)
     picked = faiss.PCAMatrix(4, 2)
     picked.train(rows[pca_rows(5000, 4000)])
-    np.testing.assert_array_equal(
-        faiss.vector_to_array(whole.A), faiss.vector_to_array(picked.A)
-    )
+    np.testing.assert_array_equal(faiss.vector_to_array(whole.A), faiss.vector_to_array(picked.A))
     assert not np.array_equal(pca_rows(5000, 4000), np.arange(4000))
 
 

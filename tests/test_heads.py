@@ -114,7 +114,7 @@ def test_void_pixels_are_left_out_and_all_void_is_refused():
     patches = torch.randn(2, 4, 4, 8)
     masks = torch.full((2, 16, 16), 255, dtype=torch.uint8)
     training = HeadTraining(Head(8, 3, "linear"), PUBLISHED, 0)
-    with pytest.raises(DensebenchError, match="not finite|loss is nan"):
+    with pytest.raises(DensebenchError, match="loss is nan"):
         training.step(patches, masks, 16)
     masks[:, :8] = 1
     assert np.isfinite(training.step(patches, masks, 16))

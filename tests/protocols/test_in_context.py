@@ -36,7 +36,8 @@ class StoredPatches:
 
 
 def _retrieval(arrays, masks, variant="reference", **params):
-    setting = Setting(tuple("abcdefghijk"), 255, 16, arrays["mem_feat"].shape[-1], ONE, ONE, variant)
+    width = arrays["mem_feat"].shape[-1]
+    setting = Setting(tuple("abcdefghijk"), 255, 16, width, ONE, ONE, variant)
     params = {"input_size": 224, "augment": False, "augmentation_epochs": 1, **params}
     protocol = InContext(InContextParams(**params), setting)
     val = StoredPatches(arrays["query_feat"], masks["val_mask"])
