@@ -270,7 +270,8 @@ def list_cards(
         for name in cards.card_names("backbones"):
             card = cards.backbone_card(name)
             shape = f"patch {card.patch_size:<3} dim {card.embed_dim:<5}"
-            print(f"  {name:<24} {shape} {card.description}")
+            base = f" (from {card.adapted_from})" if card.adapted_from else ""
+            print(f"  {name:<24} {shape} {card.description}{base}")
     if kind != "backbones":
         print("tasks")
         for name in cards.card_names("tasks"):

@@ -284,8 +284,10 @@ class Run:
     @property
     def _name(self) -> str:
         """The backbone's name; other weights than the card's make another row of a leaderboard."""
-        weights = self._options.weights
-        return self._backbone.name + (f"@{weights.stem}" if weights else "")
+        weights, name = self._options.weights, self._backbone.name
+        if self._backbone.card is None:
+            name = Path(name).name  # a plug-in's file, wherever it lies
+        return name + (f"@{weights.stem}" if weights else "")
 
     def _score(self) -> tuple[Scorer, PanelKeeper, dict[str, str]]:
         train, val = self._source("train"), self._source("val")

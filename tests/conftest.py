@@ -1,10 +1,14 @@
 """What the tests share: golden arrays of the published code, and the real data where present."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from PIL import Image
 
 GOLDEN = Path(__file__).parent / "golden"
 SHARED = Path(__file__).parents[2] / "shared"
@@ -32,3 +36,156 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real photographs with masks (../shared/data) are not here")
     return folder
+
+
+CARD = """
+name = "{name}"
+description = "six small pictures"
+protocol = "{protocol}"
+
+[dataset]
+kind = "folder"
+root = "."
+images = "images"
+masks = "masks"
+train = "train.txt"
+val = "val.txt"
+classes = ["red", "green", "blue"]
+
+[params]
+input_size = 28
+{params}
+"""
+IN_CONTEXT = """n_neighbours = 4
+memory_size = "unbounded"
+augmentation_epochs = 1
+augment = false"""
+LINEAR = """mask_size = 14
+batch_size = 2
+epochs = 2"""
+
+
+def write_pictures(folder: Path, n_train: int, n_val: int) -> None:
+    """Noisy pictures of 56x42 pixels whose masks are blocks of three classes under void rows."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    rng = np.random.default_rng(5)
+    names = [f"picture{number:02d}" for number in range(n_train + n_val)]
+    for name in names:
+        mask = rng.integers(0, 3, (3, 4)).repeat(14, 0).repeat(14, 1).astype(np.uint8)
+        colours = 180 * np.eye(3)[mask] + rng.normal(30, 15, (42, 56, 3))
+        mask[:2] = 255
+        Image.fromarray(colours.clip(0, 255).astype(np.uint8)).save(folder / f"images/{name}.png")
+        Image.fromarray(mask).save(folder / f"masks/{name}.png")
+    (folder / "train.txt").write_text("\n".join(names[:n_train]))
+    (folder / "val.txt").write_text("\n".join(names[n_train:]))
+
+
+@pytest.fixture(scope="session")
+def write_dataset() -> Callable[..., Path]:
+    """Writes a tiny labelled dataset with its task cards; gives the retrieval's card.
+
+    ``linear.toml`` beside it is the linear task on the same pictures.
+    """
+
+    def write(folder: Path, n_train: int = 4, n_val: int = 2) -> Path:
+        write_pictures(folder, n_train, n_val)
+        tasks = (("retrieval", "in_context", IN_CONTEXT), ("linear", "linear", LINEAR))
+        for name, protocol, params in tasks:
+            text = CARD.format(name=f"tiny_{name}", protocol=protocol, params=params)
+            (folder / f"{name}.toml").write_text(text)
+        return folder / "retrieval.toml"
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_task(tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path]) -> Path:
+    """The card of a tiny dataset that no test changes."""
+    return write_dataset(tmp_path_factory.mktemp("tiny") / "data")
+
+
+@pytest.fixture
+def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing of the user's: an empty working directory, its own cache, no setting."""
+    for name in [name for name in os.environ if name.startswith("DENSEBENCH_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def tiny_record(
+    tmp_path_factory: pytest.TempPathFactory, tiny_task: Path
+) -> Any:  # a RunRecord, whose module not every test needs
+    """The record of a real run on the tiny dataset."""
+    from densebench.evaluate import RunOptions, evaluate
+
+    folder = tmp_path_factory.mktemp("record")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DENSEBENCH_CACHE", str(folder / "cache"))
+        options = RunOptions("rgb_s14", str(tiny_task), device="cpu", results=folder / "results")
+        return evaluate(options)[0]
+
+
+@pytest.fixture(scope="session")
+def tiny_task(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The card of a task on ten small images in the folder layout; colours give the class."""
+    folder = tmp_path_factory.mktemp("tiny")
+    write_tiny_dataset(folder)
+    return folder / "tiny.toml"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test touches the user's cache or cards; scenes are drawn once for all tests."""
+    monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.delenv("DENSEBENCH_PATH", raising=False)
+
+
+TINY_CARD = """name = "tiny"
+protocol = "in_context"
+[dataset]
+kind = "folder"
+root = "."
+images = "images"
+masks = "masks"
+train = "train.txt"
+val = "val.txt"
+classes = ["red", "green", "blue"]
+[params]
+input_size = 28
+n_neighbours = 3
+memory_size = "unbounded"
+augmentation_epochs = 1
+augment = false
+"""
+
+
+def write_tiny_dataset(folder: Path) -> None:
+    """Six training and four validation images of 40x30 in blocks of three noisy colours."""
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    names = [f"image_{i}" for i in range(10)]
+    for name in names:
+        blocks = rng.integers(0, 3, (3, 4), dtype=np.uint8)
+        mask = blocks.repeat(10, axis=0).repeat(10, axis=1)
+        pixels = np.eye(3)[mask] * 160 + rng.integers(0, 80, (30, 40, 3))
+        mask[0, :4] = 255
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / f"{name}.jpg", quality=95)
+        Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
+    (folder / "train.txt").write_text("\n".join(names[:6]) + "\n")
+    (folder / "val.txt").write_text("\n".join(names[6:]) + "\n")
+    (folder / "tiny.toml").write_text(TINY_CARD)
+
+
+@pytest.fixture(scope="session")
+def tiny_record(tiny_task: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The record of one baseline on the tiny task."""
+    from densebench.evaluate import RunOptions, evaluate
+
+    results = tmp_path_factory.mktemp("results")
+    _, path = evaluate(RunOptions("rgb_s14", str(tiny_task), results=results, cache="off"))
+    return path
