@@ -1,0 +1,115 @@
+"""Runs: subsets, identity, memory, the matrix."""
+
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from densebench.errors import DensebenchError
+from densebench.evaluate import RunOptions, Watcher, evaluate, subset_names
+from densebench.matrix import matrix_table, run_matrix
+from densebench.results import load_record
+
+
+class Listener(Watcher):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+@given(st.integers(1, 2000), st.integers(0, 2**31))
+def test_smaller_subsets_lie_in_larger_ones(n, seed):
+    names = [f"image_{i}" for i in range(n)]
+    shares = [set(subset_names(names, share, seed)) for share in ("1/128", "1/64", "1/8", "1/1")]
+    assert shares[0] <= shares[1] <= shares[2] <= shares[3] == set(names)
+    assert len(shares[2]) == max(1, round(n / 8))
+
+
+def test_subsets_do_not_depend_on_the_order_of_names_but_on_the_seed():
+    names = [f"image_{i}" for i in range(100)]
+    assert subset_names(names[::-1], "1/8", 42) == subset_names(names, "1/8", 42)
+    assert subset_names(names, "1/8", 400) != subset_names(names, "1/8", 42)
+    for bad in ("0.5", "2/3", "1/0", "1/x", "1/"):
+        with pytest.raises(DensebenchError, match="wants a share such as 1/8"):
+            subset_names(names, bad, 0)
+
+
+def _options(tiny_task, results, **changes):
+    return RunOptions("rgb_s14", str(tiny_task), results=results, cache="off", **changes)
+
+
+def test_a_subset_is_in_the_record_by_name_and_in_the_fingerprint(tiny_task, tmp_path):
+    whole, _ = evaluate(_options(tiny_task, tmp_path))
+    part, path = evaluate(_options(tiny_task, tmp_path, subset="1/2", subset_seed=7))
+    assert part.dataset.n_train == 3
+    assert part.dataset.subset == "1/2, seed 7"
+    assert part.dataset.train_names == json.loads(path.read_text())["dataset"]["train_names"]
+    assert len(part.dataset.train_names) == 3
+    assert whole.dataset.train_names is None
+    assert part.dataset.fingerprint != whole.dataset.fingerprint
+    assert part.protocol.hash == whole.protocol.hash
+
+
+def test_a_done_run_is_read_and_not_repeated(tiny_task, tmp_path):
+    first, path = evaluate(_options(tiny_task, tmp_path))
+    before = path.stat().st_mtime_ns
+    listener = Listener()
+    again, same = evaluate(_options(tiny_task, tmp_path, batch_size=2), listener)
+    assert (again, same) == (first, path)
+    assert path.stat().st_mtime_ns == before
+    assert any(line.startswith("already done") for line in listener.lines)
+    evaluate(_options(tiny_task, tmp_path, overwrite=True))
+    assert path.stat().st_mtime_ns > before
+
+
+def test_parameters_and_seeds_make_other_runs(tiny_task, tmp_path):
+    runs = [
+        evaluate(_options(tiny_task, tmp_path, **changes))[1]
+        for changes in ({}, {"seed": 1}, {"params": {"beta": 0.1}}, {"variant": "clean"})
+    ]
+    assert len(set(runs)) == 4
+
+
+def test_the_record_says_what_the_memory_will_take_before_the_work(tiny_task, tmp_path):
+    listener = Listener()
+    evaluate(_options(tiny_task, tmp_path), listener)
+    assert listener.lines[0].startswith("memory: about")
+
+
+def test_what_does_not_fit_is_refused_before_the_work(tiny_task, tmp_path, monkeypatch):
+    monkeypatch.setenv("DENSEBENCH_MEMORY", "1000")
+    with pytest.raises(DensebenchError, match=r"needs .* more memory and .* are free"):
+        evaluate(_options(tiny_task, tmp_path))
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_the_matrix_goes_on_after_a_failure(tiny_task, tmp_path):
+    base = replace(_options(tiny_task, tmp_path), limit=3)
+    listener = Listener()
+    outcomes = run_matrix(base, ["rgb_s14", "no_such"], [str(tiny_task)], [0, 1], listener)
+    assert [outcome.record is not None for outcome in outcomes] == [True, True, False, False]
+    assert "unknown backbone 'no_such'" in outcomes[2].reason
+    mious = [load_record(outcome.path).score.miou for outcome in outcomes[:2]]
+    table = matrix_table(outcomes)
+    assert list(table.columns[2].cells) == [f"{100 * statistics.mean(mious):.2f}", "failed"]
+    assert [line[:5] for line in listener.lines if line.startswith("[")] == [
+        "[1/4]",
+        "[2/4]",
+        "[3/4]",
+        "[4/4]",
+    ]
+
+
+def test_panels_are_kept_beside_the_record(tiny_task, tmp_path):
+    _, path = evaluate(_options(tiny_task, tmp_path, panels=2))
+    assert sorted(p.name for p in path.with_suffix(".panels").iterdir()) == [
+        "image_6.png",
+        "image_7.png",
+    ]
+    assert Path(path).exists()
