@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from time import monotonic
 
 from rich.console import Console
 from rich.progress import (
@@ -18,6 +20,7 @@ from rich.text import Text
 
 from densebench.evaluate import Watcher
 
+SECONDS_BETWEEN_LINES = 20.0
 TITLES = {"fit": "training images", "predict": "validation images"}
 
 
@@ -30,8 +33,28 @@ class RateColumn(ProgressColumn):
         return Text("" if speed is None else f"{speed:.1f} images/s")
 
 
+class Lines:
+    """Progress for a file or a pipe: a line now and then instead of a bar."""
+
+    def __init__(self, say: Callable[[str], None], title: str, total: int) -> None:
+        self._say, self._title, self._total = say, title, total
+        self._done = 0
+        self._start = self._last = monotonic()
+
+    def advance(self, done: int) -> None:
+        """Count images; tell when all are done, or when the last line is long ago."""
+        self._done += done
+        now = monotonic()
+        if self._done < self._total and now - self._last < SECONDS_BETWEEN_LINES:
+            return
+        self._last = now
+        rate = self._done / max(now - self._start, 1e-9)
+        left = timedelta(seconds=round((self._total - self._done) / max(rate, 1e-9)))
+        self._say(f"{self._title}: {self._done}/{self._total}, {rate:.1f} images/s, {left} left")
+
+
 class TerminalWatcher(Watcher):
-    """Shows a run on a console; a file or pipe gets one line per phase instead of a bar."""
+    """Shows a run on a console: a bar per phase, or lines where there is no terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -51,6 +74,9 @@ class TerminalWatcher(Watcher):
         """A bar for a phase over images; phases without images are too short for one."""
         if not total:
             yield lambda _: None
+            return
+        if not self._console.is_terminal:
+            yield Lines(self.say, TITLES.get(name, name), total).advance
             return
         with self._new_bar() as bar:
             self._bar_now = bar
