@@ -299,7 +299,7 @@ class Run:
             self._protocol.scoring, self._dataset.classes, self._dataset.ignore_index, val.split
         )
         panels = PanelKeeper(self._options.panels)
-        with self._phase("predict", len(val)) as val.advance:
+        with self._phase("predict", len(val) * self._protocol.val_passes) as val.advance:
             for prediction in self._protocol.predict(val):
                 scorer.add(prediction)
                 panels.add(prediction)
@@ -319,6 +319,7 @@ class Run:
             precision=options.precision,
             skip_bad=options.skip_bad,
             cache=self._cache,
+            say=self._watcher.say,
         )
 
     def _backbone_record(self) -> BackboneRecord:

@@ -77,6 +77,7 @@ class PatchSource:
     skip_bad: bool = False
     cache: FeatureCache | None = None
     advance: Advance = lambda _: None
+    say: Callable[[str], None] = lambda _: None
     unreadable: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -221,5 +222,6 @@ class PatchSource:
             if self.batch_size == 1:
                 raise
         self.batch_size = max(1, self.batch_size // 2)
+        self.say(f"the GPU's memory is short; going on in batches of {self.batch_size}")
         torch.cuda.empty_cache()
         return self._halving(images)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import statistics
 import tempfile
 from pathlib import Path
 from typing import Any, Literal
@@ -93,6 +94,11 @@ class Score(Part):
     iou: dict[str, float | None]
     mapping: list[list[int]]  # prediction -> class, per repeat
     confusion: list[list[list[int]]]  # pixels, truth x prediction after the mapping, per repeat
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation over repeats, where there are several."""
+        return statistics.stdev(self.repeats) if len(self.repeats) > 1 else None
 
 
 class RunRecord(Part):

@@ -6,13 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from densebench.cards import task_card
+from densebench.datasets import load_dataset
 from densebench.errors import DensebenchError
 from densebench.evaluate import RunOptions, Watcher, evaluate, subset_names
+from densebench.features import PatchSource
 from densebench.matrix import matrix_table, run_matrix
 from densebench.results import load_record
+from densebench.transforms import Squash
 
 
 class Listener(Watcher):
@@ -103,6 +108,32 @@ def test_the_matrix_goes_on_after_a_failure(tiny_task, tmp_path):
         "[2/4]",
         "[3/4]",
         "[4/4]",
+    ]
+
+
+class Greedy(torch.nn.Module):
+    """A backbone on a device whose memory holds two images."""
+
+    patch_size, embed_dim = 14, 3
+    mean = std = (0.5, 0.5, 0.5)
+
+    def forward(self, images):
+        if len(images) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return torch.nn.functional.avg_pool2d(images, 14).permute(0, 2, 3, 1)
+
+
+def test_short_memory_halves_the_batch_and_says_so(tiny_task):
+    card, path = task_card(str(tiny_task))
+    split = load_dataset(card.dataset, card_path=path).train
+    listener, view = Listener(), Squash(28, (0.5,) * 3, (0.5,) * 3)
+    roomy = PatchSource(split, Greedy(), batch_size=2)
+    short = PatchSource(split, Greedy(), batch_size=6, say=listener.say)
+    expected = torch.cat([batch.patches for batch in roomy.batches(view)])
+    assert torch.equal(torch.cat([b.patches for b in short.batches(view)]), expected)
+    assert listener.lines == [
+        "the GPU's memory is short; going on in batches of 3",
+        "the GPU's memory is short; going on in batches of 1",
     ]
 
 

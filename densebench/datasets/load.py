@@ -39,7 +39,7 @@ class _Source:
     classes: Classes
     read_split: ReadSplit
     lists: Callable[[Path], Path | None] = lambda root: None
-    keys: frozenset[str] = frozenset({"kind", "root", "train", "val"})
+    keys: frozenset[str] = frozenset({"kind", "root", "train", "val", "subset"})
 
 
 def load_dataset(
@@ -124,7 +124,7 @@ def _scenes(card: DatasetCard) -> _Source:
         classes,
         partial(voc.read_split, classes=classes),
         voc.lists_folder,
-        frozenset({"kind", "train", "val"}),
+        frozenset({"kind", "train", "val", "subset"}),
     )
 
 

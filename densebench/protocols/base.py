@@ -115,6 +115,11 @@ class Protocol(ABC):
         """How often ``fit`` goes through the training images."""
 
     @property
+    def val_passes(self) -> int:
+        """How often ``predict`` goes through the validation images."""
+        return 1
+
+    @property
     def kept_train_views(self) -> int:
         """How many views of every training image are worth a place in the feature cache."""
         return self.train_passes

@@ -67,6 +67,11 @@ class Overclustering(Protocol):
         """The training images are not looked at."""
         return 0
 
+    @property
+    def val_passes(self) -> int:
+        """One for the moments, one for the projection."""
+        return 2
+
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
         """The projected patches, the rows that PCA is fitted on, and all masks."""
         patches, width = n_val * self.grid**2, self.setting.embed_dim

@@ -167,8 +167,11 @@ def _interval(row: Row) -> str:
     if len(row.found) > 1:
         deviation = statistics.stdev(record.score.miou for _, record in row.found)
         return f"± {100 * deviation:.2f} over {len(row.found)} seeds"
-    interval = row.record.score.interval
-    return f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
+    score = row.record.score
+    interval = f"[{100 * score.interval.low:.2f}, {100 * score.interval.high:.2f}]"
+    if score.deviation is None:
+        return interval
+    return f"{interval}, ± {100 * score.deviation:.2f} over {len(score.repeats)} clusterings"
 
 
 def _quoted(record: RunRecord, published: Sequence[PublishedNumber]) -> str:

@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from densebench.results import RunRecord
+from densebench.results import RunRecord, Score
 
 
 def record_table(record: RunRecord) -> Table:
@@ -16,7 +16,7 @@ def record_table(record: RunRecord) -> Table:
         interval = f"{100 * score.interval.low:.2f} to {100 * score.interval.high:.2f}"
         table.add_row(
             str(score.resolution),
-            f"{100 * score.miou:.2f}",
+            f"{100 * score.miou:.2f}" + _deviation(score),
             interval,
             f"{100 * score.miou_absent_left_out:.2f}",
             f"{100 * score.pixel_accuracy:.2f}",
@@ -26,3 +26,7 @@ def record_table(record: RunRecord) -> Table:
     table.caption = "IoU %: " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in ranked)
     table.caption_justify = "left"
     return table
+
+
+def _deviation(score: Score) -> str:
+    return "" if score.deviation is None else f" ± {100 * score.deviation:.2f}"
