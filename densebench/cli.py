@@ -1,17 +1,14 @@
 """The command line: parses, calls the API, prints. torch is imported inside commands only."""
 
-import errno
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TextIO
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from densebench import __version__, cards
+from densebench.console import clean_stdout, guarded
 from densebench.errors import DensebenchError
 
 app = typer.Typer(
@@ -25,10 +22,6 @@ weights_app = typer.Typer(help="Fetch pretrained weights.", no_args_is_help=True
 cache_app = typer.Typer(help="Look at or clear the feature cache.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 app.add_typer(cache_app, name="cache")
-
-USAGE, INTERRUPTED = 2, 130
-# typer has its own copy of click from some version on; either way its usage error is this one.
-UsageError: Any = typer.BadParameter.__base__
 
 BackboneName = Annotated[
     str,
@@ -51,33 +44,6 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 def main() -> NoReturn:
     """The command ``densebench``."""
     guarded(lambda: app(standalone_mode=False))
-
-
-def guarded(command: Callable[[], int | None]) -> NoReturn:
-    """Run a command; whatever a user can mend ends in one line and exit code 2."""
-    try:
-        sys.exit(command())
-    except DensebenchError as error:
-        _fail(str(error))
-    except UsageError as error:
-        _fail(error.format_message())
-    except OSError as error:
-        _fail(_describe(error))
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(USAGE)
-
-
-def _describe(error: OSError) -> str:
-    place = f" ({error.filename})" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"no space left{place}; free some, or choose another place; nothing is half written"
-    return f"{error.strerror or error}{place}"
 
 
 @app.callback(invoke_without_command=True)
@@ -267,15 +233,15 @@ def list_cards(
     _one_of("KIND", kind, ("backbones", "tasks", "all"))
     if kind != "tasks":
         print("backbones")
-        for name in cards.card_names("backbones"):
-            card = cards.backbone_card(name)
+        for name, path in cards.card_names("backbones").items():
+            card = cards.backbone_card(path)
             shape = f"patch {card.patch_size:<3} dim {card.embed_dim:<5}"
             base = f" (from {card.adapted_from})" if card.adapted_from else ""
             print(f"  {name:<24} {shape} {card.description}{base}")
     if kind != "backbones":
         print("tasks")
-        for name in cards.card_names("tasks"):
-            task, _ = cards.task_card(name)
+        for name, path in cards.card_names("tasks").items():
+            task, _ = cards.task_card(path)
             print(f"  {name:<24} {task.protocol:<15} {task.description}")
 
 
@@ -411,24 +377,6 @@ def _key_value(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise DensebenchError(f"--set wants KEY=VALUE, not '{text}'")
     return key.strip(), cards.parse_value(value.strip())
-
-
-@contextmanager
-def clean_stdout() -> Iterator[TextIO]:
-    """Standard output for results alone: what anything else prints goes to standard error.
-
-    A plug-in, or C code that it calls, may print anything; so the file descriptor is redirected.
-    """
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with os.fdopen(os.dup(kept), "w", encoding="utf-8") as stdout:
-            yield stdout
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,21 @@
 """One run: a backbone, a task and its protocol give one record."""
 
-import platform
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
-import numpy as np
-import torch
-
-from densebench import __version__, memory
+from densebench import memory
 from densebench.backbones import load_backbone
 from densebench.cache import FeatureCache, feature_cache
 from densebench.cards import TaskCard, task_card
 from densebench.datasets import Dataset, load_dataset
+from densebench.datasets.shares import data_fingerprint, limited, subset_names
+from densebench.device import device_name, peak_cuda, pick_device, versions
 from densebench.errors import DensebenchError
 from densebench.features import PatchSource, Precision
 from densebench.protocols import load_protocol, task_params
@@ -41,8 +37,6 @@ from densebench.results import (
 from densebench.scoring import Scorer
 
 CacheMode = Literal["fp32", "fp16", "off"]
-PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "scikit-learn")
-FAISS_PACKAGES = ("faiss-gpu", "faiss-cpu")
 LESS_MEMORY = "lower memory_size, the number of images (--limit) or input_size"
 
 
@@ -179,7 +173,7 @@ class Run:
             scores=scores,
             seconds=self._seconds,
             peak_rss_bytes=self._peak,
-            peak_cuda_bytes=_peak_cuda(self._device),
+            peak_cuda_bytes=peak_cuda(self._device),
         )
 
     def _load_dataset(self, card_file: Path) -> Dataset:
@@ -384,71 +378,6 @@ class Run:
         self._peak[name] = memory.peak_rss()
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of a run; ``auto`` takes a GPU where there is one.
-
-    Raises:
-        DensebenchError: a GPU is asked for and there is none, or the name is no device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise DensebenchError(f"'{name}' is no device; take auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise DensebenchError("no GPU is available to torch here; use --device cpu")
-    return device
-
-
-def limited(dataset: Dataset, limit: int) -> Dataset:
-    """The first ``limit`` images of each split, by name."""
-    if limit < 1:
-        raise DensebenchError(f"--limit must be at least 1, not {limit}")
-    return replace(
-        dataset,
-        train=dataset.train.subset(dataset.train.names[:limit]),
-        val=dataset.val.subset(dataset.val.names[:limit]),
-    )
-
-
-def subset_names(names: Sequence[str], share: str, seed: int) -> list[str]:
-    """A seeded share ``1/N`` of sorted names; with one seed, smaller shares lie in larger ones.
-
-    Raises:
-        DensebenchError: the share is not of the form 1/N.
-    """
-    top, slash, bottom = share.partition("/")
-    if top != "1" or not slash or not bottom.isdigit() or int(bottom) < 1:
-        raise DensebenchError(f"--subset wants a share such as 1/8, not '{share}'")
-    order = np.random.default_rng(seed).permutation(len(names))
-    kept = max(1, round(len(names) / int(bottom)))
-    return sorted(sorted(names)[i] for i in order[:kept])
-
-
-def data_fingerprint(dataset: Dataset) -> str:
-    """One fingerprint of both splits: their names, files, classes and void label."""
-    return content_hash([dataset.train.fingerprint(), dataset.val.fingerprint()])
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that have a part in the number."""
-    found = {"densebench": __version__, "python": platform.python_version()}
-    for package in (*PACKAGES, *FAISS_PACKAGES):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's architecture with its threads."""
-    if device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads, {sys.platform})"
-
-
 def _cache(mode: CacheMode, watcher: Watcher) -> FeatureCache | None:
     if mode == "off":
         return None
@@ -457,7 +386,3 @@ def _cache(mode: CacheMode, watcher: Watcher) -> FeatureCache | None:
 
 def _with_overrides(card: TaskCard, params: dict[str, Any], where: str) -> ProtocolParams:
     return task_params(card.model_copy(update={"params": {**card.params, **params}}), where)
-
-
-def _peak_cuda(device: torch.device) -> int | None:
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from densebench.cli import clean_stdout
+from densebench.console import clean_stdout
 from densebench.errors import DensebenchError
 from densebench.evaluate import RunOptions, Watcher, evaluate
 from densebench.progress import TerminalWatcher

@@ -7,8 +7,8 @@ import torch
 
 from densebench.backbones import load_backbone
 from densebench.datasets.files import read_image
+from densebench.device import pick_device
 from densebench.errors import DensebenchError
-from densebench.evaluate import pick_device
 from densebench.heads import load_head
 from densebench.report.panels import coloured
 from densebench.scoring import upsampled

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from PIL import Image
 
 GOLDEN = Path(__file__).parent / "golden"
 SHARED = Path(__file__).parents[2] / "shared"
@@ -130,62 +129,17 @@ def tiny_record(
 
 
 @pytest.fixture(scope="session")
-def tiny_task(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The card of a task on ten small images in the folder layout; colours give the class."""
-    folder = tmp_path_factory.mktemp("tiny")
-    write_tiny_dataset(folder)
-    return folder / "tiny.toml"
+def colour_task(
+    tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path]
+) -> Path:
+    """The card of six training and four validation pictures, enough for a head to learn."""
+    return write_dataset(tmp_path_factory.mktemp("colours") / "data", 6, 4)
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test touches the user's cache or cards; scenes are drawn once for all tests."""
+def _shared_cache(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test touches the user's cache or cards; what is made is shared by the session's tests."""
     monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.delenv("DENSEBENCH_PATH", raising=False)
-
-
-TINY_CARD = """name = "tiny"
-protocol = "in_context"
-[dataset]
-kind = "folder"
-root = "."
-images = "images"
-masks = "masks"
-train = "train.txt"
-val = "val.txt"
-classes = ["red", "green", "blue"]
-[params]
-input_size = 28
-n_neighbours = 3
-memory_size = "unbounded"
-augmentation_epochs = 1
-augment = false
-"""
-
-
-def write_tiny_dataset(folder: Path) -> None:
-    """Six training and four validation images of 40x30 in blocks of three noisy colours."""
-    rng = np.random.default_rng(0)
-    for name in ("images", "masks"):
-        (folder / name).mkdir(parents=True)
-    names = [f"image_{i}" for i in range(10)]
-    for name in names:
-        blocks = rng.integers(0, 3, (3, 4), dtype=np.uint8)
-        mask = blocks.repeat(10, axis=0).repeat(10, axis=1)
-        pixels = np.eye(3)[mask] * 160 + rng.integers(0, 80, (30, 40, 3))
-        mask[0, :4] = 255
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / f"{name}.jpg", quality=95)
-        Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
-    (folder / "train.txt").write_text("\n".join(names[:6]) + "\n")
-    (folder / "val.txt").write_text("\n".join(names[6:]) + "\n")
-    (folder / "tiny.toml").write_text(TINY_CARD)
-
-
-@pytest.fixture(scope="session")
-def tiny_record(tiny_task: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The record of one baseline on the tiny task."""
-    from densebench.evaluate import RunOptions, evaluate
-
-    results = tmp_path_factory.mktemp("results")
-    _, path = evaluate(RunOptions("rgb_s14", str(tiny_task), results=results, cache="off"))
-    return path

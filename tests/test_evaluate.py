@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from densebench.cards import task_card
 from densebench.datasets import load_dataset
+from densebench.datasets.shares import subset_names
 from densebench.errors import DensebenchError
-from densebench.evaluate import RunOptions, Watcher, evaluate, subset_names
+from densebench.evaluate import RunOptions, Watcher, evaluate
 from densebench.features import PatchSource
 from densebench.matrix import matrix_table, run_matrix
 from densebench.results import load_record
@@ -45,13 +46,13 @@ def test_subsets_do_not_depend_on_the_order_of_names_but_on_the_seed():
             subset_names(names, bad, 0)
 
 
-def _options(tiny_task, results, **changes):
-    return RunOptions("rgb_s14", str(tiny_task), results=results, cache="off", **changes)
+def _options(colour_task, results, **changes):
+    return RunOptions("rgb_s14", str(colour_task), results=results, cache="off", **changes)
 
 
-def test_a_subset_is_in_the_record_by_name_and_in_the_fingerprint(tiny_task, tmp_path):
-    whole, _ = evaluate(_options(tiny_task, tmp_path))
-    part, path = evaluate(_options(tiny_task, tmp_path, subset="1/2", subset_seed=7))
+def test_a_subset_is_in_the_record_by_name_and_in_the_fingerprint(colour_task, tmp_path):
+    whole, _ = evaluate(_options(colour_task, tmp_path))
+    part, path = evaluate(_options(colour_task, tmp_path, subset="1/2", subset_seed=7))
     assert part.dataset.n_train == 3
     assert part.dataset.subset == "1/2, seed 7"
     assert part.dataset.train_names == json.loads(path.read_text())["dataset"]["train_names"]
@@ -61,43 +62,43 @@ def test_a_subset_is_in_the_record_by_name_and_in_the_fingerprint(tiny_task, tmp
     assert part.protocol.hash == whole.protocol.hash
 
 
-def test_a_done_run_is_read_and_not_repeated(tiny_task, tmp_path):
-    first, path = evaluate(_options(tiny_task, tmp_path))
+def test_a_done_run_is_read_and_not_repeated(colour_task, tmp_path):
+    first, path = evaluate(_options(colour_task, tmp_path))
     before = path.stat().st_mtime_ns
     listener = Listener()
-    again, same = evaluate(_options(tiny_task, tmp_path, batch_size=2), listener)
+    again, same = evaluate(_options(colour_task, tmp_path, batch_size=2), listener)
     assert (again, same) == (first, path)
     assert path.stat().st_mtime_ns == before
     assert any(line.startswith("already done") for line in listener.lines)
-    evaluate(_options(tiny_task, tmp_path, overwrite=True))
+    evaluate(_options(colour_task, tmp_path, overwrite=True))
     assert path.stat().st_mtime_ns > before
 
 
-def test_parameters_and_seeds_make_other_runs(tiny_task, tmp_path):
+def test_parameters_and_seeds_make_other_runs(colour_task, tmp_path):
     runs = [
-        evaluate(_options(tiny_task, tmp_path, **changes))[1]
+        evaluate(_options(colour_task, tmp_path, **changes))[1]
         for changes in ({}, {"seed": 1}, {"params": {"beta": 0.1}}, {"variant": "clean"})
     ]
     assert len(set(runs)) == 4
 
 
-def test_the_record_says_what_the_memory_will_take_before_the_work(tiny_task, tmp_path):
+def test_the_record_says_what_the_memory_will_take_before_the_work(colour_task, tmp_path):
     listener = Listener()
-    evaluate(_options(tiny_task, tmp_path), listener)
+    evaluate(_options(colour_task, tmp_path), listener)
     assert listener.lines[0].startswith("memory: about")
 
 
-def test_what_does_not_fit_is_refused_before_the_work(tiny_task, tmp_path, monkeypatch):
+def test_what_does_not_fit_is_refused_before_the_work(colour_task, tmp_path, monkeypatch):
     monkeypatch.setenv("DENSEBENCH_MEMORY", "1000")
     with pytest.raises(DensebenchError, match=r"needs .* more memory and .* are free"):
-        evaluate(_options(tiny_task, tmp_path))
+        evaluate(_options(colour_task, tmp_path))
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_the_matrix_goes_on_after_a_failure(tiny_task, tmp_path):
-    base = replace(_options(tiny_task, tmp_path), limit=3)
+def test_the_matrix_goes_on_after_a_failure(colour_task, tmp_path):
+    base = replace(_options(colour_task, tmp_path), limit=3)
     listener = Listener()
-    outcomes = run_matrix(base, ["rgb_s14", "no_such"], [str(tiny_task)], [0, 1], listener)
+    outcomes = run_matrix(base, ["rgb_s14", "no_such"], [str(colour_task)], [0, 1], listener)
     assert [outcome.record is not None for outcome in outcomes] == [True, True, False, False]
     assert "unknown backbone 'no_such'" in outcomes[2].reason
     mious = [load_record(outcome.path).score.miou for outcome in outcomes[:2]]
@@ -123,8 +124,8 @@ class Greedy(torch.nn.Module):
         return torch.nn.functional.avg_pool2d(images, 14).permute(0, 2, 3, 1)
 
 
-def test_short_memory_halves_the_batch_and_says_so(tiny_task):
-    card, path = task_card(str(tiny_task))
+def test_short_memory_halves_the_batch_and_says_so(colour_task):
+    card, path = task_card(str(colour_task))
     split = load_dataset(card.dataset, card_path=path).train
     listener, view = Listener(), Squash(28, (0.5,) * 3, (0.5,) * 3)
     roomy = PatchSource(split, Greedy(), batch_size=2)
@@ -137,10 +138,10 @@ def test_short_memory_halves_the_batch_and_says_so(tiny_task):
     ]
 
 
-def test_panels_are_kept_beside_the_record(tiny_task, tmp_path):
-    _, path = evaluate(_options(tiny_task, tmp_path, panels=2))
+def test_panels_are_kept_beside_the_record(colour_task, tmp_path):
+    _, path = evaluate(_options(colour_task, tmp_path, panels=2))
     assert sorted(p.name for p in path.with_suffix(".panels").iterdir()) == [
-        "image_6.png",
-        "image_7.png",
+        "picture06.png",
+        "picture07.png",
     ]
     assert Path(path).exists()

@@ -18,11 +18,8 @@ PARAMS = {"input_size": 28, "mask_size": 20, "epochs": 4, "drop_at": 3, "batch_s
 
 
 @pytest.fixture(scope="module")
-def linear_task(tiny_task):
-    card = tiny_task.with_name("tiny_linear.toml")
-    text = tiny_task.read_text().replace("in_context", "linear").split("[params]")[0]
-    card.write_text(text.replace('name = "tiny"', 'name = "tiny_linear"'))
-    return card
+def linear_task(colour_task):
+    return colour_task.with_name("linear.toml")
 
 
 def _options(linear_task, results, **changes):
@@ -32,7 +29,7 @@ def _options(linear_task, results, **changes):
 
 
 def test_the_head_learns_colours(linear_task, tmp_path):
-    longer = {"epochs": 12, "drop_at": 10, "lr": 1.0}
+    longer = {"input_size": 56, "epochs": 12, "drop_at": 10, "lr": 1.0}
     record, _ = evaluate(_options(linear_task, tmp_path, params=longer))
     assert record.score.resolution == 20
     assert [score.resolution for score in record.scores] == [20, "original"]
@@ -104,18 +101,18 @@ def _kill_after_a_checkpoint(command, results):
 
 
 def test_predict_uses_the_head(linear_task, tmp_path):
-    options = _options(linear_task, tmp_path, params={"epochs": 12, "lr": 1.0})
+    options = _options(linear_task, tmp_path, params={"input_size": 56, "epochs": 12, "lr": 1.0})
     record, path = evaluate(options)
-    image = linear_task.parent / "images" / "image_9.jpg"
+    image = linear_task.parent / "images" / "picture09.png"
     command = [sys.executable, "-m", "densebench", "predict", "--image", str(image)]
     command += ["--head", str(path.with_suffix(".head.safetensors"))]
     command += ["--out", str(tmp_path / "out.png")]
     good = _run([*command, "--backbone", "rgb_s14"])
     assert good.returncode == 0, good.stderr
     labels = np.array(Image.open(tmp_path / "out.png"))
-    assert labels.shape == (30, 40)
+    assert labels.shape == (42, 56)
     assert "%" in good.stdout
-    truth = np.array(Image.open(linear_task.parent / "masks" / "image_9.png"))
+    truth = np.array(Image.open(linear_task.parent / "masks" / "picture09.png"))
     assert (labels == truth)[truth != 255].mean() > 0.5
     other = _run([*command, "--backbone", "hog_s14"])
     assert other.returncode == 2
