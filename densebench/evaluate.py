@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -143,6 +143,8 @@ class Run:
             panels.save(panel_folder(path), self._dataset, record.score.mapping[0])
         save_record(record, self._options.results)
         shutil.rmtree(self._workdir, ignore_errors=True)
+        with suppress(OSError):  # other runs may be unfinished
+            self._workdir.parent.rmdir()
         return record, path
 
     @property
