@@ -19,7 +19,7 @@ UsageError: Any = typer.BadParameter.__base__
 def guarded(command: Callable[[], int | None]) -> NoReturn:
     """Run a command; whatever a user can mend ends in one line and exit code 2."""
     try:
-        sys.exit(command())
+        code = command()
     except DensebenchError as error:
         _fail(str(error))
     except UsageError as error:
@@ -27,8 +27,10 @@ def guarded(command: Callable[[], int | None]) -> NoReturn:
     except OSError as error:
         _fail(_describe(error))
     except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:  # which typer may give instead of passing the interruption on
         print("interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    sys.exit(code)
 
 
 def _fail(message: str) -> NoReturn:
