@@ -216,10 +216,9 @@ class FeatureCache:
             return True
 
     def _sweep(self) -> int:
-        """Remove what a killed process left before its first commit; returns the bytes freed."""
+        """Remove what has no readable description, as a kill may leave; returns the bytes freed."""
         folders = [path for path in self.folder.glob("*") if path.is_dir()]
-        begun = [folder for folder in folders if not (folder / "meta.json").exists()]
-        sizes = {folder: _size(folder) for folder in begun}
+        sizes = {folder: _size(folder) for folder in folders if _info(folder) is None}
         return sum(size for folder, size in sizes.items() if self._remove(folder))
 
     @contextmanager

@@ -257,6 +257,7 @@ class Run:
 
     def _check_memory(self) -> None:
         plan = self._protocol.memory_plan(len(self._dataset.train), len(self._dataset.val))
+        plan["a batch in the backbone"] = self._batch_bytes()
         needed = memory.require(plan, LESS_MEMORY)
         parts = ", ".join(f"{name} {memory.gigabytes(size)}" for name, size in plan.items())
         self._watcher.say(
@@ -268,6 +269,12 @@ class Run:
                 f"features: up to {memory.gigabytes(self._kept_bytes())} are kept in "
                 f"{self._cache.folder} (limit {memory.gigabytes(self._cache.limit)})"
             )
+
+    def _batch_bytes(self) -> int:
+        """Images of a batch and the activations of one layer, about sixteen times its features."""
+        protocol = self._protocol
+        per_image = 3 * protocol.input_size**2 + 16 * protocol.grid**2 * self._backbone.embed_dim
+        return self._options.batch_size * per_image * 4
 
     def _kept_bytes(self) -> int:
         """Size of all views that the protocol wants kept."""

@@ -18,6 +18,7 @@ Found = tuple[Float[Tensor, "q k"], Int64[Tensor, "q k"]]
 
 CHUNK_ROWS = 65_536
 QUERY_ROWS = 4_096
+GPU_SHARE = 0.6
 
 
 class Neighbours(Protocol):
@@ -69,10 +70,15 @@ class FaissSearch:
 
 
 class TorchSearch:
-    """Exact search by matrix products and a running top-k, in float32 chunks on ``device``."""
+    """Exact search by matrix products and a running top-k, in float32 chunks on ``device``.
+
+    A bank that fits into the GPU's memory moves there once; otherwise chunk by chunk for each block
+    of queries.
+    """
 
     def __init__(self, bank: Float[Tensor, "n d"], device: torch.device) -> None:
-        self._bank, self._device = bank, device
+        self._device = device
+        self._bank = bank.to(device) if _has_room(device, bank.nbytes) else bank
 
     def search(self, queries: Float[Tensor, "q d"], k: int) -> Found:
         """The ``k`` rows of largest inner product with each query."""
@@ -92,6 +98,14 @@ class TorchSearch:
             best, kept = best.topk(min(k, best.shape[1]), dim=1)
             best_index = best_index.gather(1, kept)
         return best, best_index
+
+
+def _has_room(device: torch.device, n_bytes: int) -> bool:
+    """Whether a GPU can take so much and keep room for the search itself."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return n_bytes < GPU_SHARE * free
 
 
 class InvertedFile:

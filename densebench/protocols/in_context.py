@@ -193,7 +193,8 @@ class InContext(Protocol):
             vote(s.cpu(), self._bank.soft_labels(r.cpu()), self.params.beta)
             for s, r in zip(similarity.split(per_image), rows.split(per_image), strict=True)
         ]
-        return torch.stack(votes).transpose(1, 2).unflatten(2, patches.shape[1:3])
+        scores = torch.stack(votes).transpose(1, 2).unflatten(2, patches.shape[1:3])
+        return scores.to(self.setting.device)
 
     def _measure_recall(self, queries: Float[Tensor, "q d"], rows: Int64[Tensor, "q k"]) -> float:
         exact = build_search(self._bank.features, self.setting.device, "exact", 0, 0)
