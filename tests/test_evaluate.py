@@ -138,6 +138,35 @@ def test_short_memory_halves_the_batch_and_says_so(colour_task):
     ]
 
 
+HUNGRY = """
+import os, signal, torch
+
+class Hungry(torch.nn.Module):
+    patch_size, embed_dim = 14, 3
+
+    def forward(self, images):
+        if len(images) > 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.nn.functional.avg_pool2d(images, 14).permute(0, 2, 3, 1)
+
+def build():
+    return Hungry()
+"""
+
+
+def test_a_run_that_the_system_kills_is_tried_with_half_the_batch(colour_task, tmp_path):
+    (tmp_path / "hungry.py").write_text(HUNGRY)
+    base = replace(_options(colour_task, tmp_path), batch_size=4)
+    listener = Listener()
+    backbone = f"{tmp_path / 'hungry.py'}:build"
+    (outcome,) = run_matrix(base, [backbone], [str(colour_task)], [0], listener)
+    assert outcome.record.batch_size == 1
+    assert listener.lines[1:] == [
+        "killed, most likely for memory; again with batches of 2",
+        "killed, most likely for memory; again with batches of 1",
+    ]
+
+
 def test_panels_are_kept_beside_the_record(colour_task, tmp_path):
     _, path = evaluate(_options(colour_task, tmp_path, panels=2))
     assert sorted(p.name for p in path.with_suffix(".panels").iterdir()) == [
