@@ -69,7 +69,14 @@ class Entry:
     def write(
         self, start: int, patches: Float[np.ndarray, "b h w d"], masks: UInt8[np.ndarray, "b S S"]
     ) -> None:
-        """Put the next images; they count once ``commit`` is called."""
+        """Put the next images; they count once ``commit`` is called.
+
+        Raises:
+            DensebenchError: a feature is beyond the range of the cache's precision.
+        """
+        largest = np.abs(patches).max()
+        if largest > np.finfo(self._patches.dtype).max:
+            raise DensebenchError(f"features reach {largest:.3g}, beyond fp16; use --cache fp32")
         self._patches[start : start + len(patches)] = patches
         self._masks[start : start + len(masks)] = masks
 

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 from densebench import memory
-from densebench.backbones import load_backbone
+from densebench.backbones import card_for, load_backbone
 from densebench.cache import FeatureCache, feature_cache
 from densebench.cards import TaskCard, task_card
 from densebench.datasets import Dataset, load_dataset
@@ -19,7 +19,7 @@ from densebench.device import device_name, peak_cuda, pick_device, versions
 from densebench.errors import DensebenchError
 from densebench.features import PatchSource, Precision
 from densebench.protocols import load_protocol, task_params
-from densebench.protocols.base import Protocol, ProtocolParams, Setting
+from densebench.protocols.base import Protocol, ProtocolParams, Setting, resolve_input_size
 from densebench.report.panels import PanelKeeper, panel_folder
 from densebench.results import (
     DEFAULT_RESULTS,
@@ -113,6 +113,7 @@ class Run:
             self._backbone = load_backbone(
                 options.backbone,
                 weights=options.weights,
+                image_size=self._known_input_size(),
                 device=str(self._device),
                 offline=options.offline,
             )
@@ -191,6 +192,13 @@ class Run:
             names = subset_names(dataset.train.names, self._share, options.subset_seed)
             dataset = replace(dataset, train=dataset.train.subset(names))
         return dataset if options.limit is None else limited(dataset, options.limit)
+
+    def _known_input_size(self) -> int | None:
+        """The input size, for models that are built for one; a plug-in's patch is not known yet."""
+        card = card_for(self._options.backbone)
+        if card is None:
+            return None
+        return resolve_input_size(self._params.input_size, card.patch_size)
 
     def _make_protocol(self) -> Protocol:
         backbone = self._backbone
