@@ -104,6 +104,7 @@ class Run:
         self._options, self._watcher = options, watcher
         self._seconds: dict[str, float] = {}
         self._peak: dict[str, int] = {}
+        self._limit: int | None = None  # of images, if it leaves any out
         self._device = pick_device(options.device)
         self._cache = _cache(options.cache, watcher)
         with self._phase("load"):
@@ -167,8 +168,8 @@ class Run:
             dataset=self._dataset_record(skipped),
             protocol=self._protocol_record(),
             seed=self._options.seed,
-            partial=self._options.limit is not None,
-            limit=self._options.limit,
+            partial=self._limit is not None,
+            limit=self._limit,
             precision=self._precision,
             device=device_name(self._device),
             batch_size=self._options.batch_size,
@@ -191,7 +192,11 @@ class Run:
         if self._share is not None:
             names = subset_names(dataset.train.names, self._share, options.subset_seed)
             dataset = replace(dataset, train=dataset.train.subset(names))
-        return dataset if options.limit is None else limited(dataset, options.limit)
+        if options.limit is None:
+            return dataset
+        cut = limited(dataset, options.limit)
+        self._limit = options.limit if cut != dataset else None
+        return cut
 
     def _known_input_size(self) -> int | None:
         """The input size, for models that are built for one; a plug-in's patch is not known yet."""
@@ -372,7 +377,7 @@ class Run:
     def _chosen_names(self) -> list[str] | None:
         """The training images by name, where the dataset's own list does not tell them."""
         options = self._options
-        chosen = (self._share, options.limit, options.train_list)
+        chosen = (self._share, self._limit, options.train_list)
         return list(self._dataset.train.names) if any(chosen) else None
 
     def _protocol_record(self) -> ProtocolRecord:

@@ -211,7 +211,13 @@ class PatchSource:
     def _patches(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
         dtype = AUTOCAST.get(self.precision)
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            return self._halving(images.to(self.device)).float()
+            patches = self._halving(images.to(self.device)).float()
+        if not torch.isfinite(patches).all():
+            raise DensebenchError(
+                f"features of {self.backbone.name} are not finite (nan or infinite); check its "
+                "weights, or use --precision fp32"
+            )
+        return patches
 
     def _halving(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
         """Run the backbone; when the GPU's memory is short, in halves, and so from then on."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from densebench.datasets.base import Split
+from densebench.errors import DensebenchError
 from densebench.metrics import (
     bootstrap_scores,
     class_counts,
@@ -91,7 +92,18 @@ class Scorer:
         return float(mean_iou(iou, self._scoring.absent).mean())
 
     def scores(self) -> list[Score]:
-        """One score per resolution, the ranked one first."""
+        """One score per resolution, the ranked one first.
+
+        Raises:
+            DensebenchError: no image was predicted, or none has a labelled pixel.
+        """
+        for repeats in self._counts.values():
+            if not repeats:
+                raise DensebenchError("no validation image was scored; none could be read")
+            if not any(counts.total.any() for counts in repeats.values()):
+                raise DensebenchError(
+                    "no labelled pixel in the validation masks; check ignore_index and the masks"
+                )
         return [self._score(r, list(repeats.values())) for r, repeats in self._counts.items()]
 
     def _truth(

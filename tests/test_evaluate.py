@@ -115,7 +115,7 @@ def test_the_matrix_goes_on_after_a_failure(colour_task, tmp_path):
 class Greedy(torch.nn.Module):
     """A backbone on a device whose memory holds two images."""
 
-    patch_size, embed_dim = 14, 3
+    name, patch_size, embed_dim = "greedy", 14, 3
     mean = std = (0.5, 0.5, 0.5)
 
     def forward(self, images):

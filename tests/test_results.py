@@ -1,52 +1,291 @@
-"""Records: what is refused, and that a file is whole or not there."""
-
 import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from densebench import results
 from densebench.errors import DensebenchError
-from densebench.results import content_hash, load_record, safe_name, write_atomically
+from densebench.evaluate import RunOptions, Watcher, evaluate
+from densebench.results import (
+    RunRecord,
+    content_hash,
+    find_record,
+    load_record,
+    load_records,
+    safe_name,
+    save_record,
+    write_atomically,
+)
+
+pytestmark = pytest.mark.usefixtures("own_places")
 
 
-def test_content_hash_does_not_depend_on_order():
-    assert content_hash({"a": 1, "b": [2, 3]}) == content_hash({"b": [2, 3], "a": 1})
-    assert content_hash({"a": 1}) != content_hash({"a": 2})
+def files_under(folder: Path) -> list[str]:
+    return sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
 
 
-def test_names_become_one_path_component():
-    assert safe_name("lite.py:load") == "lite.py_load"
-    assert "/" not in safe_name("../../etc/passwd")
-    assert not safe_name("../x").startswith(".")
-    assert len(safe_name("x" * 500)) < 120
+class TestAtomicWriting:
+    def test_text_and_bytes_replace_what_was_there(self, tmp_path: Path) -> None:
+        file = tmp_path / "a" / "b" / "file"
+        for content in ("grün", "short", b"\x00\xff"):
+            write_atomically(file, content)
+            wanted = content.encode() if isinstance(content, str) else content
+            assert file.read_bytes() == wanted
+            assert files_under(tmp_path) == ["a/b/file"]
+
+    @pytest.mark.parametrize("stage", ["fsync", "replace"])
+    @pytest.mark.parametrize("error", [OSError(28, "No space left"), KeyboardInterrupt()])
+    def test_a_failure_leaves_the_old_file_and_nothing_else(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: BaseException
+    ) -> None:
+        def fail(*_: Any) -> None:
+            raise error
+
+        file = tmp_path / "file"
+        write_atomically(file, "old")
+        monkeypatch.setattr(
+            *((results.os, "fsync") if stage == "fsync" else (Path, "replace")), fail
+        )
+        with pytest.raises(type(error)):
+            write_atomically(file, "new")
+        assert file.read_text() == "old"
+        assert files_under(tmp_path) == ["file"]
+
+    def test_others_may_read_it(self, tmp_path: Path) -> None:
+        write_atomically(tmp_path / "file", "x")
+        assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
 
 
-@pytest.mark.parametrize("text", ["", "[]", "no json", '{"run_id": "x"}', '{"schema_version": 9}'])
-def test_what_is_no_record_is_one_line(tmp_path, text):
-    path = tmp_path / "r.json"
-    path.write_text(text)
-    with pytest.raises(DensebenchError, match=r"r\.json") as error:
-        load_record(path)
-    assert "\n" not in str(error.value)
+class TestHashesAndNames:
+    def test_a_hash_follows_content_not_the_order_of_keys(self) -> None:
+        assert content_hash({"a": 1, "b": [1, 2]}) == content_hash({"b": [1, 2], "a": 1})
+        others = [{"a": 1, "b": [2, 1]}, {"a": 1}, {"a": "1", "b": [1, 2]}, {"a": 1.5, "b": [1, 2]}]
+        hashes = {content_hash(value) for value in others}
+        assert len(hashes) == len(others)
+        assert content_hash({"a": 1, "b": [1, 2]}) not in hashes
+
+    @pytest.mark.parametrize(
+        ("name", "safe"),
+        [
+            ("dinov2_s14@my-weights.v2", "dinov2_s14@my-weights.v2"),
+            ("timm:vit_small.a", "timm_vit_small.a"),
+            ("../../etc/passwd", "_.._etc_passwd"),
+            ("a b/c.py:f", "a_b_c.py_f"),
+            ("..", "_"),
+            ("", "_"),
+            (".hidden", "hidden"),
+        ],
+    )
+    def test_a_name_is_one_component_of_a_path(self, name: str, safe: str) -> None:
+        assert safe_name(name) == safe
+        assert Path("x", safe_name(name)).parent == Path("x")
+
+    def test_long_names_fit_a_file_system_and_stay_apart(self) -> None:
+        a, b = safe_name("x" * 1000 + "a"), safe_name("x" * 1000 + "b")
+        assert len(a) < 150
+        assert a != b
 
 
-def test_unknown_keys_are_refused(tiny_record, tmp_path):
-    values = tiny_record.model_dump(mode="json")
-    values["protocol"]["extra"] = 1
-    changed = tmp_path / "changed.json"
-    changed.write_text(json.dumps(values))
-    with pytest.raises(DensebenchError, match=r"unknown key 'protocol.extra'"):
-        load_record(changed)
+class TestRecords:
+    def test_saved_and_loaded_are_equal(self, tmp_path: Path, tiny_record: RunRecord) -> None:
+        path = save_record(tiny_record, tmp_path)
+        assert load_record(path) == tiny_record
+        assert path == tiny_record.path(tmp_path)
+        assert path.relative_to(tmp_path).as_posix() == (
+            f"rgb_s14/tiny_retrieval/reference-seed0-{tiny_record.run_id}.json"
+        )
+        assert files_under(tmp_path) == [path.relative_to(tmp_path).as_posix()]
+
+    def test_holds_what_repeats_the_run(self, tiny_record: RunRecord) -> None:
+        record = tiny_record
+        assert record.protocol.params["n_neighbours"] == 4
+        assert record.dataset.classes == ("red", "green", "blue")
+        assert (record.dataset.n_train, record.dataset.n_val) == (4, 2)
+        assert record.backbone.card["id"] == "rgb"
+        assert record.backbone.fingerprint != record.backbone.card_hash
+        assert {"torch", "numpy", "timm", "densebench", "python"} <= record.versions.keys()
+        assert {"load", "fit", "predict", "score"} == record.seconds.keys()
+        assert record.peak_rss_bytes.keys() == record.seconds.keys()
+        assert all(value > 0 for value in record.peak_rss_bytes.values())
+
+    def test_its_numbers_follow_from_its_confusion_matrix(self, tiny_record: RunRecord) -> None:
+        score = tiny_record.score
+        (confusion,) = score.confusion
+        pixels = 2 * 28 * 28
+        void = 2 * 28 * 2  # two of 42 rows, at 28 rows: the first two
+        assert sum(map(sum, confusion)) == pixels - void
+        hits = [confusion[i][i] for i in range(3)]
+        unions = [
+            sum(confusion[i]) + sum(row[i] for row in confusion) - confusion[i][i] for i in range(3)
+        ]
+        wanted = [hit / union for hit, union in zip(hits, unions, strict=True)]
+        assert list(score.iou.values()) == pytest.approx(wanted)
+        assert score.miou == pytest.approx(sum(wanted) / 3)
+        assert score.pixel_accuracy == pytest.approx(sum(hits) / (pixels - void))
+        assert score.interval.low <= score.miou <= score.interval.high
+
+    @pytest.mark.parametrize(
+        ("place", "key"),
+        [
+            ((), "surprise"),
+            (("dataset",), "dataset.surprise"),
+            (("protocol",), "protocol.surprise"),
+            (("scores", 0), "scores.0.surprise"),
+            (("scores", 0, "interval"), "scores.0.interval.surprise"),
+        ],
+    )
+    def test_an_unknown_key_is_refused_in_one_line(
+        self, tmp_path: Path, tiny_record: RunRecord, place: tuple[Any, ...], key: str
+    ) -> None:
+        values = tiny_record.model_dump(mode="json")
+        table: Any = values
+        for part in place:
+            table = table[part]
+        table["surprise"] = 1
+        file = tmp_path / "record.json"
+        file.write_text(json.dumps(values))
+        with pytest.raises(DensebenchError) as caught:
+            load_record(file)
+        assert str(caught.value).startswith(f"{file}: unknown key '{key}'; allowed are ")
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            ({"schema_version": 2}, "key 'schema_version'"),
+            ({"seed": "x"}, "key 'seed'"),
+            ({"seed": None}, "key 'seed'"),
+            ({"scores": []}, "key 'scores'"),
+        ],
+    )
+    def test_a_bad_value_is_refused(
+        self, tmp_path: Path, tiny_record: RunRecord, change: dict[str, Any], told: str
+    ) -> None:
+        file = tmp_path / "record.json"
+        file.write_text(json.dumps({**tiny_record.model_dump(mode="json"), **change}))
+        with pytest.raises(DensebenchError) as caught:
+            load_record(file)
+        assert str(caught.value).startswith(f"{file}: {told}")
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff\xfe", b"{}"])
+    def test_what_is_no_record_gives_one_line(self, tmp_path: Path, content: bytes) -> None:
+        file = tmp_path / "x.json"
+        file.write_bytes(content)
+        with pytest.raises(DensebenchError) as caught:
+            load_record(file)
+        assert str(caught.value).startswith(f"{file}: ")
+        assert "\n" not in str(caught.value)
+
+    def test_all_under_a_folder_and_one_by_its_id(
+        self, tmp_path: Path, tiny_record: RunRecord
+    ) -> None:
+        other = tiny_record.model_copy(update={"run_id": "0" * 12, "task": "a task"})
+        first, second = save_record(tiny_record, tmp_path), save_record(other, tmp_path)
+        assert dict(load_records(tmp_path)) == {
+            first: tiny_record,
+            second: other,
+        }
+        assert find_record(tmp_path, "rgb_s14", "a task", "0" * 12) == second
+        assert find_record(tmp_path, "rgb_s14", "a task", "1" * 12) is None
+        assert find_record(tmp_path / "none", "rgb_s14", "a task", "0" * 12) is None
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "r.json"
-    write_atomically(path, "old")
+class Listener(Watcher):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
 
-    def full(_):
-        raise OSError(28, "No space left on device")
+    def say(self, line: str) -> None:
+        self.lines.append(line)
 
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+
+class TestRuns:
+    """Which runs are done anew, and what the record of one says."""
+
+    @pytest.fixture
+    def run(self, tmp_path: Path, tiny_task: Path) -> Callable[..., tuple[RunRecord, bool]]:
+        """Runs; gives the record, and whether it was done before."""
+
+        def start(backbone: str = "rgb_s14", task: Path = tiny_task, **options: Any) -> Any:
+            told = Listener()
+            defaults = {"device": "cpu", "results": tmp_path / "results", "cache": "off"}
+            wanted = RunOptions(backbone, str(task), **{**defaults, **options})
+            record, path = evaluate(wanted, told)
+            assert load_record(path) == record
+            return record, any(line.startswith("already done: ") for line in told.lines)
+
+        return start
+
+    def test_a_run_is_done_once(self, run: Callable[..., Any], tmp_path: Path) -> None:
+        first, again = run()
+        assert not again
+        assert run() == (first, True)
+        assert run(batch_size=1, workers=0, cache="fp32") == (first, True)
+        assert len(files_under(tmp_path / "results")) == 1
+
+    def test_overwriting_gives_the_same_number_under_the_same_name(
+        self, run: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        first, _ = run()
+        second, again = run(overwrite=True)
+        assert not again
+        assert second.scores == first.scores
+        assert len(files_under(tmp_path / "results")) == 1
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"seed": 1},
+            {"variant": "clean"},
+            {"params": {"beta": 0.5}},
+            {"backbone": "hog_s14"},
+            {"limit": 1},
+            {"cache": "fp16"},
+        ],
+    )
+    def test_what_changes_the_number_is_another_run(
+        self, run: Callable[..., Any], options: dict[str, Any]
+    ) -> None:
+        first, _ = run()
+        second, again = run(**options)
+        assert not again
+        assert second.run_id != first.run_id
+
+    def test_a_limited_run_is_partial(self, run: Callable[..., Any]) -> None:
+        record, _ = run(limit=1)
+        assert (record.partial, record.limit) == (True, 1)
+        assert (record.dataset.n_train, record.dataset.n_val) == (1, 1)
+
+    def test_a_limit_that_cuts_nothing_does_not_hide_the_whole_run(
+        self, run: Callable[..., Any]
+    ) -> None:
+        run(limit=100)
+        record, _ = run()
+        assert not record.partial
+        assert record.limit is None
+
+    def test_masks_without_any_label_are_refused(
+        self, run: Callable[..., Any], tmp_path: Path, write_dataset: Callable[..., Path]
+    ) -> None:
+        task = write_dataset(tmp_path / "void")
+        for name in ("picture04", "picture05"):
+            void = Image.fromarray(np.full((42, 56), 255, dtype=np.uint8))
+            void.save(task.parent / "masks" / f"{name}.png")
+        with pytest.raises(DensebenchError, match="no labelled pixel"):
+            run(task=task)
+
+    def test_no_readable_validation_image_is_refused(
+        self, run: Callable[..., Any], tmp_path: Path, write_dataset: Callable[..., Path]
+    ) -> None:
+        task = write_dataset(tmp_path / "unreadable")
+        for name in ("picture04", "picture05"):
+            (task.parent / "images" / f"{name}.png").write_bytes(b"")
+        with pytest.raises(DensebenchError, match="no validation image"):
+            run(task=task, skip_bad=True)
+
+    def test_numbers_are_finite(self, tiny_record: RunRecord) -> None:
+        for score in tiny_record.scores:
+            assert all(map(math.isfinite, (score.miou, score.interval.low, score.interval.high)))
