@@ -255,6 +255,11 @@ def show(name: Annotated[str, typer.Argument(help="A backbone's or task's name o
         shown = card.model_dump(mode="json", exclude_none=True)
         shown["params"] = task_params(card, str(path)).model_dump(mode="json")
     else:
+        known = [*cards.card_names("backbones"), *cards.card_names("tasks")]
+        if name not in known and not Path(name).is_file():
+            raise DensebenchError(
+                f"no card named '{name}'{cards.suggestion(name, known)}; see `densebench list`"
+            )
         path = cards.card_path("backbones", name)
         shown = cards.backbone_card(name).model_dump(mode="json", exclude_none=True)
     print(f"# {path}")

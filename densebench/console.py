@@ -23,6 +23,9 @@ def guarded(command: Callable[[], int | None]) -> NoReturn:
     except DensebenchError as error:
         _fail(str(error))
     except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message(), file=sys.stderr)
+            sys.exit(USAGE)
         _fail(error.format_message())
     except OSError as error:
         _fail(_describe(error))

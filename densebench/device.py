@@ -25,6 +25,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise DensebenchError(f"'{name}' is no device; take auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise DensebenchError(f"runs on '{name}' are not supported; take auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DensebenchError("no GPU is available to torch here; use --device cpu")
     return device

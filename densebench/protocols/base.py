@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int64, UInt8
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from densebench.cards import Card
@@ -21,7 +21,7 @@ from densebench.features import CPU, PatchSource
 from densebench.metrics import Absent, Matching
 from densebench.transforms import Triple
 
-Resolution = int | Literal["input", "original"]
+Resolution = PositiveInt | Literal["input", "original"]
 InputSize = int | Literal["auto", "published"]
 
 LARGEST_AUTO = 518

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int, Int64, UInt8
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -33,7 +33,7 @@ class InContextParams(ProtocolParams):
 
     n_neighbours: int = Field(default=30, gt=0)
     beta: float = Field(default=0.02, gt=0)
-    memory_size: int | Literal["unbounded"] = PUBLISHED_MEMORY
+    memory_size: PositiveInt | Literal["unbounded"] = PUBLISHED_MEMORY
     augmentation_epochs: int = Field(default=2, gt=0)
     augment: bool = True
     memory_dtype: Literal["fp32", "fp16"] = "fp32"

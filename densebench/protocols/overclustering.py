@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from densebench.clustering import StreamedPCA, cluster
@@ -35,7 +35,7 @@ class OverclusteringParams(ProtocolParams):
 
     input_size: InputSize = 448
     mask_size: Resolution = 100
-    K: int | Literal["classes"] = 500
+    K: PositiveInt | Literal["classes"] = 500
     pca_dim: int = Field(default=50, gt=0)
     seeds: int = Field(default=5, gt=0)
     niter: int = Field(default=100, gt=0)

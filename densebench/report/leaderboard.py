@@ -14,9 +14,11 @@ from typing import Any
 from urllib.parse import quote
 
 from densebench.cards import Card, read_toml, resource_path, validate
+from densebench.errors import DensebenchError
 from densebench.results import RunRecord, load_records, write_atomically
 
 Found = tuple[Path, RunRecord]
+PIPE = r"\|"  # in a table's cell
 
 HEADER = """# densebench leaderboard
 
@@ -87,8 +89,10 @@ def write_leaderboard(results: Path, page: Path, partial: bool) -> int:
     """Write the page of all records under ``results``; returns the number of tables.
 
     Raises:
-        DensebenchError: a file under ``results`` is no record.
+        DensebenchError: there is no such folder, or a file in it is no record.
     """
+    if not results.is_dir():
+        raise DensebenchError(f"{results}: no such folder of records; `densebench run` makes one")
     records = [(p, r) for p, r in load_records(results) if partial or not r.partial]
     tables = _tables(records)
     published = load_published()
@@ -157,8 +161,8 @@ def _line(rank: int, row: Row, folder: Path, published: Sequence[PublishedNumber
     quoted = _quoted(record, published)
     size = f"{record.backbone.parameters / 1e6:.1f} M" if record.backbone.parameters else "none"
     return (
-        f"| {row.backbone} | [{number}]({link}) | {spread} | {100 * row.pixel_accuracy:.2f} | "
-        f"{quoted} | {record.backbone.patch_size} | {size} |"
+        f"| {row.backbone.replace('|', PIPE)} | [{number}]({link}) | {spread} | "
+        f"{100 * row.pixel_accuracy:.2f} | {quoted} | {record.backbone.patch_size} | {size} |"
     )
 
 

@@ -1,0 +1,293 @@
+import re
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from densebench import cards
+from densebench.errors import DensebenchError
+from densebench.protocols import load_protocol
+from densebench.report import leaderboard
+from densebench.report.leaderboard import PublishedNumber, load_published, write_leaderboard
+from densebench.results import RunRecord, load_record, save_record
+
+pytestmark = pytest.mark.usefixtures("own_places")
+
+LINK = re.compile(r"\[[^]]*\]\(([^)]*)\)")
+Keep = Callable[..., Path]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "board" / "results"
+
+
+@pytest.fixture
+def keep(results: Path, tiny_record: RunRecord) -> Keep:
+    """Saves a variation of a real record; each has an id of its own."""
+    ids = iter(range(1000))
+
+    def save(
+        miou: float = 0.5,
+        backbone: dict[str, Any] | None = None,
+        dataset: dict[str, Any] | None = None,
+        protocol: dict[str, Any] | None = None,
+        score: dict[str, Any] | None = None,
+        **top: Any,
+    ) -> Path:
+        record = tiny_record.model_dump()
+        record["backbone"] |= backbone or {}
+        record["dataset"] |= dataset or {}
+        record["protocol"] |= protocol or {}
+        record["scores"][0] |= {"miou": miou, **(score or {})}
+        record |= {"run_id": f"{next(ids):012d}", **top}
+        return save_record(RunRecord.model_validate(record), results)
+
+    return save
+
+
+def page(results: Path, partial: bool = False, out: Path | None = None) -> str:
+    file = out or results.parent / "README.md"
+    write_leaderboard(results, file, partial)
+    return file.read_text(encoding="utf-8")
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """The cells of every table's rows, without its header."""
+    parts = text.split("\n## ")[1:]
+    rows = [[line for line in part.splitlines() if line.startswith("| ")] for part in parts]
+    return [[[cell.strip() for cell in row[1:-1].split(" | ")] for row in r[2:]] for r in rows]
+
+
+def names(text: str) -> list[list[str]]:
+    return [[row[0] for row in table] for table in tables(text)]
+
+
+class TestTables:
+    def test_equal_protocol_and_data_share_one(self, keep: Keep, results: Path) -> None:
+        for name, miou in (("a", 0.3), ("b", 0.5), ("c", 0.4)):
+            keep(miou, backbone={"name": name})
+        assert names(page(results)) == [["b", "c", "a"]]
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"protocol": {"hash": "f" * 64}},
+            {"dataset": {"fingerprint": "f" * 64}},
+            {"protocol": {"variant": "clean"}},
+            {"task": "another"},
+        ],
+    )
+    def test_others_never_share_one(self, keep: Keep, results: Path, other: dict[str, Any]) -> None:
+        keep(0.3, backbone={"name": "a"})
+        keep(0.5, backbone={"name": "b"}, **other)
+        assert sorted(names(page(results))) == [["a"], ["b"]]
+
+    def test_other_weights_or_precision_are_another_row(self, keep: Keep, results: Path) -> None:
+        keep(0.3)
+        keep(0.4, backbone={"fingerprint": "f" * 64})
+        keep(0.5, precision="bf16")
+        (table,) = tables(page(results))
+        assert [row[1][:9] for row in table] == ["[**50.00*", "[<u>40.00", "[30.00](r"]
+
+    def test_the_best_and_the_second_are_marked_in_each(self, keep: Keep, results: Path) -> None:
+        for name, miou in (("a", 0.3), ("b", 0.5), ("c", 0.4)):
+            keep(miou, backbone={"name": name})
+        keep(0.1, task="another")
+        first, second = tables(page(results))
+        shown = [row[1].partition("](")[0] for row in (*first, *second)]
+        assert shown == ["[**10.00**", "[**50.00**", "[<u>40.00</u>", "[30.00"]
+
+    def test_no_record(self, results: Path) -> None:
+        results.mkdir(parents=True)
+        assert "No records yet" in page(results)
+
+    def test_a_folder_that_is_none_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(DensebenchError, match="nowhere"):
+            write_leaderboard(tmp_path / "nowhere", tmp_path / "page.md", False)
+        assert not (tmp_path / "page.md").exists()
+
+    def test_a_file_that_is_no_record_is_named_and_the_page_left(
+        self, keep: Keep, results: Path
+    ) -> None:
+        keep()
+        before = page(results)
+        (results / "x.json").write_text("{}")
+        with pytest.raises(DensebenchError, match=r"x\.json"):
+            page(results)
+        assert (results.parent / "README.md").read_text() == before
+
+
+class TestPartialRuns:
+    def test_hidden_unless_asked_for(self, keep: Keep, results: Path) -> None:
+        keep(0.5, backbone={"name": "whole"})
+        keep(0.9, backbone={"name": "part"}, dataset={"fingerprint": "0"}, partial=True, limit=3)
+        assert names(page(results)) == [["whole"]]
+        text = page(results, partial=True)
+        assert sorted(names(text)) == [["part"], ["whole"]]
+        assert text.count("Partial runs") == 1
+
+
+class TestSeeds:
+    MIOUS = (0.40, 0.44, 0.42)
+
+    def test_are_averaged_with_their_deviation(self, keep: Keep, results: Path) -> None:
+        paths = [
+            keep(miou, seed=seed, score={"pixel_accuracy": 0.1 * (seed + 1)})
+            for seed, miou in enumerate(self.MIOUS)
+        ]
+        keep(0.41, backbone={"name": "b"})
+        (table,) = tables(page(results))
+        assert [row[0] for row in table] == ["rgb_s14", "b"]
+        assert table[0][1].startswith("[**42.00**](")
+        assert table[0][2] == f"± {100 * statistics.stdev(self.MIOUS):.2f} over 3 seeds"
+        assert table[0][3] == "20.00"
+        assert all(path.is_file() for path in paths)
+
+    def test_one_has_a_bootstrap_interval(self, keep: Keep, results: Path) -> None:
+        interval = {"low": 0.25, "high": 0.755, "level": 0.95, "resamples": 10, "seed": 0}
+        keep(score={"interval": interval})
+        assert tables(page(results))[0][0][2] == "[25.00, 75.50]"
+
+
+class TestLinks:
+    @pytest.mark.parametrize(
+        "place", ["README.md", "results/x.md", "../pages/a/b.md", "results.md"]
+    )
+    def test_are_relative_and_lead_to_the_record(
+        self, keep: Keep, results: Path, place: str
+    ) -> None:
+        paths = {keep(0.5), keep(0.4, backbone={"name": "timm:a/b c(d)@e"})}
+        out = results.parent / place
+        out.parent.mkdir(parents=True, exist_ok=True)
+        targets = LINK.findall(page(results, out=out))
+        assert len(targets) == 2
+        assert not [t for t in targets if t.startswith(("/", "file:")) or " " in t]
+        found = {(out.parent / unquote(target)).resolve() for target in targets}
+        assert found == {path.resolve() for path in paths}
+
+    def test_a_folder_with_spaces_and_brackets(
+        self, tiny_record: RunRecord, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "my results (new)"
+        path = save_record(tiny_record, folder)
+        (target,) = LINK.findall(page(folder, out=tmp_path / "page.md"))
+        assert load_record(tmp_path / unquote(target)) == tiny_record
+        assert (tmp_path / unquote(target)).resolve() == path.resolve()
+
+    def test_from_a_working_directory_by_relative_paths(
+        self, tiny_record: RunRecord, tmp_path: Path
+    ) -> None:
+        save_record(tiny_record, Path("board/results"))
+        (target,) = LINK.findall(page(Path("board/results"), out=Path("docs/page.md")))
+        assert (tmp_path / "docs" / unquote(target)).is_file()
+
+
+class TestPublishedNumbers:
+    NUMBER = PublishedNumber(
+        task="tiny_retrieval",
+        variant="reference",
+        backbone="rgb_s14",
+        miou=12.3,
+        params={"beta": 0.02},
+        n_train=4,
+        n_val=2,
+        source="somebody",
+    )
+
+    def shown(self, results: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> str:
+        number = self.NUMBER.model_copy(update=changes)
+        monkeypatch.setattr(leaderboard, "load_published", lambda: (number,))
+        cell: str = tables(page(results))[0][0][4]
+        return cell
+
+    def test_beside_the_run_that_it_fits(
+        self, keep: Keep, results: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keep()
+        assert self.shown(results, monkeypatch) == "*12.3* (somebody)"
+        assert self.shown(results, monkeypatch, n_train=None) == "*12.3* (somebody)"
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"task": "another"},
+            {"variant": "clean"},
+            {"backbone": "hog_s14"},
+            {"params": {"beta": 0.03}},
+            {"params": {"unheard_of": 1}},
+            {"n_train": 5},
+            {"n_val": 3},
+        ],
+    )
+    def test_beside_no_other(
+        self,
+        keep: Keep,
+        results: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        changes: dict[str, Any],
+    ) -> None:
+        keep()
+        assert self.shown(results, monkeypatch, **changes) == ""
+
+    def test_never_beside_other_weights(
+        self, keep: Keep, results: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keep(backbone={"name": "rgb_s14@mine"})
+        assert self.shown(results, monkeypatch) == ""
+
+    def test_is_not_ranked(
+        self, keep: Keep, results: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keep(0.01)
+        self.shown(results, monkeypatch, miou=99.9)
+        (table,) = tables(page(results))
+        assert table[0][1].startswith("[**1.00**]")
+
+    def test_those_that_are_shipped_name_cards_and_parameters_that_exist(self) -> None:
+        numbers = load_published()
+        assert len(numbers) > 20
+        backbones, tasks = cards.card_names("backbones"), cards.card_names("tasks")
+        for number in numbers:
+            assert number.backbone in backbones
+            assert number.task in tasks
+            assert 0 < number.miou < 100
+            protocol = load_protocol(cards.task_card(number.task)[0].protocol)
+            assert number.params.keys() <= protocol.Params.model_fields.keys()
+            assert number.variant in protocol.variants
+
+    def test_no_two_say_the_same(self) -> None:
+        told = [
+            (n.task, n.variant, n.backbone, str(sorted(n.params.items())), n.n_train, n.n_val)
+            for n in load_published()
+        ]
+        assert len(set(told)) == len(told)
+
+    @pytest.mark.parametrize(
+        ("task", "backbone", "memory", "miou"),
+        [
+            ("voc_incontext", "dinov2_s14", 10_240_000, 77.0),
+            ("voc_incontext", "dinov2_s14", 102_400, 70.2),
+            ("voc_incontext", "dino_b16", 1_024_000, 50.8),
+            ("voc_incontext", "neco_dinov2_reg_b14", 10_240_000, 82.9),
+        ],
+    )
+    def test_some_of_them_as_printed(
+        self, task: str, backbone: str, memory: int, miou: float
+    ) -> None:
+        found = [
+            number.miou
+            for number in load_published()
+            if (number.task, number.backbone) == (task, backbone)
+            and number.params.get("memory_size") == memory
+        ]
+        assert found == [miou]
+
+
+def test_names_that_would_break_the_table_do_not(keep: Keep, results: Path) -> None:
+    keep(backbone={"name": "a|b.py:f"})
+    (line,) = [line for line in page(results).splitlines() if line.startswith("| a")]
+    assert len(re.findall(r"(?<!\\)\|", line)) == 8

@@ -1,0 +1,89 @@
+"""The wheel alone, away from the repository: its own cards, its own package."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = [
+    pytest.mark.usefixtures("own_places"),
+    pytest.mark.skipif(
+        find_spec("build") is None or find_spec("hatchling") is None,
+        reason="building a wheel needs the packages build and hatchling",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel's content; the repository itself is not touched."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    done = subprocess.run([*command, str(ROOT)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def run(site: Path, *arguments: str) -> str:
+    """Run Python with the wheel's package before any that is installed."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.glob("*.toml"))
+
+
+def test_it_holds_every_card_and_nothing_of_the_tests(unpacked: Path) -> None:
+    packed = unpacked / "densebench" / "_cards"
+    for kind in ("backbones", "tasks"):
+        assert names(packed / kind) == names(ROOT / kind)
+        assert names(packed / kind)
+    assert (packed / "published.toml").is_file()
+    assert (unpacked / "densebench" / "datasets" / "classes.toml").is_file()
+    (metadata,) = unpacked.glob("*.dist-info")
+    assert (metadata / "licenses" / "LICENSE").is_file()
+    assert {path.name for path in unpacked.iterdir()} == {"densebench", metadata.name}
+
+
+def test_it_lists_its_own_cards_and_quotes_its_own_numbers(unpacked: Path) -> None:
+    script = (
+        "import json, densebench\n"
+        "from densebench import cards\n"
+        "from densebench.report.leaderboard import load_published\n"
+        "kinds = ('backbones', 'tasks')\n"
+        "found = [str(path) for kind in kinds for path in cards.card_names(kind).values()]\n"
+        "print(json.dumps([densebench.__file__, found, len(load_published())]))\n"
+    )
+    package, found, n_published = json.loads(run(unpacked, "-c", script))
+    assert Path(package).is_relative_to(unpacked)
+    assert all(Path(path).is_relative_to(unpacked) for path in found)
+    assert len(found) == len(names(ROOT / "backbones")) + len(names(ROOT / "tasks"))
+    assert n_published > 20
+
+
+def test_it_runs_a_task(unpacked: Path, tmp_path: Path, write_dataset: Callable[..., Path]) -> None:
+    task = write_dataset(tmp_path / "data")
+    place = ["--task", str(task), "--device", "cpu", "--json"]
+    told = run(unpacked, "-m", "densebench.cli", "run", "--backbone", "hog_s14", *place)
+    record = json.loads(told)
+    assert record["backbone"]["name"] == "hog_s14"
+    assert 0 < record["scores"][0]["miou"] <= 1
