@@ -39,7 +39,7 @@ def make(tmp_path: Path, said: list[str]) -> Callable[..., FeatureCache]:
     return new
 
 
-def fill(cache: FeatureCache, spec: dict[str, Any] = SPEC, end: int = N, step: int = 4) -> int:
+def fill(cache: FeatureCache, spec: dict[str, Any] = SPEC, end: int = N, step: int = 20) -> int:
     """Fill up to ``end``; returns where it began."""
     with cache.open(spec, PATCHES, MASKS) as entry:
         assert entry is not None
