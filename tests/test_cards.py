@@ -100,6 +100,9 @@ class TestBadBackboneCards:
             ("position_embedding", "bicubic", "'dinov2_reg'"),
             ("patch_size", 0, "greater than 0"),
             ("patch_size", "large", "integer"),
+            ("patch_size", True, "another kind of value"),
+            ("description", False, "another kind of value"),
+            ("final_norm", 3, "boolean"),
             ("embed_dim", -1, "greater than 0"),
             ("prefix_tokens", -1, "greater than or equal to 0"),
             ("mean", [0.5, 0.5, "x"], "number"),
@@ -176,7 +179,15 @@ class TestBadTaskCards:
 
     @pytest.mark.parametrize(
         ("key", "value"),
-        [("beta", 0), ("beta", float("nan")), ("n_neighbours", 0), ("search", "fast")],
+        [
+            ("beta", 0),
+            ("beta", float("nan")),
+            ("beta", True),
+            ("n_neighbours", 0),
+            ("n_neighbours", True),
+            ("n_neighbours", 2.5),
+            ("search", "fast"),
+        ],
     )
     def test_bad_param(self, write: Write, key: str, value: Any) -> None:
         card, _ = cards.task_card(write("mine.toml", TASK))

@@ -231,6 +231,7 @@ class TestRunErrors:
             (["--variant", "cached"], "reference, clean, not 'cached'"),
             (["--limit", "0"], "--limit must be at least 1"),
             (["--subset", "2/3"], "1/8"),
+            (["--subset", "1/²"], "1/8"),
             (["--train-list", "nothing"], "nothing"),
             (["--val-list", "nothing.txt"], "nothing.txt"),
             (["--device", "gpu"], "'gpu' is no device"),
@@ -370,6 +371,12 @@ class TestRuns:
             assert labels.mode == "P"
             assert labels.size == (28, 28)
             assert np.asarray(labels).max() < 3
+
+    def test_more_panels_than_were_kept_are_made(self, score: Cli) -> None:
+        for count, done_before in ((1, False), (1, True), (2, False), (1, True), (9, True)):
+            done = score("--save-panels", count)
+            assert ("already done" in done.err) == done_before
+        assert len(list(Path("leaderboard").glob("results/*/*/*.panels/*.png"))) == 2
 
     def test_linear_leaves_a_head(self, score: Cli, run: Cli, tiny_task: Path) -> None:
         done = score(task=tiny_task.with_name("linear.toml"))

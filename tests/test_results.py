@@ -283,8 +283,9 @@ class TestRuns:
         task = write_dataset(tmp_path / "unreadable")
         for name in ("picture04", "picture05"):
             (task.parent / "images" / f"{name}.png").write_bytes(b"")
-        with pytest.raises(DensebenchError, match="no validation image"):
-            run(task=task, skip_bad=True)
+        for card in (task, task.with_name("linear.toml")):
+            with pytest.raises(DensebenchError, match="no validation image"):
+                run(task=card, skip_bad=True)
 
     def test_numbers_are_finite(self, tiny_record: RunRecord) -> None:
         for score in tiny_record.scores:
