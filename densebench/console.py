@@ -28,7 +28,7 @@ def guarded(command: Callable[[], int | None]) -> NoReturn:
             sys.exit(USAGE)
         _fail(error.format_message())
     except OSError as error:
-        _fail(_describe(error))
+        _fail(describe(error))
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:  # which typer may give instead of passing the interruption on
@@ -41,7 +41,8 @@ def _fail(message: str) -> NoReturn:
     sys.exit(USAGE)
 
 
-def _describe(error: OSError) -> str:
+def describe(error: OSError) -> str:
+    """An error of the operating system in words, with the file that it is about."""
     place = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"no space left{place}; free some, or choose another place; nothing is half written"

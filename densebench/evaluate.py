@@ -130,6 +130,7 @@ class Run:
         if done is not None and self._is_complete(done):
             self._watcher.say(f"already done: {done} (--overwrite repeats it)")
             return load_record(done), done
+        self._options.results.mkdir(parents=True, exist_ok=True)  # not found out hours later
         self._check_memory()
         scorer, panels, skipped = self._score()
         with self._phase("score"):
@@ -155,8 +156,12 @@ class Run:
         return self._options.results / ".unfinished" / self._run_id
 
     def _is_complete(self, done: Path) -> bool:
-        panels = not self._options.panels or panel_folder(done).is_dir()
-        return panels and not self._options.overwrite
+        """Whether a record may stand, with as many panels as are wanted and can be."""
+        if self._options.overwrite:
+            return False
+        skipped = len(load_record(done).dataset.skipped)
+        wanted = min(self._options.panels, len(self._dataset.val)) - skipped
+        return len(list(panel_folder(done).glob("*.png"))) >= wanted
 
     def _make_record(self, scores: list[Score], skipped: dict[str, str]) -> RunRecord:
         return RunRecord(

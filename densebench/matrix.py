@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from densebench.console import clean_stdout
+from densebench.console import USAGE, clean_stdout, describe
 from densebench.errors import DensebenchError
 from densebench.evaluate import RunOptions, Watcher, evaluate
 from densebench.progress import TerminalWatcher
@@ -111,9 +111,10 @@ def _child() -> int:
     with clean_stdout() as stdout:
         try:
             _, path = evaluate(options, TerminalWatcher(Console(stderr=True)))
-        except DensebenchError as error:
-            print(" ".join(str(error).split()), file=stdout)
-            return 2
+        except (DensebenchError, OSError) as error:
+            told = describe(error) if isinstance(error, OSError) else str(error)
+            print(" ".join(told.split()), file=stdout)
+            return USAGE
         print(path, file=stdout)
     return 0
 

@@ -27,6 +27,7 @@ from densebench.protocols.base import Prediction, Resolution, Scoring
 from densebench.results import IntervalRecord, Score
 from densebench.transforms import resize_labels
 
+NOTHING_SCORED = "no validation image was scored; none could be read"
 RESAMPLES, LEVEL, BOOTSTRAP_SEED = 1000, 0.95, 0
 
 
@@ -85,8 +86,14 @@ class Scorer:
                 )
 
     def miou(self) -> float:
-        """The ranked number alone, without intervals: for watching a training."""
+        """The ranked number alone, without intervals: for watching a training.
+
+        Raises:
+            DensebenchError: no image was predicted.
+        """
         repeats = next(iter(self._counts.values())).values()
+        if not repeats:
+            raise DensebenchError(NOTHING_SCORED)
         folded = (fold(c.total, match(c.total, self._scoring.matching)) for c in repeats)
         iou = np.stack([iou_per_class(class_counts(f)) for f in folded])
         return float(mean_iou(iou, self._scoring.absent).mean())
@@ -99,7 +106,7 @@ class Scorer:
         """
         for repeats in self._counts.values():
             if not repeats:
-                raise DensebenchError("no validation image was scored; none could be read")
+                raise DensebenchError(NOTHING_SCORED)
             if not any(counts.total.any() for counts in repeats.values()):
                 raise DensebenchError(
                     "no labelled pixel in the validation masks; check ignore_index and the masks"

@@ -17,7 +17,7 @@ def subset_names(names: Sequence[str], share: str, seed: int) -> list[str]:
         DensebenchError: the share is not of the form 1/N.
     """
     top, slash, bottom = share.partition("/")
-    if top != "1" or not slash or not bottom.isdigit() or int(bottom) < 1:
+    if top != "1" or not slash or not bottom.isdecimal() or int(bottom) < 1:
         raise DensebenchError(f"--subset wants a share such as 1/8, not '{share}'")
     order = np.random.default_rng(seed).permutation(len(names))
     kept = max(1, round(len(names) / int(bottom)))
