@@ -1,0 +1,1 @@
+"""NeCo post-training: views, differentiable sorting, the loss."""

@@ -1,0 +1,299 @@
+"""The NeCo loss: student patches should order reference patches as the teacher's do.
+
+Pariza et al., "Near, far: Patch-ordering enhances vision foundation models' scene understanding"
+(ICLR 2025), as vpariza/NeCo computes it. For every global crop and every other view: the teacher's
+patches of the crop and the student's of the view are aligned on the region that both show; their
+similarities to reference patches are sorted softly; the loss is the cross-entropy between the two
+relaxed permutation matrices, averaged over views, then over global crops.
+
+Grids are the outputs of the projection head, L2-normalised per patch in the published training.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+from torchvision.ops import roi_align
+
+from densebench.errors import DensebenchError
+from densebench.posttrain.softsort import Network, soft_sort_cross_entropy
+from densebench.posttrain.views import PairBoxes
+
+Similarity = Literal["cosine", "euclidean"]
+
+_ENTRIES_PER_IMAGE = 10
+
+
+@dataclass(frozen=True)
+class NeCoSettings:
+    """The knobs of the loss; the defaults are the published ones.
+
+    `align_size` is the side of the aligned grids: it gives align_size**2 patches and as many
+    references per image. `euclidean` sorts distances where `cosine` sorts similarities.
+    """
+
+    patch_size: int
+    align_size: int = 7
+    network: Network = "bitonic"
+    student_steepness: float = 100.0
+    teacher_steepness: float = 100.0
+    similarity: Similarity = "cosine"
+
+    def __post_init__(self) -> None:
+        if self.patch_size < 1 or self.align_size < 2:
+            raise DensebenchError(
+                f"patch_size is {self.patch_size} and align_size {self.align_size}: "
+                "they must be at least 1 and 2"
+            )
+        if self.similarity not in get_args(Similarity):
+            raise DensebenchError(
+                f"no similarity {self.similarity!r}: use one of {get_args(Similarity)}"
+            )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A global crop and a view, aligned; n is align_size**2."""
+
+    global_crop: int
+    teacher: Float[Tensor, "b n d"]
+    student: Float[Tensor, "b n d"]
+    foreground: Bool[Tensor, "b n"] | None
+
+
+class PatchQueue(nn.Module):
+    """The latest teacher patches of every global crop, to draw reference patches from.
+
+    Args:
+        global_crops: number of queues.
+        dim: of the patch embeddings.
+        capacity: patches per queue.
+    """
+
+    patches: Tensor
+    entered: Tensor
+
+    def __init__(self, global_crops: int, dim: int, capacity: int = 8192) -> None:
+        super().__init__()
+        if min(global_crops, dim, capacity) < 1:
+            raise DensebenchError(
+                f"a patch queue of {global_crops} crops, {dim} dimensions and {capacity} patches "
+                "holds nothing: all three must be at least 1"
+            )
+        self.register_buffer("patches", torch.zeros(global_crops, capacity, dim))
+        self.register_buffer("entered", torch.zeros(global_crops, dtype=torch.int64))
+
+    @torch.no_grad()
+    def enter(
+        self,
+        teacher: Sequence[Float[Tensor, "b h w d"]],
+        generator: Generator | None = None,
+        foreground: Sequence[Bool[Tensor, "b h w"]] | None = None,
+    ) -> None:
+        """Replace the oldest patches by min(10 * b, capacity) random ones of every global crop.
+
+        Call it before the loss of the same batch, as the published trainer does.
+        """
+        capacity = self.patches.shape[1]
+        for crop, grid in enumerate(teacher):
+            pool = grid.flatten(0, 2) if foreground is None else grid[foreground[crop].bool()]
+            count = min(_ENTRIES_PER_IMAGE * len(grid), capacity)
+            chosen = torch.randperm(len(pool), generator=generator)[:count].to(pool.device)
+            start = int(self.entered[crop])
+            places = torch.arange(start, start + len(chosen), device=pool.device) % capacity
+            self.patches[crop, places] = pool[chosen].to(self.patches.dtype)
+            self.entered[crop] += len(chosen)
+
+    def filled(self, crop: int) -> int:
+        """How many patches a global crop's queue holds."""
+        return min(int(self.entered[crop]), self.patches.shape[1])
+
+    def draw(
+        self, crop: int, count: int, generator: Generator | None = None
+    ) -> Float[Tensor, "count d"]:
+        """Random patches of a global crop's queue, each once before any of them twice."""
+        held = self.patches[crop, : self.filled(crop)]
+        return held[_choice(len(held), count, generator).to(held.device)]
+
+
+def neco_loss(
+    teacher: Sequence[Float[Tensor, "b h w d"]],
+    student: Sequence[Float[Tensor, "b _ _ d"]],
+    boxes: PairBoxes,
+    settings: NeCoSettings,
+    *,
+    generator: Generator | None = None,
+    queue: PatchQueue | None = None,
+    foreground: Sequence[Bool[Tensor, "b h w"]] | None = None,
+) -> Float[Tensor, ""]:
+    """The loss of a batch, with reference patches drawn at random for every pair.
+
+    Args:
+        teacher: patch grids of the global crops; no gradient flows into them.
+        student: patch grids of all views, the global crops first.
+        boxes: where every pair shows the same region, in pixels, as `views.pair_boxes` gives it.
+        settings: the knobs.
+        generator: of the draws; torch's default one when None.
+        queue: draws from it once it holds patches; from the pair's own teacher patches without.
+        foreground: per global crop a mask of patches; only patches aligned wholly with it count,
+            and only these become references from the batch. A pair without any counts as 0.
+
+    Raises:
+        DensebenchError: for grids and boxes that do not belong together.
+    """
+
+    def references(pair: _Pair) -> Tensor | None:
+        b, n, d = pair.teacher.shape
+        if queue is not None and queue.filled(pair.global_crop):
+            return queue.draw(pair.global_crop, b * n, generator).view(b, n, d)
+        pool = pair.teacher.flatten(0, 1)
+        if pair.foreground is not None:
+            pool = pool[pair.foreground.flatten()]
+        if not len(pool):
+            return None
+        return pool[_choice(len(pool), b * n, generator).to(pool.device)].view(b, n, d)
+
+    pairs = _aligned_pairs(teacher, student, boxes, settings, foreground)
+    return _mean_loss(pairs, references, settings, len(teacher), len(student))
+
+
+def neco_loss_from_references(
+    teacher: Sequence[Float[Tensor, "b h w d"]],
+    student: Sequence[Float[Tensor, "b _ _ d"]],
+    boxes: PairBoxes,
+    settings: NeCoSettings,
+    references: Iterable[Int[Tensor, " b*n"]],
+    *,
+    foreground: Sequence[Bool[Tensor, "b h w"]] | None = None,
+) -> Float[Tensor, ""]:
+    """The loss of a batch with given reference patches; the rest as for `neco_loss`.
+
+    `references` holds one set of indices per pair, in the order of global crops and then of the
+    other views: which of the pair's aligned teacher patches (image-major, then row-major) are the
+    references of image 0, then of image 1, ...
+    """
+    given = iter(references)
+
+    def chosen(pair: _Pair) -> Tensor:
+        pool = pair.teacher.flatten(0, 1)
+        return pool[next(given).to(pool.device)].view(len(pair.teacher), -1, pool.shape[-1])
+
+    pairs = _aligned_pairs(teacher, student, boxes, settings, foreground)
+    return _mean_loss(pairs, chosen, settings, len(teacher), len(student))
+
+
+def pair_loss(
+    student: Float[Tensor, "b n d"],
+    teacher: Float[Tensor, "b n d"],
+    references: Float[Tensor, "b m d"],
+    settings: NeCoSettings,
+    foreground: Bool[Tensor, "b n"] | None = None,
+) -> Float[Tensor, ""]:
+    """Cross-entropy between how aligned teacher and student patches order an image's references.
+
+    Averaged over patches (those in `foreground`) and references. 0, with a zero gradient, when no
+    patch is left.
+    """
+    target = similarities(teacher.detach(), references.detach(), settings.similarity)
+    scores = similarities(student, references.detach(), settings.similarity)
+    if foreground is not None:
+        scores, target = scores[foreground], target[foreground]
+    else:
+        scores, target = scores.flatten(0, 1), target.flatten(0, 1)
+    if not len(scores):
+        return student.sum() * 0
+    return soft_sort_cross_entropy(
+        scores, target, settings.student_steepness, settings.teacher_steepness, settings.network
+    ).mean()
+
+
+def similarities(
+    patches: Float[Tensor, "b n d"], references: Float[Tensor, "b m d"], similarity: Similarity
+) -> Float[Tensor, "b n m"]:
+    """Cosine similarity, or Euclidean distance, of every patch to every reference of its image."""
+    if similarity == "euclidean":
+        return torch.cdist(patches, references)
+    directions = functional.normalize(references, dim=-1)
+    return functional.normalize(patches, dim=-1) @ directions.transpose(1, 2)
+
+
+def _mean_loss(
+    pairs: Iterator[_Pair],
+    references: Callable[[_Pair], Tensor | None],
+    settings: NeCoSettings,
+    crops: int,
+    views: int,
+) -> Float[Tensor, ""]:
+    total = torch.zeros(())
+    # Half precision cannot tell close similarities apart at a steepness of 100.
+    with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+        for pair in pairs:
+            chosen = references(pair)
+            if chosen is None:
+                total = total + pair.student.sum() * 0
+                continue
+            chosen = chosen.to(pair.student)
+            loss = pair_loss(pair.student, pair.teacher, chosen, settings, pair.foreground)
+            total = total + loss
+    return total / (crops * (views - 1))
+
+
+def _choice(pool: int, count: int, generator: Generator | None) -> Int[Tensor, " count"]:
+    """Random indices into a pool, each once before any of them twice."""
+    return torch.randperm(max(pool, count), generator=generator)[:count] % pool
+
+
+def _aligned_pairs(
+    teacher: Sequence[Float[Tensor, "b h w d"]],
+    student: Sequence[Float[Tensor, "b _ _ d"]],
+    boxes: PairBoxes,
+    settings: NeCoSettings,
+    foreground: Sequence[Bool[Tensor, "b h w"]] | None,
+) -> Iterator[_Pair]:
+    _check(teacher, student, boxes)
+    for crop, grid in enumerate(teacher):
+        regions = boxes.in_global[:, crop]
+        aligned, masks = _aligned(grid.detach(), regions, settings), None
+        if foreground is not None:
+            covered = _aligned(foreground[crop][..., None].to(torch.float32), regions, settings)
+            masks = covered[..., 0] >= 1
+        for view in (view for view in range(len(student)) if view != crop):
+            seen = _aligned(student[view], boxes.in_view[:, view, crop, None], settings)
+            mask = None if masks is None else masks[:, view]
+            yield _Pair(crop, aligned[:, view], seen[:, 0], mask)
+
+
+def _aligned(
+    grid: Float[Tensor, "b h w d"], regions: Float[Tensor, "b k 4"], settings: NeCoSettings
+) -> Float[Tensor, "b k n d"]:
+    """The grid's patches on align_size**2 points of every region, in at least float32."""
+    grid = grid if grid.dtype == torch.float64 else grid.float()
+    patches = list((regions / settings.patch_size).to(grid))
+    size = settings.align_size
+    maps = roi_align(grid.permute(0, 3, 1, 2), patches, size, aligned=True)
+    return maps.flatten(2).transpose(1, 2).unflatten(0, regions.shape[:2])
+
+
+def _check(
+    teacher: Sequence[Float[Tensor, "b h w d"]],
+    student: Sequence[Float[Tensor, "b _ _ d"]],
+    boxes: PairBoxes,
+) -> None:
+    crops, views = len(teacher), len(student)
+    if not 1 <= crops <= views or views < 2:
+        raise DensebenchError(
+            f"{crops} teacher grids and {views} student grids: give one per global crop and one "
+            "per view, at least two views, the global crops first"
+        )
+    outer = {(grid.shape[0], grid.shape[-1]) for grid in (*teacher, *student)}
+    if len(outer) > 1:
+        raise DensebenchError(f"the grids differ in (batch, dimensions): {sorted(outer)}")
+    batch = teacher[0].shape[0]
+    shapes = tuple(boxes.in_global.shape), tuple(boxes.in_view.shape)
+    expected = (batch, crops, views, 4), (batch, views, crops, 4)
+    if shapes != expected:
+        raise DensebenchError(f"the boxes have shapes {shapes}: these grids need {expected}")

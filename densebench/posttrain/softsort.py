@@ -1,0 +1,183 @@
+"""Differentiable sorting of rows of scores with a relaxed sorting network.
+
+The relaxation is that of Petersen et al., "Monotonic Differentiable Sorting Networks" (ICLR 2022),
+with the Cauchy distribution; values and gradients equal PyPI `diffsort` 0.2.0.
+
+A comparator of two wires with scores a and b sends `alpha*a + (1 - alpha)*b` to the wire of the
+minimum and `(1 - alpha)*a + alpha*b` to the other, with
+`alpha = atan(steepness*(b - a))/pi + 1/2`. The same weights mix the two wires' columns of the
+permutation matrix, which is where all the time and memory goes.
+"""
+
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from densebench.errors import DensebenchError
+
+Network = Literal["bitonic", "odd_even"]
+Comparators = tuple[tuple[tuple[int, int], ...], ...]
+
+
+def soft_sort(
+    scores: Float[Tensor, "rows n"], steepness: float = 100.0, network: Network = "bitonic"
+) -> tuple[Float[Tensor, "rows n"], Float[Tensor, "rows n n"]]:
+    """Sort each row in ascending order, softly.
+
+    Args:
+        scores: one row per sort, any n >= 2. Half precision is computed in float32.
+        steepness: inverse temperature; the sort is hard in the limit.
+        network: which sorting network to relax.
+
+    Returns:
+        The sorted rows, and the relaxed permutation matrices: `permutation[r, i, j]` is the weight
+        of input i at sorted position j; its rows and columns sum to 1.
+
+    Raises:
+        DensebenchError: for scores of another shape or type, or an unknown network.
+    """
+    _check(scores, steepness, network)
+    ordered, permutation = _SoftSort.apply(_computed(scores), float(steepness), network)
+    return ordered.to(scores.dtype), permutation.to(scores.dtype)
+
+
+def soft_sort_cross_entropy(
+    student: Float[Tensor, "rows n"],
+    teacher: Float[Tensor, "rows n"],
+    steepness: float = 100.0,
+    teacher_steepness: float | None = None,
+    network: Network = "bitonic",
+) -> Float[Tensor, " rows"]:
+    """Cross-entropy between the relaxed permutation matrices of two sets of scores.
+
+    Per row: `-sum_ij T[i, j] log S[i, j] / n`, with T the teacher's and S the student's matrix.
+    Equals the same sum over `soft_sort`'s matrices, but holds those of a few rows at a time. A
+    weight of S that underflows counts as the smallest normal number: never log(0).
+
+    Args:
+        student: scores that receive the gradient.
+        teacher: scores that don't.
+        steepness: the student's.
+        teacher_steepness: the teacher's; the student's when None.
+        network: which sorting network to relax.
+
+    Raises:
+        DensebenchError: for scores of another shape or type, or an unknown network.
+    """
+    teacher_steepness = steepness if teacher_steepness is None else teacher_steepness
+    _check(student, steepness, network)
+    _check(teacher, teacher_steepness, network)
+    if student.shape != teacher.shape or student.device != teacher.device:
+        raise DensebenchError(
+            f"student scores {tuple(student.shape)} on {student.device} and teacher scores "
+            f"{tuple(teacher.shape)} on {teacher.device} must agree: give both a row per patch"
+        )
+    scores = _computed(student)
+    target = teacher.detach().to(scores.dtype)
+    steepnesses = (float(steepness), float(teacher_steepness))
+    loss: Tensor = _CrossEntropy.apply(scores, target, steepnesses, network)
+    return loss.to(student.dtype)
+
+
+@lru_cache(maxsize=64)
+def comparators(network: Network, n: int) -> Comparators:
+    """The comparators of a sorting network of n wires, layer by layer.
+
+    Returns:
+        Per layer the pairs (wire of the minimum, wire of the maximum); wires in no pair are idle.
+        The bitonic network of n wires is that of the next power of two without its first wires,
+        as in `diffsort`; for a few n (below 65: 22, 38, 42 to 46, 54) it leaves some rows unsorted.
+    """
+    return _bitonic(n) if network == "bitonic" else _odd_even(n)
+
+
+def _bitonic(n: int) -> Comparators:
+    log_size = (n - 1).bit_length()
+    stages = [(stage, 2**bit) for stage in range(log_size) for bit in range(stage, -1, -1)]
+    return tuple(_bitonic_layer(n, 2**log_size, stage, reach) for stage, reach in stages)
+
+
+def _bitonic_layer(n: int, size: int, stage: int, reach: int) -> tuple[tuple[int, int], ...]:
+    missing = size - n
+    layer = []
+    for wire in range(missing, size):
+        if not wire & reach:
+            pair = wire - missing, wire - missing + reach
+            layer.append(pair[::-1] if wire >> (stage + 1) & 1 else pair)
+    return tuple(layer)
+
+
+def _odd_even(n: int) -> Comparators:
+    return tuple(tuple((w, w + 1) for w in range(layer % 2, n - 1, 2)) for layer in range(n))
+
+
+class _SoftSort(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, steepness: float, network: Network) -> Any:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(scores)
+        ctx.steepness, ctx.network = steepness, network
+        return _backend(scores).sort(scores, network, steepness)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_sorted: Tensor | None, grad_permutation: Tensor | None) -> Any:
+        (scores,) = ctx.saved_tensors
+        if grad_sorted is None and grad_permutation is None:
+            return None, None, None
+        grad = _backend(scores).sort_backward(
+            scores, ctx.network, ctx.steepness, grad_sorted, grad_permutation
+        )
+        return grad, None, None
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, steepness: tuple[float, float], network: Network
+    ) -> Any:
+        wanted = ctx.needs_input_grad[0]
+        loss, grad = _backend(student).cross_entropy(student, teacher, network, steepness, wanted)
+        ctx.save_for_backward(grad)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_loss: Tensor) -> Any:
+        # A row's loss depends on that row's scores alone, so its gradient was known in forward.
+        (grad,) = ctx.saved_tensors
+        return grad_loss[:, None] * grad, None, None, None
+
+
+def _backend(scores: Tensor) -> ModuleType:
+    """The fused CUDA kernels where they serve these scores, else plain PyTorch."""
+    from densebench.posttrain import _softsort_torch
+
+    if not scores.is_cuda or scores.dtype != torch.float32:
+        return _softsort_torch
+    try:
+        from densebench.posttrain import _softsort_triton
+    except ImportError:
+        return _softsort_torch
+    return _softsort_triton if scores.shape[1] <= _softsort_triton.LARGEST_N else _softsort_torch
+
+
+def _computed(scores: Tensor) -> Tensor:
+    return scores if scores.dtype == torch.float64 else scores.float()
+
+
+def _check(scores: Tensor, steepness: float, network: str) -> None:
+    if scores.ndim != 2 or scores.shape[1] < 2 or not scores.is_floating_point():
+        raise DensebenchError(
+            f"soft sort takes floating-point scores of shape (rows, n >= 2), not {scores.dtype} "
+            f"of shape {tuple(scores.shape)}"
+        )
+    if not steepness > 0:
+        raise DensebenchError(f"steepness is {steepness}: give a positive number")
+    if network not in get_args(Network):
+        raise DensebenchError(f"no sorting network {network!r}: use one of {get_args(Network)}")

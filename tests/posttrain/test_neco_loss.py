@@ -1,0 +1,307 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchvision.ops import roi_align
+
+from densebench.errors import DensebenchError
+from densebench.posttrain.neco import (
+    NeCoSettings,
+    PatchQueue,
+    neco_loss,
+    neco_loss_from_references,
+    pair_loss,
+    similarities,
+)
+from densebench.posttrain.views import PairBoxes, pair_boxes
+
+Golden = Callable[[str], dict[str, np.ndarray]]
+FILES = ["neco_g7l4", "neco_g7l7k4"]
+
+
+class Batch:
+    """Inputs of a golden, as leaves that gather gradients."""
+
+    def __init__(self, arrays: dict[str, np.ndarray], dtype: torch.dtype) -> None:
+        meta = json.loads(str(arrays["meta"]))
+        b, d, g, size = meta["bs"], meta["d"], meta["gc_res"], meta["lc_res"]
+        self.batch, self.kernel, self.patch_size = b, meta["kernel"], meta["patch_size"]
+        self.global_leaf, self.local_leaf = (
+            torch.from_numpy(arrays[name]).to(dtype).requires_grad_()
+            for name in ("student_gc", "student_lc")
+        )
+        self.teacher = list(torch.from_numpy(arrays["teacher"]).to(dtype).view(2, b, g, g, d))
+        self.student = [
+            *self.global_leaf.view(2, b, g, g, d),
+            *self.local_leaf.view(4, b, size, size, d),
+        ]
+        boxes = (torch.from_numpy(arrays[name]) for name in ("bboxes_gc", "bboxes_all"))
+        self.boxes = PairBoxes(*boxes)
+
+    def settings(self, **knobs: Any) -> NeCoSettings:
+        return NeCoSettings(self.patch_size, self.kernel, **knobs)
+
+
+def knobs_of(case: str) -> dict[str, Any]:
+    network = "odd_even" if case.startswith("odd_even") else "bitonic"
+    student, teacher, similarity = case.removeprefix(f"{network}_").split("_")
+    return {
+        "network": network,
+        "student_steepness": float(student[1:]),
+        "teacher_steepness": float(teacher[1:]),
+        "similarity": similarity,
+    }
+
+
+def distance(ours: Tensor | None, theirs: np.ndarray) -> float:
+    assert ours is not None
+    expected = torch.from_numpy(theirs).double()
+    return float((ours.double() - expected).norm() / expected.norm())
+
+
+def check_goldens(arrays: dict[str, np.ndarray], dtype: torch.dtype) -> None:
+    cases = [name.removesuffix("/loss64") for name in arrays if name.endswith("/loss64")]
+    assert len(cases) >= 6
+    for case in cases:
+        batch = Batch(arrays, dtype)
+        loss = neco_loss_from_references(
+            batch.teacher,
+            batch.student,
+            batch.boxes,
+            batch.settings(**knobs_of(case)),
+            torch.from_numpy(arrays["perms"].astype(np.int64)),
+        )
+        loss.backward()
+        exact = float(arrays[f"{case}/loss64"])
+        assert loss.item() == pytest.approx(exact, rel=1e-8 if dtype == torch.float64 else 1e-6)
+        assert loss.item() == pytest.approx(float(arrays[f"{case}/loss"]), rel=1e-6)
+        # The goldens' own float32 gradients are up to 1.2e-5 from float64.
+        for name, leaf in (("grad_gc", batch.global_leaf), ("grad_lc", batch.local_leaf)):
+            if f"{case}/{name}" in arrays:
+                assert distance(leaf.grad, arrays[f"{case}/{name}"]) < 1.3e-5, (case, name)
+        if f"{case}/grad_gc64" in arrays:
+            assert distance(batch.global_leaf.grad, arrays[f"{case}/grad_gc64"]) < 1e-5, case
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", FILES)
+def test_equals_the_goldens(golden: Golden, name: str, dtype: torch.dtype) -> None:
+    check_goldens(golden(name), dtype)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_equals_all_goldens(name: str) -> None:
+    path = Path(__file__).parents[3] / "shared" / "goldens" / f"{name}.npz"
+    if not path.exists():
+        pytest.skip("the full golden arrays (../shared/goldens) are not here")
+    with np.load(path) as arrays:
+        check_goldens(dict(arrays), torch.float32)
+
+
+def published_references(arrays: dict[str, np.ndarray], batch: Batch) -> list[Tensor]:
+    """The masked variant's draws: the published code filters patches by other views' masks."""
+    n, references = batch.kernel**2, []
+    masks = torch.from_numpy(arrays["fgmask/attn_hard"])
+    for crop in range(2):
+        ours = masks[crop * batch.batch : (crop + 1) * batch.batch]
+        regions = list(batch.boxes.in_global[:, crop] / batch.patch_size)
+        covered = roi_align(ours, regions, batch.kernel, aligned=True) >= 1
+        rows = covered[batch.batch * crop : batch.batch * (crop + 1)].flatten().nonzero()[:, 0]
+        cycled = rows.repeat(-(-batch.batch * n // len(rows)))[: batch.batch * n]
+        for pair in range(5 * crop, 5 * crop + 5):
+            references.append(cycled[torch.from_numpy(arrays[f"fgmask/perm{pair}"]).long()])
+    return references
+
+
+def test_masked_loss_equals_the_golden(golden: Golden) -> None:
+    arrays = golden("neco_g7l4")
+    batch = Batch(arrays, torch.float32)
+    loss = neco_loss_from_references(
+        batch.teacher,
+        batch.student,
+        batch.boxes,
+        batch.settings(),
+        published_references(arrays, batch),
+        foreground=list(torch.from_numpy(arrays["fgmask/attn_hard"]).bool().view(2, 2, 7, 7)),
+    )
+    loss.backward()
+    assert loss.item() == pytest.approx(float(arrays["fgmask/loss"]), rel=1e-6)
+    assert distance(batch.global_leaf.grad, arrays["fgmask/grad_gc"]) < 1e-5
+
+
+SETTINGS = NeCoSettings(patch_size=14, align_size=3)
+CROPS = torch.tensor(
+    [
+        [[0.0, 0, 100, 100], [20, 30, 120, 110], [40, 40, 90, 90]],
+        [[10.0, 0, 90, 100], [0, 10, 80, 110], [20, 50, 70, 100]],
+    ]
+)
+
+
+def grids(seed: int = 0, d: int = 8) -> tuple[list[Tensor], list[Tensor], PairBoxes]:
+    random = torch.Generator().manual_seed(seed)
+    sizes = [5, 5, 3]
+    student = [torch.randn(2, s, s, d, generator=random).requires_grad_() for s in sizes]
+    teacher = [torch.randn(2, s, s, d, generator=random).requires_grad_() for s in sizes[:2]]
+    return teacher, student, pair_boxes(CROPS, [size * 14 for size in sizes], 2)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_gradient_reaches_every_view_but_no_teacher() -> None:
+    teacher, student, boxes = grids()
+    neco_loss(teacher, student, boxes, SETTINGS, generator=seeded(0)).backward()
+    assert all(grid.grad is None for grid in teacher)
+    assert all(grid.grad is not None and grid.grad.abs().sum() > 0 for grid in student)
+
+
+def test_draws_follow_the_generator_alone() -> None:
+    inputs = grids()
+    losses = [neco_loss(*inputs, SETTINGS, generator=seeded(seed)).item() for seed in (1, 2, 1)]
+    assert losses[0] == losses[2] != losses[1]
+    random = seeded(1)
+    references = [torch.randperm(2 * 9, generator=random) for _ in range(4)]
+    given = neco_loss_from_references(*inputs, SETTINGS, references)
+    assert given.item() == losses[0]
+
+
+def test_student_that_orders_as_the_teacher_does_loses_least() -> None:
+    random = seeded(0)
+    teacher, other = torch.randn(2, 2, 9, 8, generator=random)
+    references = torch.randn(2, 9, 8, generator=random)
+    agreeing = pair_loss(3 * teacher, teacher, references, SETTINGS)
+    assert agreeing < pair_loss(other, teacher, references, SETTINGS) / 2
+
+
+def test_similarities() -> None:
+    patches, references = torch.randn(2, 4, 3), torch.randn(2, 5, 3)
+    cosine = torch.cosine_similarity(patches[:, :, None], references[:, None], dim=-1)
+    torch.testing.assert_close(similarities(patches, references, "cosine"), cosine)
+    distances = (patches[:, :, None] - references[:, None]).norm(dim=-1)
+    torch.testing.assert_close(similarities(patches, references, "euclidean"), distances)
+
+
+@pytest.mark.parametrize("network", ["bitonic", "odd_even"])
+@pytest.mark.parametrize("scale", [0.0, 1e-20, 1e6])
+def test_extreme_grids_are_finite(network: Any, scale: float) -> None:
+    teacher, student, boxes = grids()
+    for similarity in ("cosine", "euclidean"):
+        leaves = [(grid.detach() * scale).requires_grad_() for grid in student]
+        settings = NeCoSettings(14, 3, network, similarity=similarity)  # type: ignore[arg-type]
+        loss = neco_loss(teacher, leaves, boxes, settings, generator=seeded(0))
+        loss.backward()
+        assert loss.isfinite()
+        assert all(leaf.grad is not None and leaf.grad.isfinite().all() for leaf in leaves)
+
+
+def test_autocast_changes_nothing() -> None:
+    inputs = grids()
+    plain = neco_loss(*inputs, SETTINGS, generator=seeded(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(neco_loss(*inputs, SETTINGS, generator=seeded(0)), plain)
+
+
+def test_half_precision_grids() -> None:
+    teacher, student, boxes = grids()
+    halves = [grid.detach().bfloat16().requires_grad_() for grid in student]
+    loss = neco_loss(teacher, halves, boxes, SETTINGS, generator=seeded(0))
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert halves[0].grad is not None
+    assert halves[0].grad.dtype == torch.bfloat16
+
+
+def test_nothing_in_the_foreground_is_no_loss() -> None:
+    teacher, student, boxes = grids()
+    empty = [torch.zeros(2, 5, 5, dtype=torch.bool)] * 2
+    loss = neco_loss(teacher, student, boxes, SETTINGS, foreground=empty)
+    loss.backward()
+    assert loss.item() == 0
+    assert all(grid.grad is not None and not grid.grad.any() for grid in student)
+
+
+def test_references_come_from_the_foreground_or_the_queue() -> None:
+    """A background of nan would show in the loss."""
+    teacher, student, boxes = grids()
+    whole = [torch.ones(2, 5, 5, dtype=torch.bool)] * 2
+    plain = neco_loss(teacher, student, boxes, SETTINGS, generator=seeded(3))
+    masked = neco_loss(teacher, student, boxes, SETTINGS, generator=seeded(3), foreground=whole)
+    assert masked.item() == pytest.approx(plain.item())
+    queue = PatchQueue(2, 8, capacity=50)
+    unfilled = neco_loss(teacher, student, boxes, SETTINGS, generator=seeded(3), queue=queue)
+    assert unfilled.item() == plain.item()
+    queue.enter([torch.full_like(grid, torch.nan) for grid in teacher], seeded(0))
+    queued = neco_loss(teacher, student, boxes, SETTINGS, generator=seeded(3), queue=queue)
+    assert queued.isnan()
+
+
+def test_queue_takes_ten_random_patches_an_image_and_drops_the_oldest() -> None:
+    queue = PatchQueue(global_crops=2, dim=1, capacity=50)
+    random = seeded(0)
+    for step in range(4):
+        grid = torch.arange(2 * 5 * 5).view(2, 5, 5, 1) + 1000 * step + 1.0
+        queue.enter([grid, -grid], random)
+        assert queue.filled(0) == queue.filled(1) == min(20 * (step + 1), 50)
+    held = queue.patches[0, :, 0]
+    assert len(held.unique()) == 50
+    assert [int(((held - 1) // 1000 == step).sum()) for step in range(4)] == [0, 10, 20, 20]
+    assert (queue.patches[1] < 0).all()
+
+
+def test_queue_draws_each_held_patch_before_any_twice() -> None:
+    queue = PatchQueue(global_crops=1, dim=1, capacity=100)
+    queue.enter([torch.arange(1.0, 31.0).view(1, 5, 6, 1)], seeded(0))
+    held = set(queue.patches[0, :10, 0].tolist())
+    assert set(queue.draw(0, 10, seeded(1))[:, 0].tolist()) == held
+    counts = queue.draw(0, 25, seeded(2)).unique(return_counts=True)[1]
+    assert sorted(counts.tolist()) == [2] * 5 + [3] * 5
+    assert not torch.equal(queue.draw(0, 10, seeded(1)), queue.draw(0, 10, seeded(2)))
+
+
+def test_queue_takes_the_foreground_only() -> None:
+    queue = PatchQueue(global_crops=1, dim=1, capacity=100)
+    mask = torch.zeros(1, 5, 6, dtype=torch.bool)
+    mask[0, 2, 1:4] = True
+    queue.enter([torch.arange(30.0).view(1, 5, 6, 1)], seeded(0), [mask])
+    assert queue.filled(0) == 3
+    assert sorted(queue.draw(0, 3)[:, 0].tolist()) == [13, 14, 15]
+
+
+def test_queue_survives_a_checkpoint() -> None:
+    queue, copy = PatchQueue(2, 8, capacity=40), PatchQueue(2, 8, capacity=40)
+    queue.enter(grids()[0], seeded(0))
+    copy.load_state_dict(queue.state_dict())
+    for held in (queue, copy):
+        held.enter(grids(1)[0], seeded(1))
+    assert torch.equal(queue.draw(1, 40, seeded(2)), copy.draw(1, 40, seeded(2)))
+    assert not list(queue.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t, s, b: (t[:0], s, b), "0 teacher grids"),
+        (lambda t, s, b: (t, s[:1], b), "1 student grids"),
+        (lambda t, s, b: (t, [s[0][..., :4], *s[1:]], b), "batch, dimensions"),
+        (lambda t, s, b: (t, s, PairBoxes(b.in_view, b.in_global)), "boxes have shapes"),
+    ],
+)
+def test_bad_batches(change: Callable[..., Any], message: str) -> None:
+    with pytest.raises(DensebenchError, match=message):
+        neco_loss(*change(*grids()), SETTINGS)
+
+
+def test_bad_settings() -> None:
+    with pytest.raises(DensebenchError, match=r"'dot'.*euclidean"):
+        NeCoSettings(14, similarity="dot")  # type: ignore[arg-type]
+    with pytest.raises(DensebenchError, match="align_size 1"):
+        NeCoSettings(14, align_size=1)
+    with pytest.raises(DensebenchError, match="holds nothing"):
+        PatchQueue(2, 8, capacity=0)
