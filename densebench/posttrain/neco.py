@@ -157,8 +157,7 @@ def neco_loss(
             return None
         return pool[_choice(len(pool), b * n, generator).to(pool.device)].view(b, n, d)
 
-    pairs = _aligned_pairs(teacher, student, boxes, settings, foreground)
-    return _mean_loss(pairs, references, settings, len(teacher), len(student))
+    return _mean_loss(teacher, student, boxes, settings, foreground, references)
 
 
 def neco_loss_from_references(
@@ -182,8 +181,7 @@ def neco_loss_from_references(
         pool = pair.teacher.flatten(0, 1)
         return pool[next(given).to(pool.device)].view(len(pair.teacher), -1, pool.shape[-1])
 
-    pairs = _aligned_pairs(teacher, student, boxes, settings, foreground)
-    return _mean_loss(pairs, chosen, settings, len(teacher), len(student))
+    return _mean_loss(teacher, student, boxes, settings, foreground, chosen)
 
 
 def pair_loss(
@@ -222,24 +220,25 @@ def similarities(
 
 
 def _mean_loss(
-    pairs: Iterator[_Pair],
-    references: Callable[[_Pair], Tensor | None],
+    teacher: Sequence[Float[Tensor, "b h w d"]],
+    student: Sequence[Float[Tensor, "b _ _ d"]],
+    boxes: PairBoxes,
     settings: NeCoSettings,
-    crops: int,
-    views: int,
+    foreground: Sequence[Bool[Tensor, "b h w"]] | None,
+    references: Callable[[_Pair], Tensor | None],
 ) -> Float[Tensor, ""]:
-    total = torch.zeros(())
+    _check(teacher, student, boxes)
+    losses = []
     # Half precision cannot tell close similarities apart at a steepness of 100.
-    with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
-        for pair in pairs:
+    with torch.autocast(student[0].device.type, enabled=False):
+        for pair in _aligned_pairs(teacher, student, boxes, settings, foreground):
             chosen = references(pair)
             if chosen is None:
-                total = total + pair.student.sum() * 0
+                losses.append(pair.student.sum() * 0)
                 continue
-            chosen = chosen.to(pair.student)
-            loss = pair_loss(pair.student, pair.teacher, chosen, settings, pair.foreground)
-            total = total + loss
-    return total / (crops * (views - 1))
+            target, chosen = pair.teacher.to(pair.student), chosen.to(pair.student)
+            losses.append(pair_loss(pair.student, target, chosen, settings, pair.foreground))
+    return torch.stack(losses).mean()
 
 
 def _choice(pool: int, count: int, generator: Generator | None) -> Int[Tensor, " count"]:
@@ -254,7 +253,6 @@ def _aligned_pairs(
     settings: NeCoSettings,
     foreground: Sequence[Bool[Tensor, "b h w"]] | None,
 ) -> Iterator[_Pair]:
-    _check(teacher, student, boxes)
     for crop, grid in enumerate(teacher):
         regions = boxes.in_global[:, crop]
         aligned, masks = _aligned(grid.detach(), regions, settings), None
