@@ -386,7 +386,7 @@ class TestEveryKeyIsRead:
         assert own <= read
 
     def test_the_descriptive_ones_are_shown(self, capsys: pytest.CaptureFixture[str]) -> None:
-        from densebench.cli import show
+        from densebench.cli.cards import show
 
         show("neco_dinov2_s14")
         shown = json.loads(capsys.readouterr().out.partition("\n")[2])

@@ -1,0 +1,14 @@
+"""The command line: parses, calls the API, prints. torch is imported inside commands only."""
+
+from typing import NoReturn
+
+from densebench.cli import cache, cards, demo, features, leaderboard, run, weights
+from densebench.cli.app import app
+from densebench.console import guarded
+
+__all__ = ["app", "cache", "cards", "demo", "features", "leaderboard", "main", "run", "weights"]
+
+
+def main() -> NoReturn:
+    """The command ``densebench``."""
+    guarded(lambda: app(standalone_mode=False))

@@ -1,0 +1,51 @@
+"""`densebench extract` and `densebench predict`: features and labels of images."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from densebench.cli.app import app
+from densebench.cli.options import BackboneName, Device, Offline, WeightsFile
+from densebench.console import clean_stdout
+
+
+@app.command()
+def extract(
+    backbone: BackboneName,
+    image: Annotated[Path, typer.Option(help="An image, or a folder of images.")],
+    size: Annotated[int, typer.Option(help="Side of the square input in pixels.", min=1)],
+    out: Annotated[Path, typer.Option(help="File to write: patches (n, h, w, D) and names.")],
+    weights: WeightsFile = None,
+    device: Device = "auto",
+    offline: Offline = False,
+) -> None:
+    """Write the patch features of images to an .npz file."""
+    with clean_stdout() as stdout:
+        from densebench.extract import extract_images
+
+        shape = extract_images(
+            backbone, image, size, out, weights=weights, device=device, offline=offline
+        )
+        print(f"{out}: patches {'x'.join(map(str, shape))}", file=stdout)
+
+
+@app.command()
+def predict(
+    backbone: BackboneName,
+    head: Annotated[Path, typer.Option(help="A head that a linear run left.", exists=True)],
+    image: Annotated[Path, typer.Option(help="The image to label.")],
+    out: Annotated[Path, typer.Option(help="Palette PNG to write, of the image's size.")],
+    weights: WeightsFile = None,
+    device: Device = "auto",
+    offline: Offline = False,
+) -> None:
+    """Label an image with a trained head."""
+    with clean_stdout() as stdout:
+        from densebench.predict import predict_image
+
+        shares = predict_image(
+            backbone, head, image, out, weights=weights, device=device, offline=offline
+        )
+        named = ", ".join(f"{name} {100 * share:.1f}%" for name, share in shares.items())
+        print(f"{out}: {named}", file=stdout)

@@ -1,0 +1,58 @@
+"""Options that several commands share, and how their values are read."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from densebench import cards
+from densebench.errors import DensebenchError
+
+BackboneName = Annotated[
+    str,
+    typer.Option(
+        "--backbone",
+        help="A card's name or path, timm:ID, open_clip:ARCH/TAG, or FILE.py:FUNCTION.",
+    ),
+]
+WeightsFile = Annotated[
+    Path | None,
+    typer.Option("--weights", help="Checkpoint in official or timm key naming.", exists=True),
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
+ResultsFolder = Annotated[
+    Path | None, typer.Option("--results", help="Folder of records [leaderboard/results].")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+def names(kind: cards.CardKind, text: str) -> list[str]:
+    """The names that an option gives: one, several with commas, or all that a pattern matches."""
+    found: list[str] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        pattern = any(mark in part for mark in "*?[") and not Path(part).exists()
+        found += cards.match_names(kind, part) if pattern else [part]
+    if not found:
+        raise DensebenchError(f"no {kind[:-1]} is named")
+    return list(dict.fromkeys(found))
+
+
+def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Nothing, for an allowed value.
+
+    Raises:
+        DensebenchError: another one.
+    """
+    if value not in allowed:
+        raise DensebenchError(
+            f"{option} must be one of {', '.join(allowed)}, not '{value}'"
+            f"{cards.suggestion(value, allowed)}"
+        )
+
+
+def key_value(text: str) -> tuple[str, Any]:
+    """``key=value``, the value in TOML's notation or else a string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise DensebenchError(f"--set wants KEY=VALUE, not '{text}'")
+    return key.strip(), cards.parse_value(value.strip())

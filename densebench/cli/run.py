@@ -1,0 +1,155 @@
+"""`densebench run`: evaluate backbones on tasks."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from densebench.cli.app import app
+from densebench.cli.options import (
+    Device,
+    Offline,
+    ResultsFolder,
+    WeightsFile,
+    key_value,
+    names,
+    one_of,
+)
+from densebench.console import clean_stdout
+from densebench.errors import DensebenchError
+
+
+@app.command()
+def run(
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="A card's name or path, timm:ID, open_clip:ARCH/TAG or FILE.py:FUNCTION; "
+            "or several: a pattern such as 'dinov2_*', or names with commas."
+        ),
+    ],
+    task: Annotated[str, typer.Option(help="A task card's name or path, or several, likewise.")],
+    variant: Annotated[
+        str, typer.Option(help="reference (as published), clean (without quirks); linear: cached.")
+    ] = "reference",
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a parameter of the task card."),
+    ] = None,
+    weights: WeightsFile = None,
+    data_root: Annotated[Path | None, typer.Option(help="Where the dataset lies.")] = None,
+    train_list: Annotated[
+        Path | None, typer.Option(help="Names of the training images: a file or a list's name.")
+    ] = None,
+    val_list: Annotated[
+        Path | None, typer.Option(help="Names of the validation images: a file or a list's name.")
+    ] = None,
+    subset: Annotated[
+        str | None, typer.Option(metavar="1/N", help="Only a share of the training images.")
+    ] = None,
+    subset_seed: Annotated[int, typer.Option(min=0, help="Which share; nested for 1/N.")] = 42,
+    limit: Annotated[
+        int | None, typer.Option(help="Images of each split; marks the record as partial.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Run that many, from --seed on.")] = 1,
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images through the backbone.")] = 16,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that read images [8 with a GPU, else 0].")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16 (of the backbone).")] = "fp32",
+    results: ResultsFolder = None,
+    overwrite: Annotated[bool, typer.Option(help="Repeat a run whose record exists.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave unreadable images out, and record them.")
+    ] = False,
+    save_panels: Annotated[
+        int, typer.Option(min=0, help="Keep the label maps of this many validation images.")
+    ] = 0,
+    cache: Annotated[
+        str, typer.Option(help="Keep extracted features as fp32 or fp16, or off.")
+    ] = "fp32",
+    offline: Offline = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record alone.")] = False,
+) -> None:
+    """Evaluate a backbone on a task, and record the result; or many on many."""
+    one_of("--precision", precision, ("fp32", "bf16", "fp16"))
+    one_of("--cache", cache, ("fp32", "fp16", "off"))
+    backbones, tasks = names("backbones", backbone), names("tasks", task)
+    options: dict[str, Any] = {
+        "variant": variant,
+        "params": dict(key_value(text) for text in param or []),
+        "weights": weights,
+        "data_root": data_root,
+        "train_list": train_list,
+        "val_list": val_list,
+        "subset": subset,
+        "subset_seed": subset_seed,
+        "limit": limit,
+        "seed": seed,
+        "device": device,
+        "batch_size": batch_size,
+        "workers": workers,
+        "precision": precision,
+        "overwrite": overwrite,
+        "skip_bad": skip_bad,
+        "panels": save_panels,
+        "cache": cache,
+        "offline": offline,
+    }
+    if results is not None:
+        options["results"] = results
+    if len(backbones) * len(tasks) * seeds == 1:
+        _run_one(backbones[0], tasks[0], options, as_json)
+    else:
+        _run_many(backbones, tasks, range(seed, seed + seeds), options, as_json)
+
+
+def _run_one(backbone: str, task: str, options: dict[str, Any], as_json: bool) -> None:
+    with clean_stdout() as stdout:
+        from rich.console import Console
+
+        from densebench.evaluate import RunOptions, evaluate
+        from densebench.progress import TerminalWatcher
+        from densebench.report.terminal import record_table
+
+        watcher = TerminalWatcher(Console(stderr=True))
+        record, path = evaluate(RunOptions(backbone, task, **options), watcher)
+        if as_json:
+            print(record.model_dump_json(indent=1), file=stdout)
+            return
+        console = Console(file=stdout)
+        console.print(record_table(record))
+        console.print(f"record: {path}", highlight=False, soft_wrap=True)
+
+
+def _run_many(
+    backbones: list[str],
+    tasks: list[str],
+    seeds: range,
+    options: dict[str, Any],
+    as_json: bool,
+) -> None:
+    with clean_stdout() as stdout:
+        from rich.console import Console
+
+        from densebench.evaluate import RunOptions
+        from densebench.matrix import matrix_table, run_matrix
+        from densebench.progress import TerminalWatcher
+
+        base = RunOptions(backbones[0], tasks[0], **options)
+        watcher = TerminalWatcher(Console(stderr=True))
+        outcomes = run_matrix(base, backbones, tasks, seeds, watcher)
+        if as_json:
+            records = [o.record.model_dump(mode="json") for o in outcomes if o.record is not None]
+            print(json.dumps(records, indent=1), file=stdout)
+        else:
+            Console(file=stdout).print(matrix_table(outcomes))
+    failed = [outcome for outcome in outcomes if outcome.record is None]
+    for outcome in failed:
+        print(f"{outcome.run}: {outcome.reason}", file=sys.stderr)
+    if failed:
+        raise DensebenchError(f"{len(failed)} of {len(outcomes)} runs failed, as said above")
