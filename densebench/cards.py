@@ -55,21 +55,32 @@ class Card(BaseModel):
 
 
 class WeightsSource(Card):
-    """Where the official weights lie: a file of a Hugging Face repository, or an address."""
+    """Where the weights lie: a file of a Hugging Face repository, an address, or a file.
+
+    ``path`` is relative to the folder of the card's own file, so that both can be moved together.
+    """
 
     repo: str | None = None
     file: str | None = None
     revision: str = "main"
     url: str | None = None
+    path: str | None = None
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
     @model_validator(mode="after")
     def _one_place(self) -> "WeightsSource":
-        if (self.repo is None) == (self.url is None):
-            raise ValueError("give either repo and file, or url")
+        if sum(place is not None for place in (self.repo, self.url, self.path)) != 1:
+            raise ValueError("give one of repo with file, url, or path")
         if self.repo is not None and self.file is None:
             raise ValueError("repo needs file, the name of the weights file in it")
         return self
+
+    @field_validator("path")
+    @classmethod
+    def _relative(cls, path: str | None) -> str | None:
+        if path is not None and (not path or Path(path).is_absolute()):
+            raise ValueError("path must be relative to the card's folder; or use --weights FILE")
+        return path
 
 
 class BackboneCard(Card):

@@ -1,4 +1,4 @@
-"""Official weights: found in the cache, or downloaded from the hub or from an address."""
+"""A card's weights: beside the card, in the cache, or downloaded from the hub or an address."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from densebench.cards import BackboneCard, WeightsSource
+from densebench.cards import BackboneCard, WeightsSource, card_path
 from densebench.errors import DensebenchError
 from densebench.paths import cache_home
 
@@ -36,19 +36,24 @@ AS_PICKLE = {
 
 
 def fetch(card: BackboneCard, offline: bool = False, name: str | None = None) -> Path:
-    """The file of a card's official weights: from the cache if it is there, else downloaded.
+    """The file of a card's weights: beside the card, from the cache, or else downloaded.
 
     Args:
         card: The backbone.
         offline: Never use the network. ``HF_HUB_OFFLINE=1`` does the same.
-        name: What the user calls it, for messages; the card's name if not given.
+        name: What the user calls it: a name or the card's path; the card's name if not given.
 
     Raises:
         DensebenchError: the card names no weights, they cannot be had, or the file's SHA-256 is
             not the card's.
     """
     source, called = _source(card), name or card.name
-    path = cached(card)
+    path = cached(card, name)
+    if path is None and source.path:
+        raise DensebenchError(
+            f"{called}: no weights: there is no file {_beside(source, called)}, which the card "
+            "names; put it there, or give --weights FILE"
+        )
     if path is None:
         if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
             raise _not_here(source, called, "the network is switched off")
@@ -60,9 +65,17 @@ def fetch(card: BackboneCard, offline: bool = False, name: str | None = None) ->
     return path
 
 
-def cached(card: BackboneCard) -> Path | None:
-    """The file of a card's official weights if it is on this machine; never uses the network."""
+def cached(card: BackboneCard, name: str | None = None) -> Path | None:
+    """The file of a card's weights if it is on this machine; never uses the network.
+
+    Args:
+        card: The backbone.
+        name: As in :func:`fetch`.
+    """
     source = _source(card)
+    if source.path:
+        path = _beside(source, name or card.name)
+        return path if path.is_file() else None
     if source.url:
         path = url_path(source.url)
         return path if path.is_file() else None
@@ -95,6 +108,11 @@ def _source(card: BackboneCard) -> WeightsSource:
     if card.weights is None:
         raise DensebenchError(f"card {card.name} names no official weights; give --weights FILE")
     return card.weights
+
+
+def _beside(source: WeightsSource, called: str) -> Path:
+    """The file that is named relative to the card's own."""
+    return card_path("backbones", called).parent / str(source.path)
 
 
 def _candidates(source: WeightsSource) -> list[str]:
