@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from densebench.cards import BackboneCard, WeightsSource, card_path
+from densebench.cards import BackboneCard, WeightsSource, backbone_folder
 from densebench.errors import DensebenchError
 from densebench.paths import cache_home
 
@@ -112,7 +112,7 @@ def _source(card: BackboneCard) -> WeightsSource:
 
 def _beside(source: WeightsSource, called: str) -> Path:
     """The file that is named relative to the card's own."""
-    return card_path("backbones", called).parent / str(source.path)
+    return backbone_folder(called) / str(source.path)
 
 
 def _candidates(source: WeightsSource) -> list[str]:
