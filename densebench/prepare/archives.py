@@ -1,5 +1,7 @@
 """Unpacking that trusts no archive: names, links, kinds and sizes are checked before a write."""
 
+import gzip
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -19,7 +21,15 @@ MAX_MEMBERS = 4_000_000
 # Photographs and PNGs hardly shrink, and JSON to a tenth; a bomb grows a thousandfold.
 MAX_RATIO = 40
 FLOOR = 64 << 20
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+_BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    RuntimeError,  # of zipfile: encrypted, or packed in a way that it does not know
+)
 
 
 @dataclass(frozen=True)
@@ -241,6 +251,10 @@ def _tar_members(opened: tarfile.TarFile) -> Iterator[Member]:
         name = info.name.removeprefix("./")
         yield Member(name, info.size, kind, info.linkname, partial(_open_tar, opened, info))
         opened.members = []  # type: ignore[attr-defined]  # else all of them stay in memory
+    # The checksum of a compressed tar stands after its padding.
+    for _ in range(FLOOR // BLOCK):
+        if opened.fileobj is None or not opened.fileobj.read(BLOCK):
+            return
 
 
 def _open_tar(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
@@ -251,5 +265,5 @@ def _open_tar(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _damaged(archive: Path, error: BaseException) -> DensebenchError:
-    reason = str(error) or type(error).__name__
+    reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
     return DensebenchError(f"{archive}: a damaged archive ({reason}); delete it and get it again")

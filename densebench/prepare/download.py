@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from email.message import Message
@@ -280,8 +280,7 @@ class _Download:
             self._watcher.phase(title, size, "bytes", done=start) as advance,
         ):
             file.seek(start)
-            # read1 gives what has come, so that what was received before a stall is kept.
-            while block := response.read1(BLOCK):
+            for block in _blocks(response):
                 start += len(block)
                 if start > most:
                     file.close()
@@ -308,6 +307,18 @@ class _Download:
             f"cannot fetch {self._url} ({reason}); get {self._target.name} in another way and "
             f"give its folder with --from DIR, or a mirror's address with {MIRROR}"
         )
+
+
+def _blocks(response: HTTPResponse) -> Iterator[bytes]:
+    """What has come, as it comes, so that what was received before a stall is kept."""
+    while True:
+        try:
+            block = response.read1(BLOCK)
+        except OSError as error:  # unlike an error of writing, worth another try
+            raise _PassingError(str(error) or type(error).__name__) from error
+        if not block:
+            return
+        yield block
 
 
 def _range(response: HTTPResponse, have: int) -> tuple[int, int | None]:

@@ -1,7 +1,7 @@
 """Preparing a dataset: terms, space, archives, pieces, conversion, check; each step once."""
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +85,7 @@ class _Preparation:
         self._require_space(pending)
         for file, pieces in pending.items():
             self._work_on(file, self._table.archives[file], pieces)
+        self._drop_archives()
         if source.kind == "voc" and source.n_train is not None:
             build_voc(self._root, source.n_train, self._watcher)
 
@@ -103,8 +104,7 @@ class _Preparation:
         path = given or self._fetch(file, archive)
         free = max(0, self._free() - self._options.reserve)
         unpack_pieces(path, archive, pieces, self._root, free, self._watcher)
-        if given is None and not self._options.keep_archives:
-            path.unlink()
+        self._drop_archives([file] if given is None else [])
 
     def _fetch(self, file: str, archive: Archive) -> Path:
         try:
@@ -116,6 +116,14 @@ class _Preparation:
     def _tell_what_to_get(self) -> None:
         for line in instructions(self._name, self._root, self._table):
             self._watcher.say(line)
+
+    def _drop_archives(self, files: Iterable[str] | None = None) -> None:
+        """Remove downloads of which all is unpacked: these, or all of the dataset's."""
+        if self._options.keep_archives:
+            return
+        pieces = self._table.pieces_of(self._name).values()
+        for file in [piece.archive for piece in pieces] if files is None else files:
+            (self._folder / file).unlink(missing_ok=True)
 
     def _given(self, file: str) -> Path | None:
         """The archive in the folder that the user named, if it is there."""
