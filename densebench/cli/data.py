@@ -43,7 +43,10 @@ def prepare(
         bool, typer.Option("--accept-license", help="You have read the owners' terms and agree.")
     ] = False,
     keep: Annotated[
-        bool, typer.Option("--keep-archives", help="Keep downloads once they are unpacked.")
+        bool,
+        typer.Option(
+            "--keep-archives", help="Keep downloads in ROOT/archives, and use them again."
+        ),
     ] = False,
 ) -> None:
     """Fetch, verify, unpack and convert datasets; what is done is not repeated.

@@ -152,7 +152,7 @@ def _take(
     if place is None or member.kind == "folder":
         return
     if member.kind != "file":
-        raise DensebenchError(f"{archive}: {member.name} is a link where a file should be")
+        raise DensebenchError(f"{archive}: {member.name!r} is a link where a file should be")
     _write(member, place, archive, space)
     advance(1)
 
@@ -193,13 +193,13 @@ def _write(member: Member, place: Path, archive: Path, space: Budget) -> None:
 def _check(member: Member, archive: Path) -> None:
     if not _stays_inside(member.name):
         raise DensebenchError(
-            f"{archive}: refused, since its member '{member.name}' lies outside of the folder"
+            f"{archive}: refused, since its member {member.name!r} lies outside of the folder"
         )
     if member.kind == "other":
-        raise DensebenchError(f"{archive}: refused, since {member.name} is a device or pipe")
+        raise DensebenchError(f"{archive}: refused, since {member.name!r} is a device or pipe")
     if member.kind == "link" and not _stays_inside(member.link):
         raise DensebenchError(
-            f"{archive}: refused, since {member.name} links out of the folder to '{member.link}'"
+            f"{archive}: refused, since {member.name!r} links out of the folder to {member.link!r}"
         )
 
 

@@ -1,7 +1,7 @@
 """Preparing a dataset: terms, space, archives, pieces, conversion, check; each step once."""
 
 import fcntl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ class Options:
         given: a folder with archives that the user has.
         accept: the owners' terms are accepted.
         ask: asks the user a question; None where nobody can answer.
-        keep_archives: leave downloaded archives on disk once they are unpacked.
+        keep_archives: keep downloads in `archives` below the root once they are unpacked.
         table: the datasets.
         network: how patient downloads are.
         reserve: bytes that must stay free.
@@ -69,7 +69,8 @@ class _Preparation:
         self._name, self._root = name, root
         self._options, self._watcher = options, watcher
         self._table = options.table
-        self._folder = own_folder(root) / "archives"
+        self._folder = own_folder(root) / "downloads"
+        self._kept = root / "archives"
 
     def run(self) -> None:
         source = self._table.source(self._name)
@@ -85,7 +86,8 @@ class _Preparation:
         self._require_space(pending)
         for file, pieces in pending.items():
             self._work_on(file, self._table.archives[file], pieces)
-        self._drop_archives()
+        for file in {piece.archive for piece in self._table.pieces_of(self._name).values()}:
+            self._put_away(file)  # what an interrupted run may have left
         if source.kind == "voc" and source.n_train is not None:
             build_voc(self._root, source.n_train, self._watcher)
 
@@ -104,7 +106,7 @@ class _Preparation:
         path = given or self._fetch(file, archive)
         free = max(0, self._free() - self._options.reserve)
         unpack_pieces(path, archive, pieces, self._root, free, self._watcher)
-        self._drop_archives([file] if given is None else [])
+        self._put_away(file)
 
     def _fetch(self, file: str, archive: Archive) -> Path:
         try:
@@ -117,20 +119,19 @@ class _Preparation:
         for line in instructions(self._name, self._root, self._table):
             self._watcher.say(line)
 
-    def _drop_archives(self, files: Iterable[str] | None = None) -> None:
-        """Remove downloads of which all is unpacked: these, or all of the dataset's."""
-        if self._options.keep_archives:
-            return
-        pieces = self._table.pieces_of(self._name).values()
-        for file in [piece.archive for piece in pieces] if files is None else files:
-            (self._folder / file).unlink(missing_ok=True)
+    def _put_away(self, file: str) -> None:
+        """A download of which all is unpacked is kept for the next time, or removed."""
+        download = self._folder / file
+        if self._options.keep_archives and download.is_file():
+            self._kept.mkdir(exist_ok=True)
+            download.replace(self._kept / file)
+        download.unlink(missing_ok=True)
 
     def _given(self, file: str) -> Path | None:
-        """The archive in the folder that the user named, if it is there."""
-        if self._options.given is None:
-            return None
-        path = self._options.given / file
-        return path if path.is_file() else None
+        """The archive in the folder that the user named, or kept from an earlier time."""
+        folders = (self._options.given, self._kept)
+        paths = (folder / file for folder in folders if folder is not None)
+        return next((path for path in paths if path.is_file()), None)
 
     def _free(self) -> int:
         return self._options.network.free(self._root)

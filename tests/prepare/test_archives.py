@@ -108,7 +108,7 @@ def test_links_that_lead_out(box: Path, kind: bytes, target: str) -> None:
 
 
 def test_links_that_stay_inside(box: Path) -> None:
-    with pytest.raises(DensebenchError, match="link is a link where a file should be"):
+    with pytest.raises(DensebenchError, match="'link' is a link where a file should be"):
         out(box, linked(tarfile.SYMTYPE, "link", "images"))
     assert out(box, linked(tarfile.SYMTYPE, "link", "images"), members="link/") == {"evil": b"evil"}
 
@@ -126,7 +126,7 @@ def test_a_link_in_a_zip(box: Path) -> None:
 
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
 def test_devices(box: Path, kind: bytes) -> None:
-    with pytest.raises(DensebenchError, match="refused, since link is a device or pipe"):
+    with pytest.raises(DensebenchError, match="refused, since 'link' is a device or pipe"):
         out(box, linked(kind, "link", ""))
 
 

@@ -58,7 +58,7 @@ def test_from_an_empty_folder(name: str, root: Path, options: Options, server: A
         for i in range(len(split)):
             assert split.mask(i).shape == split.image(i).size[::-1]
     assert not any(".unpacking" in file or ".making" in file for file in tree(root))
-    assert list((own_folder(root) / "archives").iterdir()) == []
+    assert list((own_folder(root) / "downloads").iterdir()) == []
     before, requests = tree(root), len(server.requests)
     assert prepare(name, root, options).problems == []
     assert tree(root) == before
@@ -179,12 +179,23 @@ def test_terms_are_accepted_once(root: Path, options: Options, ear: Any, server:
         prepare("ade20k", root, silent)
 
 
-def test_archives_may_be_kept(root: Path, options: Options) -> None:
+def test_archives_may_be_kept(root: Path, options: Options, server: Any) -> None:
     prepare("voc", root, changed(options, keep_archives=True))
-    kept = {path.name for path in (own_folder(root) / "archives").iterdir()}
-    assert kept == {"VOCtrainval_11-May-2012.tar", "benchmark.tgz"}
-    prepare("voc", root, options)
-    assert list((own_folder(root) / "archives").iterdir()) == []
+    kept = {"VOCtrainval_11-May-2012.tar", "benchmark.tgz"}
+    assert {path.name for path in (root / "archives").iterdir()} == kept
+    shutil.rmtree(root / "SBD")
+    server.requests.clear()
+    assert prepare("voc", root, options).problems == []
+    assert server.requests == []
+    assert {path.name for path in (root / "archives").iterdir()} == kept
+
+
+def test_a_download_that_a_killed_run_left(root: Path, options: Options, given: Path) -> None:
+    prepare("ade20k", root, options)
+    left = own_folder(root) / "downloads" / "ADEChallengeData2016.zip"
+    shutil.copy(given / left.name, left)
+    prepare("ade20k", root, options)
+    assert not left.exists()
 
 
 def test_no_room(root: Path, options: Options, server: Any) -> None:
@@ -368,7 +379,7 @@ def test_killed_while_fetching_and_while_unpacking(
     }
     members["unlabeled2017/000000.jpg"] = members["unlabeled2017/003999.jpg"] = pack.photo(1)
     table = retable(**{"unlabeled2017.zip": pack.zip(members)})
-    archive = own_folder(root) / "archives" / "unlabeled2017.zip"
+    archive = own_folder(root) / "downloads" / "unlabeled2017.zip"
     part = archive.with_name("unlabeled2017.zip.part")
     server.files["/unlabeled2017.zip"].pause = 0.01
     process = start("coco_unlabeled", root, table)
