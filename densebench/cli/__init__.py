@@ -5,6 +5,7 @@ from typing import NoReturn
 from densebench.cli import (
     cache,
     cards,
+    data,
     demo,
     features,
     leaderboard,
@@ -19,6 +20,7 @@ __all__ = [
     "app",
     "cache",
     "cards",
+    "data",
     "demo",
     "features",
     "leaderboard",
