@@ -1,6 +1,6 @@
 """Tiny backbones, recipes and photographs to train with in a moment."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,16 @@ TINY: dict[str, dict[str, Any]] = {
     "optimiser": {"backbone_lr": 1e-3, "head_lr": 1e-3},
     "training": {"batch_size": 4, "steps": 4, "checkpoint_every": 2},
 }
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tensors this small only lose time on several, and processes must compute alike."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
