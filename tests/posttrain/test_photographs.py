@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from densebench.errors import DensebenchError
@@ -20,7 +21,7 @@ from densebench.posttrain.photographs import (
     step_seed,
     too_many_unreadable,
 )
-from densebench.posttrain.views import MultiCrop, ViewSettings
+from densebench.posttrain.views import MultiCrop, Views, ViewSettings
 
 Write = Callable[..., Path]
 VIEWS = MultiCrop(
@@ -221,13 +222,18 @@ class TestUnreadable:
         portion = next(step for step in loaded(found) if not step[0].images)[0]
         assert len(portion.skipped) >= 2
 
-    def test_an_image_that_gives_no_views_counts_too(
-        self, tmp_path: Path, write_photographs: Write, photographs: Photographs
+    def test_an_image_without_such_crops_counts_too(
+        self, tmp_path: Path, write_photographs: Write
     ) -> None:
-        from PIL import Image
+        def refuse_narrow(image: Image.Image, generator: torch.Generator) -> Views:
+            if image.size[0] < 10:
+                raise DensebenchError("no crop of scale (0.25, 1.0) overlaps")
+            return VIEWS(image, generator)
 
         found = find_photographs([write_photographs(tmp_path / "pictures", 100)])
-        Image.new("RGB", (300, 1)).save(found.files[5])
-        sample = ViewDataset(found, VIEWS, 0)[0, 5]
-        if sample.skipped:  # whether such a line overlaps enough is up to the draw
-            assert "no crop of scale" in sample.skipped[0].reason
+        Image.new("RGB", (5, 40)).save(found.files[5])
+        sample = ViewDataset(found, refuse_narrow, 0)[0, 5]
+        assert sample.index == 6
+        assert sample.skipped == [
+            (str(found.files[5]), "no crop of scale (0.25, 1.0) overlaps"),
+        ]
