@@ -72,8 +72,9 @@ class TestCurve:
         assert trainer.step == 4
 
     def test_it_learns(self, make_trainer: Make) -> None:
-        found = losses(run(make_trainer(training__steps=40, training__checkpoint_every=100)))
-        assert sum(found[-10:]) < 0.9 * sum(found[:10])
+        plain = {f"views__{kind}_probability": 0.0 for kind in ("jitter", "grey", "blur")}
+        found = losses(run(make_trainer(training__steps=24, training__checkpoint_every=99, **plain)))
+        assert sum(found[-6:]) < 0.9 * sum(found[:6])
 
     def test_length_in_epochs(self, make_trainer: Make) -> None:
         assert make_trainer(training__steps=0, training__epochs=3).schedule.length == 6
@@ -324,7 +325,7 @@ class TestNotFinite:
         assert len(losses(trainer)) == 3
 
     def test_weights_that_a_step_ruins_are_not_saved(self, make_trainer: Make) -> None:
-        trainer = make_trainer(optimiser__backbone_lr=1e39, training__checkpoint_every=1)
+        trainer = make_trainer(optimiser__backbone_lr=1e38, training__checkpoint_every=1)
         with pytest.raises(DensebenchError, match="weight norm of step 1 is not finite"):
             trainer.run()
         assert not trainer.place.checkpoints.exists()
