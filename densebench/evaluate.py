@@ -148,7 +148,7 @@ class Run:
         if self._options.panels:
             panels.save(panel_folder(path), self._dataset, record.score.mapping[0])
         size = save_counts(path, record.run_id, counts)
-        self._watcher.say(f"counts of {len(counts.names)} images: {memory.gigabytes(size)}")
+        self._watcher.say(f"counts of each of {len(counts.names)} images: {size / 1e3:.1f} kB")
         save_record(record, self._options.results)
         shutil.rmtree(self._workdir, ignore_errors=True)
         with suppress(OSError):  # other runs may be unfinished
