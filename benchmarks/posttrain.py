@@ -34,7 +34,10 @@ from densebench.results import RunRecord
 SIZE, CONSISTENCY_IMAGES = 224, 200
 UNBOUNDED = {"memory_size": "unbounded", "augmentation_epochs": 1, "augment": False}
 ONE_VIEW = {"augment": False, "views": 1, "batch_size": 32}
-RUNS: dict[str, tuple[str, dict[str, Any]]] = {"voc_incontext": ("reference", UNBOUNDED), "voc_linear": ("cached", ONE_VIEW)}
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {
+    "voc_incontext": ("reference", UNBOUNDED),
+    "voc_linear": ("cached", ONE_VIEW),
+}
 WATCHER = TerminalWatcher(Console(stderr=True))
 
 
