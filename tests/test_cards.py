@@ -17,7 +17,7 @@ from densebench.cards import BackboneCard, DatasetCard, TaskCard, WeightsSource
 from densebench.errors import DensebenchError
 from densebench.posttrain.recipe import Recipe
 from densebench.protocols import load_protocol, protocol_names, task_params
-from densebench.report.leaderboard import PublishedNumber
+from densebench.report.published import PublishedNumber
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

@@ -10,6 +10,7 @@ import torch
 
 from densebench.backbones import plugin
 from densebench.backbones.base import DenseBackbone, check_divisible, nearest_sizes
+from densebench.backbones.checkpoints import load_strictly, read_state_dict
 from densebench.cards import BackboneCard, backbone_card, backbone_folder
 from densebench.errors import DensebenchError
 
@@ -96,7 +97,7 @@ def _build(name: str, file: Path | None, image_size: int | None, offline: bool) 
     if card is None:
         return plugin.build_plugin(name, weights=file, image_size=image_size)
     if card.source == "baseline":
-        return _baseline(card, file)
+        return _baseline(card, weights_file(name, file, offline))
     if card.source == "python":
         folder = backbone_folder(name)
         if file is None and card.weights is not None:
@@ -119,9 +120,12 @@ def _build(name: str, file: Path | None, image_size: int | None, offline: bool) 
 def _baseline(card: BackboneCard, file: Path | None) -> DenseBackbone:
     from densebench.backbones.baselines import build_baseline
 
-    if file is not None:
+    built = build_baseline(card)
+    if file is not None and not any(True for _ in built.parameters()):
         raise DensebenchError(f"{card.name}: a hand-made descriptor takes no weights ({file})")
-    return build_baseline(card)
+    if file is not None:
+        load_strictly(built, read_state_dict(file), file, lambda state: "")
+    return built
 
 
 def _device(device: str | torch.device) -> torch.device:

@@ -5,11 +5,13 @@ from typing import NoReturn
 from densebench.cli import (
     cache,
     cards,
+    compare,
     data,
     demo,
     features,
     leaderboard,
     posttrain,
+    profile,
     run,
     weights,
 )
@@ -20,12 +22,14 @@ __all__ = [
     "app",
     "cache",
     "cards",
+    "compare",
     "data",
     "demo",
     "features",
     "leaderboard",
     "main",
     "posttrain",
+    "profile",
     "run",
     "weights",
 ]

@@ -13,15 +13,31 @@ from densebench.cli.options import ResultsFolder
 def leaderboard(
     results: ResultsFolder = None,
     out: Annotated[
-        Path | None, typer.Option(help="File to write [README.md beside the records' folder].")
+        Path | None, typer.Option(help="Markdown file [README.md beside the records' folder].")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write comma-separated values.")] = None,
+    latex: Annotated[Path | None, typer.Option(help="Write booktabs tables for a paper.")] = None,
+    model_index: Annotated[
+        str | None,
+        typer.Option(metavar="BACKBONE", help="Print a Hugging Face model card's model-index."),
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Show --limit runs too.")] = False,
 ) -> None:
-    """Write the markdown leaderboard of all records."""
-    from densebench.report.leaderboard import write_leaderboard
+    """Write the leaderboard of all records: markdown, or what else is asked for."""
+    from densebench.report import model_index as metadata
+    from densebench.report.leaderboard import write_formats
+    from densebench.report.tables import load_board
     from densebench.results import DEFAULT_RESULTS
 
     folder = results or DEFAULT_RESULTS
-    page = out or folder.parent / "README.md"
-    tables = write_leaderboard(folder, page, partial)
-    print(f"{tables} table{'s' * (tables != 1)} in {page}")
+    wanted = {"markdown": out, "csv": csv, "latex": latex}
+    files = {name: file for name, file in wanted.items() if file is not None}
+    if not files and model_index is None:
+        files = {"markdown": folder.parent / "README.md"}
+    board = load_board(folder, partial, lambda line: typer.echo(line, err=True))
+    if model_index is not None:
+        print(metadata.model_index(board, model_index), end="")
+    write_formats(board, files)
+    tables = f"{len(board.tables)} table{'s' * (len(board.tables) != 1)}"
+    for file in files.values():
+        typer.echo(f"{tables} in {file}", err=model_index is not None)

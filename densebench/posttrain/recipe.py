@@ -43,9 +43,12 @@ class LossTable(Card):
 
 
 class ModelTable(Card):
-    """Projection heads, regularisation and what trains; `trainable_blocks` 0 trains everything."""
+    """Projection heads, regularisation and what trains.
 
-    head_layers: int = Field(default=3, ge=1)
+    `head_layers` 0 orders the features themselves; `trainable_blocks` 0 trains everything.
+    """
+
+    head_layers: int = Field(default=3, ge=0)
     head_hidden: int = Field(default=2048, ge=1)
     head_dim: int = Field(default=256, ge=1)
     drop_path: float = Field(default=0.1, ge=0, lt=1)

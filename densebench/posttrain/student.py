@@ -22,12 +22,13 @@ class ProjectionHead(nn.Module):
     """Linear layers with GELU between them, then L2 normalisation, on every patch.
 
     Weights are drawn from a normal of deviation 0.02 truncated at two, biases are 0, as in DINO's
-    head; vpariza/NeCo uses three layers, 2048 wide, 256 out.
+    head; vpariza/NeCo uses three layers, 2048 wide, 256 out. Without layers it only normalises.
     """
 
     def __init__(self, dim: int, layers: int = 3, hidden: int = 2048, out: int = 256) -> None:
         super().__init__()
-        widths = [dim, *[hidden] * (layers - 1), out]
+        self.dim = out if layers else dim
+        widths = [dim, *[hidden] * (layers - 1), out] if layers else []
         stack: list[nn.Module] = []
         for width, following in pairwise(widths):
             stack += [nn.Linear(width, following), nn.GELU()]

@@ -104,7 +104,7 @@ class Trainer:
         self._monitor = monitor
         self.schedule = _schedule(recipe, len(photographs))
         self.student, self.teacher = _networks(backbone, recipe, place)
-        self._queue = _queue(recipe, place.device)
+        self._queue = _queue(recipe, self.student.head.dim, place.device)
         self._optimiser = build_optimiser(self.student, recipe)
         self._settings = recipe.loss.settings(backbone.patch_size)
         self._views = MultiCrop(recipe.views, backbone.mean, backbone.std)
@@ -406,10 +406,10 @@ def _networks(backbone: DenseBackbone, recipe: Recipe, place: Place) -> tuple[Pr
     return student.train(), teacher
 
 
-def _queue(recipe: Recipe, device: torch.device) -> PatchQueue | None:
+def _queue(recipe: Recipe, dim: int, device: torch.device) -> PatchQueue | None:
     if not recipe.loss.queue_size:
         return None
-    queue = PatchQueue(recipe.views.global_crops, recipe.model.head_dim, recipe.loss.queue_size)
+    queue = PatchQueue(recipe.views.global_crops, dim, recipe.loss.queue_size)
     return queue.to(device)
 
 

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from densebench.download import Network, UnreachableError, part_bytes
 from densebench.errors import DensebenchError
-from densebench.prepare.download import Network, UnreachableError, check_archive, fetch, part_bytes
+from densebench.prepare.download import check_archive, fetch
 from densebench.prepare.licences import Ask, require_acceptance
 from densebench.prepare.pieces import is_done, own_folder, require_vacant, unpack_pieces
 from densebench.prepare.progress import Watcher
@@ -153,7 +154,7 @@ class _Preparation:
             archive = self._table.archives[file]
             coming = 0
             if self._given(file) is None:
-                coming = max(0, archive.n_bytes - part_bytes(file, self._folder))
+                coming = max(0, archive.n_bytes - part_bytes(self._folder / file))
             peak = max(peak, kept + coming + archive.unpacked)
             kept += archive.unpacked + (coming if self._options.keep_archives else 0)
         needed = peak + self._options.reserve if pending else 0

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from scipy import io as matlab
 
-from densebench.prepare.download import Network
+from densebench.download import Network
 from densebench.prepare.progress import Watcher
 from densebench.prepare.sources import Table, official_table
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from densebench import download
+from densebench.download import Network, UnreachableError, free_bytes
 from densebench.errors import DensebenchError
-from densebench.prepare import download
-from densebench.prepare.download import Network, UnreachableError, address, fetch, free_bytes
+from densebench.prepare.download import address, fetch
 from densebench.prepare.progress import Watcher
 from densebench.prepare.sources import Archive
 
