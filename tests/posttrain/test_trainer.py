@@ -73,7 +73,7 @@ class TestCurve:
 
     def test_it_learns(self, make_trainer: Make) -> None:
         plain = {f"views__{kind}_probability": 0.0 for kind in ("jitter", "grey", "blur")}
-        found = losses(run(make_trainer(training__steps=24, training__checkpoint_every=99, **plain)))
+        found = losses(run(make_trainer(training__steps=24, **plain)))
         assert sum(found[-6:]) < 0.9 * sum(found[:6])
 
     def test_length_in_epochs(self, make_trainer: Make) -> None:
@@ -130,6 +130,13 @@ class TestWhatTrains:
             trained = "blocks.1." in name or ".norm." in name
             assert torch.equal(student[name], value) != trained, name
             assert torch.equal(teacher[name], value) != trained, name
+
+    def test_without_a_head_the_features_are_ordered(self, make_trainer: Make) -> None:
+        trainer = run(make_trainer(model__head_layers=0))
+        assert not [*trainer.student.head.parameters()]
+        assert trainer._queue is not None
+        assert trainer._queue.patches.shape == (2, 60, 24)
+        assert len(losses(trainer)) == 4
 
     def test_a_convolution_keeps_its_statistics(self, make_trainer: Make) -> None:
         told: list[str] = []
