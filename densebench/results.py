@@ -171,7 +171,8 @@ def load_record(path: Path) -> RunRecord:
 
 def load_records(results: Path) -> list[tuple[Path, RunRecord]]:
     """Every record under a folder with its file, in the order of the files' names."""
-    return [(path, load_record(path)) for path in sorted(results.rglob("*.json"))]
+    files = sorted(file for file in results.rglob("*.json") if file.parent.suffix != ".panels")
+    return [(path, load_record(path)) for path in files]
 
 
 def find_record(results: Path, backbone: str, task: str, run_id: str) -> Path | None:
