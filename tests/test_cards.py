@@ -15,7 +15,7 @@ from densebench import cards
 from densebench.cards import BackboneCard, DatasetCard, TaskCard, WeightsSource
 from densebench.errors import DensebenchError
 from densebench.protocols import load_protocol, protocol_names, task_params
-from densebench.report.leaderboard import PublishedNumber
+from densebench.report.published import PublishedNumber
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

@@ -10,8 +10,9 @@ import pytest
 from densebench import cards
 from densebench.errors import DensebenchError
 from densebench.protocols import load_protocol
-from densebench.report import leaderboard
-from densebench.report.leaderboard import PublishedNumber, load_published, write_leaderboard
+from densebench.report import tables as board_tables
+from densebench.report.leaderboard import write_leaderboard
+from densebench.report.published import PublishedNumber, load_published
 from densebench.results import RunRecord, load_record, save_record
 
 pytestmark = pytest.mark.usefixtures("own_places")
@@ -56,8 +57,8 @@ def page(results: Path, partial: bool = False, out: Path | None = None) -> str:
 
 
 def tables(text: str) -> list[list[list[str]]]:
-    """The cells of every table's rows, without its header."""
-    parts = text.split("\n## ")[1:]
+    """The cells of every table's rows, without its header; the overall tables left out."""
+    parts = [part for part in text.split("\n## ")[1:] if not part.startswith("Overall")]
     rows = [[line for line in part.splitlines() if line.startswith("| ")] for part in parts]
     return [[[cell.strip() for cell in row[1:-1].split(" | ")] for row in r[2:]] for r in rows]
 
@@ -142,7 +143,8 @@ class TestSeeds:
         keep(0.41, backbone={"name": "b"})
         (table,) = tables(page(results))
         assert [row[0] for row in table] == ["rgb_s14", "b"]
-        assert table[0][1].startswith("[**42.00**](")
+        assert table[0][1].startswith("**42.00** (seeds [0](")
+        assert len(LINK.findall(table[0][1])) == 3
         assert table[0][2] == f"± {100 * statistics.stdev(self.MIOUS):.2f} over 3 seeds"
         assert table[0][3] == "20.00"
         assert all(path.is_file() for path in paths)
@@ -200,7 +202,7 @@ class TestPublishedNumbers:
 
     def shown(self, results: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> str:
         number = self.NUMBER.model_copy(update=changes)
-        monkeypatch.setattr(leaderboard, "load_published", lambda: (number,))
+        monkeypatch.setattr(board_tables, "load_published", lambda: (number,))
         cell: str = tables(page(results))[0][0][4]
         return cell
 
