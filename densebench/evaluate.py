@@ -13,6 +13,7 @@ from densebench import memory
 from densebench.backbones import card_for, load_backbone
 from densebench.cache import FeatureCache, feature_cache
 from densebench.cards import TaskCard, task_card
+from densebench.counts import ImageCounts, save_counts
 from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.shares import data_fingerprint, limited, subset_names
 from densebench.device import device_name, peak_cuda, pick_device, versions
@@ -136,9 +137,11 @@ class Run:
         scorer, panels, skipped = self._score()
         with self._phase("score"):
             scores = scorer.scores()
-        return self._save(self._make_record(scores, skipped), panels)
+        return self._save(self._make_record(scores, skipped), scorer.image_counts(), panels)
 
-    def _save(self, record: RunRecord, panels: PanelKeeper) -> tuple[RunRecord, Path]:
+    def _save(
+        self, record: RunRecord, counts: ImageCounts, panels: PanelKeeper
+    ) -> tuple[RunRecord, Path]:
         """Leave what belongs to the record first, so that a record is never without it."""
         path = record.path(self._options.results)
         for ending, content in self._protocol.artifacts().items():
@@ -149,6 +152,8 @@ class Run:
                 panels.save(
                     panel_folder(path), self._run_id, self._dataset, mapping, protocol, advance
                 )
+        size = save_counts(path, record.run_id, counts)
+        self._watcher.say(f"counts of {len(counts.names)} images: {memory.gigabytes(size)}")
         save_record(record, self._options.results)
         shutil.rmtree(self._workdir, ignore_errors=True)
         with suppress(OSError):  # other runs may be unfinished

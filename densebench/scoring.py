@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from densebench.counts import ImageCounts
 from densebench.datasets.base import Split
 from densebench.errors import DensebenchError
 from densebench.metrics import (
@@ -68,10 +69,12 @@ class Scorer:
             resolution: defaultdict(lambda: SparseCounts(shape))
             for resolution in scoring.resolutions
         }
+        self._order: dict[int, list[int]] = defaultdict(list)  # of the images, per repeat
 
     def add(self, prediction: Prediction) -> None:
         """Count the images of one prediction."""
         for position, index in enumerate(prediction.indices.tolist()):
+            self._order[prediction.repeat].append(index)
             for resolution, repeats in self._counts.items():
                 truth = self._truth(resolution, index, prediction.masks[position])
                 labels = label_map(prediction, position, truth.shape)
@@ -112,6 +115,16 @@ class Scorer:
                     "no labelled pixel in the validation masks; check ignore_index and the masks"
                 )
         return [self._score(r, list(repeats.values())) for r, repeats in self._counts.items()]
+
+    def image_counts(self) -> ImageCounts:
+        """Counts of every image at the ranked resolution, to compare this run with another."""
+        ranked = next(iter(self._counts.values()))
+        pixels = []
+        for repeat, counts in ranked.items():
+            per_image = counts.class_counts(match(counts.total, self._scoring.matching))
+            pixels.append(per_image[np.argsort(self._order[repeat])].astype(np.uint32))
+        names = tuple(self._split.names[i] for i in sorted(self._order[next(iter(ranked))]))
+        return ImageCounts(names, self._scoring.absent, np.stack(pixels))
 
     def _truth(
         self, resolution: Resolution, index: int, mask: UInt8[Tensor, "H W"]

@@ -224,7 +224,7 @@ class TestRuns:
         assert not again
         assert run() == (first, True)
         assert run(batch_size=1, workers=0, cache="fp32") == (first, True)
-        assert len(files_under(tmp_path / "results")) == 1
+        assert [Path(f).suffix for f in files_under(tmp_path / "results")] == [".npz", ".json"]
 
     def test_overwriting_gives_the_same_number_under_the_same_name(
         self, run: Callable[..., Any], tmp_path: Path
@@ -233,7 +233,7 @@ class TestRuns:
         second, again = run(overwrite=True)
         assert not again
         assert second.scores == first.scores
-        assert len(files_under(tmp_path / "results")) == 1
+        assert [Path(f).suffix for f in files_under(tmp_path / "results")] == [".npz", ".json"]
 
     @pytest.mark.parametrize(
         "options",
