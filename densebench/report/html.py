@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from densebench import __version__
-from densebench.report.pictures import datasets_shown, embedded, kept_images
+from densebench.report.pictures import dataset_name, embedded, kept_images
 from densebench.report.tables import Board, Row, Table, load_board, relative_link
 from densebench.results import write_atomically
 
@@ -94,7 +94,13 @@ def board_data(
             }
             for overall in board.overall
         ],
-        "shown": list(datasets_shown(board.tables, examples)),
+        "shown": list(
+            dict.fromkeys(
+                dataset_name(table)
+                for table, found in zip(board.tables, examples, strict=True)
+                if found
+            )
+        ),
     }
 
 
@@ -105,7 +111,7 @@ def _table(table: Table, folder: Path) -> dict[str, Any]:
     return {
         "title": table.title,
         "partial": record.partial,
-        "dataset": data.kind,
+        "dataset": dataset_name(table),
         "about": f"{protocol.name} protocol on {data.kind}: {data.n_train:,} training and "
         f"{data.n_val:,} validation images, {len(data.classes)} classes; "
         f"masks at {record.score.resolution} size",

@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,8 +194,7 @@ def _uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind.lower()};base64,{base64.b64encode(content).decode()}"
 
 
-def datasets_shown(tables: Sequence[Table], examples: Sequence[Sequence[Any]]) -> Iterator[str]:
-    """The kinds of dataset whose images stand in the page, each once."""
-    yield from dict.fromkeys(
-        table.record.dataset.kind for table, found in zip(tables, examples, strict=True) if found
-    )
+def dataset_name(table: Table) -> str:
+    """The dataset whose images a table's panels show; a folder goes by its task's name."""
+    kind = table.record.dataset.kind
+    return table.task if kind == "folder" else kind

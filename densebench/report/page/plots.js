@@ -6,7 +6,7 @@ const AXES = [
   { id: "gflops", name: "GFLOPs", value: (r) => r.gflops ?? null, format: (v) => v.toPrecision(3), more: false },
 ];
 const HEIGHT = 330;
-const EDGE = { left: 44, right: 16, top: 14, bottom: 44 };
+const EDGE = { left: 44, right: 16, top: 30, bottom: 44 };
 const HUES = [255, 40, 155, 320, 85, 195, 20, 290];
 
 const line = (x1, y1, x2, y2, kind) => make("line", { x1, y1, x2, y2, class: kind });
@@ -38,7 +38,7 @@ function verticalScale(mious, svg, width) {
     svg.append(line(EDGE.left, y(tick), width - EDGE.right, y(tick), "grid"));
     svg.append(label(EDGE.left - 8, y(tick) + 4, String(Number(percent(tick, 1))), { "text-anchor": "end" }));
   }
-  svg.append(label(4, 10, "mIoU %"));
+  svg.append(label(4, 11, "mIoU %"));
   return y;
 }
 
@@ -83,7 +83,7 @@ function drawTradeoff() {
   const y = verticalScale(points.map((point) => point.y), svg, width);
   const [x, ticks] = logScale(points.map((point) => point.x), width);
   for (const tick of ticks) {
-    svg.append(label(x(tick), HEIGHT - EDGE.bottom + 18, tick ? axis.format(tick).replace(".0", "") : "0", { "text-anchor": "middle" }));
+    svg.append(label(x(tick), HEIGHT - EDGE.bottom + 18, tick ? axis.format(tick).replace(/\.0+(?= |$)/, "") : "0", { "text-anchor": "middle" }));
   }
   svg.append(label(width - EDGE.right, HEIGHT - 6, axis.name + (axis.more ? " (more is better)" : " (less is better)"), { "text-anchor": "end" }));
   const front = paretoFront(points, axis.more).sort((a, b) => a.x - b.x);
@@ -101,7 +101,7 @@ function staircase(front, x, y, more) {
 }
 
 function drawPoints(svg, points, front, x, y, axis, width) {
-  const taken = [];
+  const taken = points.map((point) => ({ x: x(point.x) - 6, y: y(point.y) - 6, w: 12, h: 12 }));
   const order = [...points].sort((a, b) => front.includes(b) - front.includes(a) || b.y - a.y);
   const names = [];
   for (const point of order) {
@@ -122,7 +122,7 @@ function placeName(point, cx, cy, width, taken) {
   const box = { x: right ? cx + 9 : cx - 9 - length, y: cy - 8, w: length, h: 16 };
   const apart = (b) => box.x > b.x + b.w || b.x > box.x + box.w || box.y > b.y + b.h || b.y > box.y + box.h;
   if (box.x < EDGE.left || !taken.every(apart)) return null;
-  taken.push(box, { x: cx - 6, y: cy - 6, w: 12, h: 12 });
+  taken.push(box);
   return label(right ? cx + 9 : cx - 9, cy + 4, point.row.label, { class: "name", "text-anchor": right ? "start" : "end" });
 }
 
