@@ -153,7 +153,7 @@ class Run:
                     panel_folder(path), self._run_id, self._dataset, mapping, protocol, advance
                 )
         size = save_counts(path, record.run_id, counts)
-        self._watcher.say(f"counts of {len(counts.names)} images: {memory.gigabytes(size)}")
+        self._watcher.say(f"counts of each of {len(counts.names)} images: {size / 1e3:.1f} kB")
         save_record(record, self._options.results)
         shutil.rmtree(self._workdir, ignore_errors=True)
         with suppress(OSError):  # other runs may be unfinished

@@ -2,11 +2,22 @@
 
 from typing import NoReturn
 
-from densebench.cli import cache, cards, demo, features, leaderboard, run, weights
+from densebench.cli import cache, cards, compare, demo, features, leaderboard, run, weights
 from densebench.cli.app import app
 from densebench.console import guarded
 
-__all__ = ["app", "cache", "cards", "demo", "features", "leaderboard", "main", "run", "weights"]
+__all__ = [
+    "app",
+    "cache",
+    "cards",
+    "compare",
+    "demo",
+    "features",
+    "leaderboard",
+    "main",
+    "run",
+    "weights",
+]
 
 
 def main() -> NoReturn:

@@ -1,7 +1,8 @@
-"""One record as a table on the terminal."""
+"""Records and comparisons as tables on the terminal."""
 
 from rich.table import Table
 
+from densebench.report.pairs import ClassDifference, Pair, Side
 from densebench.results import RunRecord, Score
 
 
@@ -26,6 +27,58 @@ def record_table(record: RunRecord) -> Table:
     table.caption = "IoU %: " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in ranked)
     table.caption_justify = "left"
     return table
+
+
+def pair_tables(pair: Pair) -> list[Table]:
+    """The difference of two backbones with its interval, then every class, gains first."""
+    return [_summary(pair), _classes(pair)]
+
+
+def _summary(pair: Pair) -> Table:
+    record, found = pair.first.record, pair.comparison
+    partial = " (partial runs)" if record.partial else ""
+    table = Table(title=f"{record.task}, {record.protocol.variant}{partial}", title_justify="left")
+    for column in ("", "mIoU %", f"{100 * found.level:.0f}% interval", "p"):
+        table.add_column(column, justify="left" if not column else "right", overflow="fold")
+    for side in (pair.first, pair.second):
+        table.add_row(side.name, f"{100 * side.miou:.2f}", _seeds(side), "")
+    table.add_section()
+    table.add_row(
+        "difference",
+        f"{100 * found.difference:+.2f}",
+        f"{100 * found.low:+.2f} to {100 * found.high:+.2f}",
+        f"{found.p:.3f}" if found.p >= 0.001 else "< 0.001",
+        style=_colour(found.difference if found.p < 1 - found.level else 0),
+    )
+    table.caption = (
+        f"paired bootstrap: {found.resamples:,} resamples of {found.n_images:,} images, "
+        f"the same for both; about other images, not other seeds"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _classes(pair: Pair) -> Table:
+    table = Table(title="IoU % of the classes, gains first", title_justify="left")
+    table.add_column("class", overflow="fold")
+    for column in (pair.first.name, pair.second.name, "difference"):
+        table.add_column(column, justify="right", overflow="fold")
+    for row in pair.classes:
+        table.add_row(row.name, *_class_cells(row), style=_colour(row.difference or 0))
+    return table
+
+
+def _class_cells(row: ClassDifference) -> list[str]:
+    sides = ["absent" if iou is None else f"{100 * iou:.2f}" for iou in (row.first, row.second)]
+    return [*sides, "" if row.difference is None else f"{100 * row.difference:+.2f}"]
+
+
+def _seeds(side: Side) -> str:
+    return f"mean of {len(side.found)} seeds" if len(side.found) > 1 else ""
+
+
+def _colour(difference: float) -> str:
+    return "green" if difference > 0 else "red" if difference < 0 else ""
 
 
 def _deviation(score: Score) -> str:

@@ -1,0 +1,37 @@
+"""`densebench compare`: two backbones on the same images."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from densebench.cli.app import app
+from densebench.cli.options import ResultsFolder
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A backbone's name, or the file of a record.")],
+    second: Annotated[str, typer.Argument(help="What it is compared with, likewise.")],
+    task: Annotated[
+        str | None, typer.Option(help="The task's name; not needed between two files.")
+    ] = None,
+    variant: Annotated[str, typer.Option(help="Variant of the protocol.")] = "reference",
+    results: ResultsFolder = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Compare --limit runs too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+) -> None:
+    """Compare two backbones by a paired bootstrap over the validation images."""
+    from rich.console import Console
+
+    from densebench.report.pairs import compare_backbones
+    from densebench.report.terminal import pair_tables
+    from densebench.results import DEFAULT_RESULTS
+
+    pair = compare_backbones(first, second, task, variant, results or DEFAULT_RESULTS, partial)
+    if as_json:
+        print(json.dumps(pair.to_json(), indent=1))
+        return
+    console = Console()
+    for table in pair_tables(pair):
+        console.print(table)
