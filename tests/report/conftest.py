@@ -41,6 +41,12 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def hostile() -> str:
+    """The name of a backbone that would like to be a script."""
+    return HOSTILE
+
+
+@pytest.fixture(scope="session")
 def kept_runs(
     tmp_path_factory: pytest.TempPathFactory, colour_task: Path
 ) -> dict[str, tuple[RunRecord, Path]]:
@@ -50,9 +56,7 @@ def kept_runs(
     folder = tmp_path_factory.mktemp("kept")
     return {
         name: evaluate(
-            RunOptions(
-                name, str(colour_task), device="cpu", results=folder, cache="off", panels=2
-            )
+            RunOptions(name, str(colour_task), device="cpu", results=folder, cache="off", panels=2)
         )
         for name in ("rgb_s14", "hog_s14")
     }
@@ -76,14 +80,10 @@ def put() -> Callable[..., Path]:
         path = save_record(RunRecord.model_validate(values), results)
         panels = source.with_suffix(".panels")
         if panels.is_dir():
-            shutil.copytree(panels, path.with_suffix(".panels"), copy_function=_link)
+            path.with_suffix(".panels").symlink_to(panels)
         return path
 
     return save
-
-
-def _link(source: str, target: str) -> None:
-    Path(target).symlink_to(source)
 
 
 @pytest.fixture(scope="session")
