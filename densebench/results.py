@@ -19,6 +19,8 @@ from densebench.cards import validate
 from densebench.errors import DensebenchError
 
 DEFAULT_RESULTS = Path("leaderboard") / "results"
+PANELS_ENDING = ".panels"  # of the folder beside a record
+PROFILE_ENDING = ".profile.json"  # which no run record has: their names end in an id
 LONGEST_NAME = 100
 
 
@@ -135,6 +137,36 @@ class RunRecord(Part):
         return results / safe_name(self.backbone.name) / safe_name(self.task) / file
 
 
+class ProfileRecord(Part):
+    """How fast and how large a backbone is at one input size on one device.
+
+    ``latency`` is that of a single image, ``images_per_second`` that of whole batches. A
+    multiply-add counts as two operations.
+    """
+
+    schema_version: Literal[1] = 1
+    created: str
+    backbone: str  # as a run record names it
+    fingerprint: str
+    parameters: int
+    size: int  # side of the square input, in pixels
+    precision: str
+    device: str
+    batch_size: int
+    images_per_second: float
+    latency_median: float  # in seconds
+    latency_p95: float
+    gflops: float  # of one image
+    peak_rss_bytes: int | None  # of a batch, above the loaded backbone; on processors
+    peak_cuda_bytes: int | None  # of a batch, the backbone included; on GPUs
+    versions: dict[str, str]
+
+    def path(self, results: Path) -> Path:
+        """``<results>/<backbone>/profiles/<device>-<size>-<precision>.profile.json``."""
+        file = f"{safe_name(self.device)}-{self.size}-{self.precision}{PROFILE_ENDING}"
+        return results / safe_name(self.backbone) / "profiles" / file
+
+
 def content_hash(value: Any) -> str:
     """SHA-256 of a JSON-like value, independent of the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
@@ -147,7 +179,7 @@ def safe_name(name: str) -> str:
     return safe if len(safe) <= LONGEST_NAME else f"{safe[:80]}-{content_hash(name)[:12]}"
 
 
-def save_record(record: RunRecord, results: Path) -> Path:
+def save_record(record: RunRecord | ProfileRecord, results: Path) -> Path:
     """Write the record atomically, and return its path."""
     path = record.path(results)
     write_atomically(path, record.model_dump_json(indent=1) + "\n")
@@ -160,19 +192,38 @@ def load_record(path: Path) -> RunRecord:
     Raises:
         DensebenchError: the file is no record, or of a schema that this version does not know.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DensebenchError(f"{path}: not a run record: {error}") from error
-    if not isinstance(values, dict):
-        raise DensebenchError(f"{path}: not a run record: it holds no JSON object")
-    return validate(RunRecord, values, str(path))
+    return validate(RunRecord, _json_object(path, "a run record"), str(path))
 
 
 def load_records(results: Path) -> list[tuple[Path, RunRecord]]:
-    """Every record under a folder with its file, in the order of the files' names."""
-    files = sorted(file for file in results.rglob("*.json") if file.parent.suffix != ".panels")
+    """Every run record under a folder with its file, in the order of the files' names."""
+    files = sorted(
+        file
+        for file in results.rglob("*.json")
+        if not file.name.endswith(PROFILE_ENDING) and file.parent.suffix != PANELS_ENDING
+    )
     return [(path, load_record(path)) for path in files]
+
+
+def load_profiles(results: Path) -> list[tuple[Path, ProfileRecord]]:
+    """Every profile under a folder with its file, in the order of the files' names.
+
+    Raises:
+        DensebenchError: a file is no profile, or of a schema that this version does not know.
+    """
+    files = sorted(results.rglob(f"*{PROFILE_ENDING}"))
+    values = ((path, _json_object(path, "a profile")) for path in files)
+    return [(path, validate(ProfileRecord, value, str(path))) for path, value in values]
+
+
+def _json_object(path: Path, what: str) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DensebenchError(f"{path}: not {what}: {error}") from error
+    if not isinstance(values, dict):
+        raise DensebenchError(f"{path}: not {what}: it holds no JSON object")
+    return values
 
 
 def find_record(results: Path, backbone: str, task: str, run_id: str) -> Path | None:

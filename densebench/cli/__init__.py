@@ -2,7 +2,17 @@
 
 from typing import NoReturn
 
-from densebench.cli import cache, cards, compare, demo, features, leaderboard, run, weights
+from densebench.cli import (
+    cache,
+    cards,
+    compare,
+    demo,
+    features,
+    leaderboard,
+    profile,
+    run,
+    weights,
+)
 from densebench.cli.app import app
 from densebench.console import guarded
 
@@ -15,6 +25,7 @@ __all__ = [
     "features",
     "leaderboard",
     "main",
+    "profile",
     "run",
     "weights",
 ]

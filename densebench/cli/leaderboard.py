@@ -14,11 +14,16 @@ from densebench.errors import DensebenchError
 def leaderboard(
     results: ResultsFolder = None,
     out: Annotated[
-        Path | None, typer.Option(help="File to write [README.md beside the records' folder].")
+        Path | None, typer.Option(help="Markdown file [README.md beside the records' folder].")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write comma-separated values.")] = None,
+    latex: Annotated[Path | None, typer.Option(help="Write booktabs tables for a paper.")] = None,
+    model_index: Annotated[
+        str | None,
+        typer.Option(metavar="BACKBONE", help="Print a Hugging Face model card's model-index."),
     ] = None,
     html: Annotated[
-        Path | None,
-        typer.Option(help="Write one self-contained page instead, for a browser."),
+        Path | None, typer.Option(help="Write one self-contained page for a browser.")
     ] = None,
     no_images: Annotated[
         bool,
@@ -26,18 +31,27 @@ def leaderboard(
     ] = False,
     partial: Annotated[bool, typer.Option("--partial", help="Show --limit runs too.")] = False,
 ) -> None:
-    """Write the leaderboard of all records: markdown, or a page for a browser."""
+    """Write the leaderboard of all records: markdown, or what else is asked for."""
+    from densebench.report import model_index as metadata
     from densebench.report.html import write_page
-    from densebench.report.leaderboard import write_leaderboard
+    from densebench.report.leaderboard import write_formats
+    from densebench.report.tables import load_board
     from densebench.results import DEFAULT_RESULTS
 
     if no_images and html is None:
         raise DensebenchError("--no-images is about the page that --html FILE writes")
     folder = results or DEFAULT_RESULTS
+    wanted = {"markdown": out, "csv": csv, "latex": latex}
+    files = {name: file for name, file in wanted.items() if file is not None}
+    if not files and model_index is None and html is None:
+        files = {"markdown": folder.parent / "README.md"}
+    board = load_board(folder, partial)
+    if model_index is not None:
+        print(metadata.model_index(board, model_index), end="")
+    write_formats(board, files)
     if html is not None:
-        tables = write_page(folder, html, partial, images=not no_images)
-        print(f"{tables} table{'s' * (tables != 1)} in {html}")
-    if html is None or out is not None:
-        page = out or folder.parent / "README.md"
-        tables = write_leaderboard(folder, page, partial)
-        print(f"{tables} table{'s' * (tables != 1)} in {page}")
+        write_page(board, html, images=not no_images)
+        files["html"] = html
+    tables = f"{len(board.tables)} table{'s' * (len(board.tables) != 1)}"
+    for file in files.values():
+        typer.echo(f"{tables} in {file}", err=model_index is not None)

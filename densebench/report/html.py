@@ -8,7 +8,7 @@ page's policy allows no other script than its own, and nothing from any network.
 import base64
 import hashlib
 import json
-from collections import defaultdict
+import statistics
 from collections.abc import Sequence
 from fractions import Fraction
 from importlib.resources import files
@@ -17,7 +17,8 @@ from typing import Any
 
 from densebench import __version__
 from densebench.report.pictures import dataset_name, embedded, kept_images
-from densebench.report.tables import Board, Row, Table, load_board, relative_link
+from densebench.report.shares import ShareTable, share_tables
+from densebench.report.tables import Board, Row, Table, marks, relative_link
 from densebench.results import write_atomically
 
 SCRIPTS = ("core.js", "tables.js", "plots.js", "panels.js", "start.js")
@@ -29,21 +30,18 @@ POLICY = (
 ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
-def write_page(results: Path, page: Path, partial: bool = False, images: bool = True) -> int:
-    """Write the page of all records under ``results``; returns the number of tables.
+def write_page(board: Board, page: Path, images: bool = True) -> None:
+    """Write the page of a board.
 
     Args:
-        results: Folder of records.
+        board: What it shows.
         page: File to write.
-        partial: Show runs on a part of the images too.
         images: Embed panels, which show images of the datasets.
 
     Raises:
-        DensebenchError: there is no such folder, or a file in it is no record, index or picture.
+        DensebenchError: an index of panels or a picture cannot be read.
     """
-    board = load_board(results, partial)
     write_atomically(page, html_page(board, page.parent, images))
-    return len(board.tables)
 
 
 def html_page(board: Board, folder: Path, images: bool = True) -> str:
@@ -66,18 +64,19 @@ def board_data(
     board: Board, folder: Path, examples: Sequence[Sequence[dict[str, Any]]]
 ) -> dict[str, Any]:
     """All numbers of the page. Scores are in [0, 1]."""
-    curves = _curves(board.tables)
+    shares = share_tables(board.tables)
     number = {id(table): t for t, table in enumerate(board.tables)}
     return {
         "tables": [
             {
                 **_table(table, folder),
-                "curves": curves[_curve_key(table)],
+                "curves": _curves_of(table, shares),
                 "examples": [example["name"] for example in found],
                 "kept": kept_images(table) if found else 0,
             }
             for table, found in zip(board.tables, examples, strict=True)
         ],
+        "curves": [_curves(table) for table in shares],
         "overall": [
             {
                 "variant": overall.variant,
@@ -107,7 +106,8 @@ def board_data(
 def _table(table: Table, folder: Path) -> dict[str, Any]:
     record = table.record
     data, protocol = record.dataset, record.protocol
-    names = [row.record.backbone.name for row in table.rows]
+    labels = [row.label for row in table.rows]
+    best = marks([row.miou for row in table.rows])
     return {
         "title": table.title,
         "partial": record.partial,
@@ -118,18 +118,23 @@ def _table(table: Table, folder: Path) -> dict[str, Any]:
         "classes": list(data.classes),
         "params": {key: str(value) for key, value in protocol.params.items()},
         "hashes": {"protocol": protocol.hash[:12], "dataset": data.fingerprint[:12]},
-        "rows": [_row(rank, row, folder, names) for rank, row in enumerate(table.rows, start=1)],
+        "unranked": table.unranked,
+        "device": table.profile_device,
+        "rows": [
+            {**_row(row, folder), "base": _base(row, labels), "mark": mark}
+            for row, mark in zip(table.rows, best, strict=True)
+        ],
     }
 
 
-def _row(rank: int, row: Row, folder: Path, names: Sequence[str]) -> dict[str, Any]:
+def _row(row: Row, folder: Path) -> dict[str, Any]:
     record = row.record
     backbone, score = record.backbone, record.score
-    base = backbone.card.get("adapted_from")
+    profile = row.profile[1] if row.profile else None
     return {
         "label": row.label,
         "notice": row.notice,
-        "rank": rank,
+        "rank": row.rank,
         "miou": row.miou,
         "low": score.interval.low if row.deviation is None else None,
         "high": score.interval.high if row.deviation is None else None,
@@ -140,11 +145,21 @@ def _row(rank: int, row: Row, folder: Path, names: Sequence[str]) -> dict[str, A
         "patch": backbone.patch_size,
         "width": backbone.embed_dim,
         "parameters": backbone.parameters,
-        "base": names.index(base) if base in names else None,
+        "speed": profile.images_per_second if profile else None,
+        "gflops": profile.gflops if profile else None,
         "iou": [_mean_iou(row, name) for name in record.dataset.classes],
         "record": relative_link(row.found[0][0], folder),
         "circumstances": _circumstances(row),
     }
+
+
+def _base(row: Row, labels: Sequence[str]) -> dict[str, Any] | None:
+    """The row that a backbone was adapted from, by its place, and the difference to it."""
+    if row.base is None:
+        return None
+    found = row.base.comparison
+    told = {} if found is None else {"low": found.low, "high": found.high, "p": found.p}
+    return {"row": labels.index(row.base.label), "difference": row.base.difference, **told}
 
 
 def _mean_iou(row: Row, name: str) -> float | None:
@@ -164,43 +179,37 @@ def _circumstances(row: Row) -> str:
     )
 
 
-def _curve_key(table: Table) -> tuple[Any, ...]:
-    """What tables share that differ in their training images alone."""
-    record = table.record
-    data = record.dataset
-    return table.task, record.protocol.hash, data.kind, data.n_val, data.classes, record.partial
+def _curves(table: ShareTable) -> list[dict[str, Any]]:
+    """The curve of each backbone over the shares of the training images, the smallest first.
 
-
-def _curves(tables: Sequence[Table]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
-    """Per protocol and validation set the curve of each backbone over shares of the training set.
-
-    A point is the share's 1/N as N, and the mIoU: over several draws of one share, the mean, the
+    A point is the N of the share 1/N, and the mIoU: over several draws of one share, the mean, the
     lowest and the highest.
     """
-    found: dict[tuple[Any, ...], dict[str, dict[int, list[float]]]] = {}
-    for table in tables:
-        backbones = found.setdefault(_curve_key(table), defaultdict(lambda: defaultdict(list)))
-        for row in table.rows:
-            backbones[row.label][_parts(row)].append(row.miou)
-    return {
-        key: [
-            {
-                "label": label,
-                "points": [
-                    [parts, sum(mious) / len(mious), min(mious), max(mious), len(mious)]
-                    for parts, mious in sorted(points.items())
-                ],
-            }
-            for label, points in backbones.items()
-        ]
-        for key, backbones in found.items()
-    }
+    return [
+        {
+            "label": label,
+            "points": [
+                _point(share, [row.miou for row in cell.draws])
+                for share, cell in zip(table.shares, cells, strict=True)
+                if cell is not None
+            ],
+        }
+        for label, cells in table.rows
+    ]
 
 
-def _parts(row: Row) -> int:
-    """The N of a share 1/N of the training images; 1 for all of them."""
-    subset = row.record.dataset.subset
-    return Fraction(subset.partition(",")[0]).denominator if subset else 1
+def _point(share: str, mious: Sequence[float]) -> list[float]:
+    parts = Fraction(share).denominator
+    return [parts, statistics.mean(mious), min(mious), max(mious), len(mious)]
+
+
+def _curves_of(table: Table, shares: Sequence[ShareTable]) -> int | None:
+    """Which of the tables of shares a table is part of."""
+    for number, of_shares in enumerate(shares):
+        cells = (cell for _, row in of_shares.rows for cell in row if cell is not None)
+        if any(row is draw for cell in cells for draw in cell.draws for row in table.rows):
+            return number
+    return None
 
 
 def _block(name: str, value: Any) -> str:

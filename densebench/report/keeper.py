@@ -31,7 +31,7 @@ from densebench.report.panels import (
     Tile,
     coloured,
 )
-from densebench.results import safe_name, write_atomically
+from densebench.results import PANELS_ENDING, safe_name, write_atomically
 from densebench.scoring import label_map
 
 LARGEST = 256
@@ -99,7 +99,7 @@ class PanelKeeper:
     ) -> None:
         """Write the folder whole or not at all, clusters renamed to their classes."""
         folder.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".", suffix=".panels"))
+        place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".", suffix=PANELS_ENDING))
         try:
             panels = []
             for index, components in zip(sorted(self._labels), self._components(), strict=True):

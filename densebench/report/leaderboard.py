@@ -1,10 +1,27 @@
-"""The leaderboard's files, made from run records alone."""
+"""The leaderboard's files, all made from one board."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from densebench.report.latex import latex_tables
 from densebench.report.markdown import markdown_page
-from densebench.report.tables import load_board
+from densebench.report.tables import Board, load_board
+from densebench.report.tabular import csv_lines
 from densebench.results import write_atomically
+
+Render = Callable[[Board, Path], str]  # a board, and the folder that links start from
+FORMATS: Mapping[str, Render] = {
+    "markdown": markdown_page,
+    "csv": csv_lines,
+    "latex": latex_tables,
+}
+
+
+def write_formats(board: Board, files: Mapping[str, Path]) -> None:
+    """Write a board in several formats, by the names that ``FORMATS`` has."""
+    pages = {file: FORMATS[name](board, file.parent) for name, file in files.items()}
+    for file, page in pages.items():
+        write_atomically(file, page)
 
 
 def write_leaderboard(results: Path, page: Path, partial: bool) -> int:
@@ -14,5 +31,5 @@ def write_leaderboard(results: Path, page: Path, partial: bool) -> int:
         DensebenchError: there is no such folder, or a file in it is no record.
     """
     board = load_board(results, partial)
-    write_atomically(page, markdown_page(board, page.parent))
+    write_formats(board, {"markdown": page})
     return len(board.tables)

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from densebench.cards import validate
 from densebench.errors import DensebenchError
-from densebench.results import Part
+from densebench.results import PANELS_ENDING, Part
 
 INDEX = "index.json"
 VOID_COLOUR = (224, 224, 224)
@@ -86,7 +86,7 @@ class PanelIndex(Part):
 
 def panel_folder(record: Path) -> Path:
     """Where the panels of a record lie: beside it."""
-    return record.with_suffix(".panels")
+    return record.with_suffix(PANELS_ENDING)
 
 
 def load_panels(folder: Path) -> PanelIndex | None:

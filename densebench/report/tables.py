@@ -7,18 +7,29 @@ import os
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
+from densebench.comparison import Comparison
 from densebench.errors import DensebenchError
 from densebench.report.published import PublishedNumber, load_published
-from densebench.results import RunRecord, load_records
+from densebench.report.ranking import Found, Standings
+from densebench.results import ProfileRecord, RunRecord, load_profiles, load_records
 
-Found = tuple[Path, RunRecord]
+FoundProfile = tuple[Path, ProfileRecord]
 Mark = Literal["best", "second", ""]
 RowKey = tuple[str, str, str]  # a backbone's name, the fingerprint of its weights, the precision
+
+
+@dataclass(frozen=True)
+class Base:
+    """The row that a backbone was adapted from, and how much better than it the backbone is."""
+
+    label: str
+    difference: float
+    comparison: Comparison | None  # none where the images' counts were not kept
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,9 @@ class Row:
     label: str  # the backbone's name, and what tells it from another row of that name
     found: tuple[Found, ...]  # in the order of their seeds
     published: tuple[PublishedNumber, ...] = ()
+    rank: int | None = None  # see ranking; rows that cannot be told apart share one
+    base: Base | None = None
+    profile: FoundProfile | None = None  # where every row was measured on one device
 
     @property
     def record(self) -> RunRecord:
@@ -57,6 +71,11 @@ class Row:
         return statistics.mean(record.score.pixel_accuracy for _, record in self.found)
 
     @property
+    def description(self) -> str:
+        """What the backbone's card says that it is."""
+        return str(self.record.backbone.card.get("description") or "")
+
+    @property
     def notice(self) -> str:
         """What a reader must know of the backbone, if its card has such a word."""
         return str(self.record.backbone.card.get("notice") or "")
@@ -67,6 +86,7 @@ class Table:
     """Rows that may be compared, the best first."""
 
     rows: tuple[Row, ...]
+    unranked: str = ""  # why there are no ranks
 
     @property
     def record(self) -> RunRecord:
@@ -82,6 +102,12 @@ class Table:
     def variant(self) -> str:
         """The protocol's variant."""
         return self.record.protocol.variant
+
+    @property
+    def profile_device(self) -> str | None:
+        """The device that all rows were measured on, if they were."""
+        profile = self.rows[0].profile
+        return profile[1].device if profile else None
 
     @property
     def title(self) -> str:
@@ -131,7 +157,7 @@ def load_board(results: Path, partial: bool = False) -> Board:
     if not results.is_dir():
         raise DensebenchError(f"{results}: no such folder of records; `densebench run` makes one")
     records = [(path, r) for path, r in load_records(results) if partial or not r.partial]
-    tables = _tables(records, load_published())
+    tables = _tables(records, load_published(), load_profiles(results))
     variants = dict.fromkeys(table.variant for table in tables)
     overall = (_overall(variant, tables) for variant in variants)
     return Board(tables, tuple(o for o in overall if len(o.tables) > 1))
@@ -142,17 +168,25 @@ def row_key(record: RunRecord) -> RowKey:
     return record.backbone.name, record.backbone.fingerprint, record.precision
 
 
-def _tables(records: Sequence[Found], published: Sequence[PublishedNumber]) -> tuple[Table, ...]:
+def _tables(
+    records: Sequence[Found],
+    published: Sequence[PublishedNumber],
+    profiles: Sequence[FoundProfile],
+) -> tuple[Table, ...]:
     """Rows by column key, best first; tables in the order of their tasks."""
     columns: dict[tuple[str, ...], dict[RowKey, list[Found]]] = {}
     for path, record in records:
         key = (record.task, record.protocol.variant, record.protocol.hash)
         column = columns.setdefault((*key, record.dataset.fingerprint), defaultdict(list))
         column[row_key(record)].append((path, record))
-    return tuple(_table(column, published) for _, column in sorted(columns.items()))
+    return tuple(_table(column, published, profiles) for _, column in sorted(columns.items()))
 
 
-def _table(column: dict[RowKey, list[Found]], published: Sequence[PublishedNumber]) -> Table:
+def _table(
+    column: dict[RowKey, list[Found]],
+    published: Sequence[PublishedNumber],
+    profiles: Sequence[FoundProfile],
+) -> Table:
     labels = _labels(list(column))
     rows = [
         Row(
@@ -162,7 +196,55 @@ def _table(column: dict[RowKey, list[Found]], published: Sequence[PublishedNumbe
         )
         for key, found in column.items()
     ]
-    return Table(tuple(sorted(rows, key=lambda row: (-row.miou, row.label))))
+    rows.sort(key=lambda row: (-row.miou, row.label))
+    standings = Standings([row.found for row in rows])
+    ranks, measured = standings.ranks(), _profiles(rows, profiles)
+    complete = tuple(
+        replace(row, rank=ranks[place], base=_base(place, rows, standings), profile=measured[place])
+        for place, row in enumerate(rows)
+    )
+    return Table(complete, standings.why_not())
+
+
+def _profiles(
+    rows: Sequence[Row], profiles: Sequence[FoundProfile]
+) -> Sequence[FoundProfile | None]:
+    """The profile of each row, all of one device, a GPU if there is one; or none of any."""
+    fitting = [
+        {profile.device: (path, profile) for path, profile in profiles if _fits(profile, row)}
+        for row in rows
+    ]
+    shared = set.intersection(*(set(of_row) for of_row in fitting))
+    if not shared:
+        return [None] * len(rows)
+    device = min(shared, key=lambda name: (not name.startswith("cuda"), name))
+    return [of_row[device] for of_row in fitting]
+
+
+def _fits(profile: ProfileRecord, row: Row) -> bool:
+    """Whether a profile is of the row's backbone at its input size and precision."""
+    record = row.record
+    return (profile.fingerprint, profile.size, profile.precision) == (
+        record.backbone.fingerprint,
+        record.protocol.input_size,
+        record.precision.partition("+")[0],
+    )
+
+
+def _base(place: int, rows: Sequence[Row], standings: Standings) -> Base | None:
+    """The one row of the backbone that the card names, at the same precision."""
+    record = rows[place].record
+    wanted = (record.backbone.card.get("adapted_from"), record.precision)
+    found = [
+        other
+        for other, row in enumerate(rows)
+        if (row.record.backbone.name, row.record.precision) == wanted
+    ]
+    if len(found) != 1:
+        return None
+    base = rows[found[0]]
+    difference = rows[place].miou - base.miou
+    return Base(base.label, difference, standings.compare(place, found[0]))
 
 
 def _labels(keys: Sequence[RowKey]) -> dict[RowKey, str]:
@@ -224,6 +306,11 @@ def marks(values: Sequence[float | None]) -> list[Mark]:
 def percent(value: float) -> str:
     """A share in per cent, as every format prints it."""
     return f"{100 * value:.2f}"
+
+
+def signed(value: float) -> str:
+    """A difference of shares in points of a per cent, with its sign."""
+    return f"{100 * value:+.2f}"
 
 
 def relative_link(path: Path, folder: Path) -> str:

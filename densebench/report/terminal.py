@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from densebench.report.pairs import ClassDifference, Pair, Side
-from densebench.results import RunRecord, Score
+from densebench.results import ProfileRecord, RunRecord, Score
 
 
 def record_table(record: RunRecord) -> Table:
@@ -26,6 +26,27 @@ def record_table(record: RunRecord) -> Table:
     ranked = sorted(present.items(), key=lambda item: -item[1])
     table.caption = "IoU %: " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in ranked)
     table.caption_justify = "left"
+    return table
+
+
+def profile_table(profile: ProfileRecord) -> Table:
+    """What was measured of a backbone."""
+    table = Table(title=f"{profile.backbone} at {profile.size}x{profile.size}", show_header=False)
+    table.title_justify = "left"
+    table.add_column()
+    table.add_column(justify="right", overflow="fold")
+    peak = profile.peak_cuda_bytes or profile.peak_rss_bytes or 0
+    kind = "of the GPU" if profile.peak_cuda_bytes else "above the loaded backbone"
+    for name, value in (
+        ("device", f"{profile.device}, {profile.precision}"),
+        (f"images/s in batches of {profile.batch_size}", f"{profile.images_per_second:.1f}"),
+        ("latency of one image, median", f"{1000 * profile.latency_median:.1f} ms"),
+        ("latency of one image, 95th percentile", f"{1000 * profile.latency_p95:.1f} ms"),
+        (f"peak memory of a batch, {kind}", f"{peak / 1e6:.0f} MB"),
+        ("operations of one image", f"{profile.gflops:.2f} GFLOPs"),
+        ("parameters", f"{profile.parameters / 1e6:.2f} M"),
+    ):
+        table.add_row(name, value)
     return table
 
 

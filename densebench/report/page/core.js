@@ -52,8 +52,8 @@ const visible = (rows) => rows.filter((row) => matches(row.label));
 function baseline(rows) {
   const chosen = rows.find((row) => row.label === state.baseline);
   if (chosen) return chosen;
-  const base = rows.map((row) => row.base).find((index) => index !== null);
-  return base === undefined ? rows[rows.length - 1] : rows[base];
+  const base = rows.map((row) => row.base).find((found) => found !== null);
+  return base === undefined ? rows[rows.length - 1] : rows[base.row];
 }
 
 // Parts below the fold are drawn when they come near the window.

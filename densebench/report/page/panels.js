@@ -182,16 +182,17 @@ function neighbour(shown, memory, number, similarity) {
 function drawPairs() {
   const current = table();
   const pairs = current.rows.filter((row) => row.base !== null && matches(row.label));
-  byId("pairs-body").replaceChildren(...pairs.map((row) => pair(current, current.rows[row.base], row)));
+  byId("pairs-body").replaceChildren(...pairs.map((row) => pair(current, current.rows[row.base.row], row)));
 }
 
 function pair(current, before, after) {
-  const difference = after.miou - before.miou;
+  const { difference, low, high, p } = after.base;
+  const told = low === undefined ? "" : `, 95% interval ${signed(low)} to ${signed(high)}, p ${p < 0.001 ? "< 0.001" : `= ${p.toFixed(3)}`}`;
   const summary = make(
     "div", {},
     make("h3", {}, `${before.label} → ${after.label}`),
     make("p", { class: `big ${direction(difference)}` }, signed(difference)),
-    make("p", { class: "minor" }, `mIoU ${percent(before.miou)} before, ${percent(after.miou)} after`),
+    make("p", { class: "minor" }, `mIoU ${percent(before.miou)} before, ${percent(after.miou)} after${told}`),
   );
   return make("article", { class: "change" }, summary, gains(current, before, after), shots(current, before, after));
 }

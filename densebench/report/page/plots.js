@@ -1,9 +1,10 @@
 // The Pareto plot and the data-efficiency curves, as SVG of the width that there is.
 
+const three = (value) => Number(value.toPrecision(3)).toLocaleString("en");
 const AXES = [
-  { id: "parameters", name: "Parameters", value: (r) => r.parameters, format: millions, more: false },
-  { id: "speed", name: "Images/s", value: (r) => r.speed ?? null, format: (v) => v.toPrecision(3), more: true },
-  { id: "gflops", name: "GFLOPs", value: (r) => r.gflops ?? null, format: (v) => v.toPrecision(3), more: false },
+  { id: "parameters", name: "Parameters", value: (r) => r.parameters, format: millions, more: false, about: () => null },
+  { id: "speed", name: "Images/s", value: (r) => r.speed, format: three, more: true, about: (t) => `on ${t.device}` },
+  { id: "gflops", name: "GFLOPs", value: (r) => r.gflops, format: three, more: false, about: () => "of one image" },
 ];
 const HEIGHT = 330;
 const EDGE = { left: 44, right: 16, top: 30, bottom: 44 };
@@ -90,7 +91,8 @@ function drawTradeoff() {
   svg.append(make("path", { class: "front", d: staircase(front, x, y, axis.more) }));
   drawPoints(svg, points, front, x, y, axis, width);
   byId("tradeoff-about").textContent =
-    `The line is the Pareto front: ${front.map((point) => point.row.label).join(", ")}.`;
+    `The line is the Pareto front: ${front.map((point) => point.row.label).join(", ")}.` +
+    (axis.id === "speed" ? ` Measured on ${table().device}.` : "");
   place.replaceChildren(svg);
 }
 
@@ -130,10 +132,11 @@ function placeName(point, cx, cy, width, taken) {
 
 function drawEfficiency() {
   const place = byId("efficiency-body");
-  const curves = visible(table().curves);
-  const shares = [...new Set(table().curves.flatMap((curve) => curve.points.map((point) => point[0])))];
+  const all = table().curves === null ? [] : data.curves[table().curves];
+  const curves = visible(all);
+  const shares = [...new Set(all.flatMap((curve) => curve.points.map((point) => point[0])))];
   shares.sort((a, b) => b - a);
-  if (shares.length < 2 || !curves.length) {
+  if (!curves.length) {
     const told = "No runs on a share of the training images yet: densebench run --subset 1/8 makes them.";
     place.replaceChildren(make("p", { class: "empty" }, told));
     byId("efficiency-about").textContent = "";
@@ -160,11 +163,12 @@ function drawEfficiency() {
 }
 
 function drawCurves(svg, curves, x, y) {
-  const ranked = [...curves].sort((a, b) => a.points[0][1] - b.points[0][1]).reverse();
+  const last = (curve) => curve.points[curve.points.length - 1][1];
+  const ranked = [...curves].sort((a, b) => last(b) - last(a));
   let free = -100;
   ranked.forEach((curve, number) => {
     const colour = `oklch(0.66 0.13 ${HUES[number % HUES.length]})`;
-    const points = [...curve.points].sort((a, b) => b[0] - a[0]);
+    const points = curve.points;
     const path = make("path", { class: "curve", d: "M" + points.map((p) => `${x(p[0])},${y(p[1])}`).join("L") });
     path.style.stroke = colour;
     svg.append(path);

@@ -41,14 +41,14 @@ function columns(current) {
   for (const axis of AXES.slice(1)) {
     if (!rows.some((row) => axis.value(row) !== null)) continue;
     list.push({
-      id: axis.id, name: axis.name, value: axis.value, first: axis.more ? DOWN : UP,
+      id: axis.id, name: axis.name, about: axis.about(current), value: axis.value, first: axis.more ? DOWN : UP,
       cell: (r) => make("td", {}, axis.value(r) === null ? "" : axis.format(axis.value(r))),
     });
   }
   return list;
 }
 
-const rankCell = (row) => make("td", { class: "rank" }, String(row.rank));
+const rankCell = (row) => make("td", { class: "rank" }, row.rank === null ? "–" : String(row.rank));
 
 function nameCell(row) {
   const note = row.notice ? make("span", { class: "note" }, row.notice) : null;
@@ -57,7 +57,7 @@ function nameCell(row) {
 
 function miouCell(row) {
   const link = make("a", { href: row.record, title: `Record of ${row.label}` }, percent(row.miou));
-  return make("td", { class: row.rank === 1 ? "best" : "" }, link);
+  return make("td", { class: row.mark }, link);
 }
 
 function differenceCell(value) {
@@ -111,7 +111,7 @@ function header(column, redraw) {
     redraw();
     byId(`sort-${column.id}`)?.focus();
   };
-  const button = make("button", { type: "button", id: `sort-${column.id}`, onclick: turn }, column.name);
+  const button = make("button", { type: "button", id: `sort-${column.id}`, title: column.about, onclick: turn }, column.name);
   return make("th", { ...kind, "aria-sort": way }, button);
 }
 
@@ -130,7 +130,9 @@ function drawRows(list, rows, caption, redraw, marked) {
 function drawResults() {
   const current = table();
   byId("results-title").textContent = current.title;
-  byId("results-about").textContent = current.about + (current.partial ? ". Partial runs." : ".");
+  byId("results-about").textContent =
+    `${current.about}.` + (current.partial ? " Partial runs." : "") +
+    (current.unranked ? ` No ranks: ${current.unranked}.` : "");
   drawRows(columns(current), current.rows, current.title, drawResults, baseline(current.rows));
 }
 

@@ -1,0 +1,64 @@
+"""`densebench profile`: how fast and how large a backbone is."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from densebench.cli.app import app
+from densebench.cli.options import (
+    BackboneName,
+    Device,
+    Offline,
+    ResultsFolder,
+    WeightsFile,
+    one_of,
+)
+from densebench.console import clean_stdout
+
+
+@app.command()
+def profile(
+    backbone: BackboneName,
+    task: Annotated[str | None, typer.Option(help="Measure at the input size of a task.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the input [largest multiple below 519].")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images through the backbone.")] = 16,
+    weights: WeightsFile = None,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    results: ResultsFolder = None,
+    offline: Offline = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record alone.")] = False,
+) -> None:
+    """Measure images per second, latency, memory and operations, and record them."""
+    one_of("--precision", precision, ("fp32", "bf16", "fp16"))
+    place: dict[str, Path] = {} if results is None else {"results": results}
+    options: dict[str, Any] = {
+        "task": task,
+        "size": size,
+        "weights": weights,
+        "device": device,
+        "batch_size": batch_size,
+        "precision": precision,
+        "offline": offline,
+        **place,
+    }
+    with clean_stdout() as stdout:
+        from rich.console import Console
+
+        from densebench.profile import ProfileOptions, profile_backbone
+        from densebench.report.terminal import profile_table
+
+        told = Console(stderr=True)
+        record, path = profile_backbone(
+            ProfileOptions(backbone, **options),
+            lambda line: told.print(line, highlight=False, soft_wrap=True),
+        )
+        if as_json:
+            print(record.model_dump_json(indent=1), file=stdout)
+            return
+        console = Console(file=stdout)
+        console.print(profile_table(record))
+        console.print(f"record: {path}", highlight=False, soft_wrap=True)

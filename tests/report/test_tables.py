@@ -1,0 +1,258 @@
+"""The board that every format shows: ranks, bases, means, shares, profiles."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from densebench.counts import counts_file, load_counts
+from densebench.errors import DensebenchError
+from densebench.report.markdown import markdown_page
+from densebench.report.shares import share_tables
+from densebench.report.tables import Table, load_board, marks
+from densebench.results import load_record
+
+pytestmark = pytest.mark.usefixtures("own_places")
+
+Keep = Callable[..., Path]
+Pictures = Callable[..., Any]
+
+
+def only_table(results: Path) -> Table:
+    (table,) = load_board(results).tables
+    return table
+
+
+class TestRanks:
+    def test_those_that_cannot_be_told_apart_share_one(
+        self, keep: Keep, results: Path, pictures: Pictures
+    ) -> None:
+        for name, skill, seed in (("a", 0.8, 1), ("b", 0.8, 2), ("c", 0.6, 3)):
+            keep(backbone={"name": name}, images=pictures(skill, seed=seed))
+        table = only_table(results)
+        assert {row.label: row.rank for row in table.rows} == {"a": 1, "b": 1, "c": 3}
+        assert table.unranked == ""
+
+    def test_over_seeds_together(self, keep: Keep, results: Path, pictures: Pictures) -> None:
+        for seed in range(2):
+            keep(backbone={"name": "a"}, images=pictures(0.8, seed=seed), seed=seed)
+        keep(backbone={"name": "b"}, images=pictures(0.6, seed=5))
+        assert [row.rank for row in only_table(results).rows] == [1, 2]
+
+    def test_none_where_counts_are_missing_and_it_says_whose(
+        self, keep: Keep, results: Path, pictures: Pictures
+    ) -> None:
+        keep(backbone={"name": "a"}, images=pictures(0.8))
+        old = keep(0.2, backbone={"name": "old"})
+        table = only_table(results)
+        assert [row.rank for row in table.rows] == [None, None]
+        assert table.unranked.startswith(f"old, {old.name}: made before the counts")
+        assert f"No ranks: {table.unranked}." in markdown_page(load_board(results), results)
+
+    def test_none_where_images_were_left_out(
+        self, keep: Keep, results: Path, pictures: Pictures
+    ) -> None:
+        keep(backbone={"name": "a"}, images=pictures(0.8))
+        keep(
+            backbone={"name": "b"},
+            images=pictures(0.6, 39),
+            dataset={"skipped": {"image039": "unreadable"}},
+        )
+        table = only_table(results)
+        assert [row.rank for row in table.rows] == [None, None]
+        assert "not scored on the same images; b left unreadable ones out" in table.unranked
+
+    def test_one_image_says_nothing(self, keep: Keep, results: Path, pictures: Pictures) -> None:
+        for name in "ab":
+            keep(backbone={"name": name}, images=pictures(0.8, 1))
+        assert only_table(results).unranked == "a single validation image says nothing of others"
+
+    def test_spoilt_counts_are_an_error(
+        self, keep: Keep, results: Path, pictures: Pictures
+    ) -> None:
+        path = keep(images=pictures(0.8))
+        counts_file(path).write_bytes(b"nothing")
+        with pytest.raises(DensebenchError, match=r"counts\.npz: not the counts of a run"):
+            load_board(results)
+
+    def test_the_kept_images_are_those_of_the_record(self, keep: Keep, pictures: Pictures) -> None:
+        path = keep(images=pictures(0.8, 7))
+        counts = load_counts(path, load_record(path))
+        assert counts is not None
+        assert counts.pixels.shape == (1, 7, 3, 3)
+
+
+class TestBases:
+    def save(self, keep: Keep, pictures: Pictures, with_counts: bool = True) -> None:
+        for name, skill, card in (
+            ("base", 0.6, {}),
+            ("tuned", 0.7, {"adapted_from": "base"}),
+            ("far", 0.5, {"adapted_from": "elsewhere"}),
+        ):
+            images = pictures(skill, seed=4)
+            path = keep(backbone={"name": name, "card": card}, images=images)
+            if not with_counts:
+                counts_file(path).unlink()
+
+    def test_the_difference_to_the_base_with_its_interval(
+        self, keep: Keep, results: Path, pictures: Pictures
+    ) -> None:
+        self.save(keep, pictures)
+        rows = {row.label: row for row in only_table(results).rows}
+        assert rows["base"].base is rows["far"].base is None
+        base = rows["tuned"].base
+        assert base is not None
+        assert base.comparison is not None
+        assert base.label == "base"
+        assert base.difference == pytest.approx(rows["tuned"].miou - rows["base"].miou)
+        assert base.comparison.low < base.difference < base.comparison.high
+        text = markdown_page(load_board(results), results)
+        found = base.comparison
+        told = f"{100 * base.difference:+.2f} base [{100 * found.low:+.2f}, {100 * found.high:+.2f}"
+        assert told in text
+        assert "| against its base |" in text
+
+    def test_without_counts_there_is_no_interval(
+        self, keep: Keep, results: Path, pictures: Pictures
+    ) -> None:
+        self.save(keep, pictures, with_counts=False)
+        (tuned,) = [row for row in only_table(results).rows if row.label == "tuned"]
+        assert tuned.base is not None
+        assert tuned.base.comparison is None
+
+    def test_no_column_without_one(self, keep: Keep, results: Path) -> None:
+        keep()
+        assert "against" not in markdown_page(load_board(results), results)
+
+
+class TestOverall:
+    def test_the_mean_is_blank_where_a_task_is_missing(self, keep: Keep, results: Path) -> None:
+        for task, a, b in (("t1", 0.4, 0.9), ("t2", 0.6, None)):
+            keep(a, task=task, backbone={"name": "a"})
+            if b is not None:
+                keep(b, task=task, backbone={"name": "b"})
+        (overall,) = load_board(results).overall
+        assert [(row.label, row.mean) for row in overall.rows] == [("a", 0.5), ("b", None)]
+        assert overall.headings == ("t1", "t2")
+        last = markdown_page(load_board(results), results).split("\n\n")[5].splitlines()[-1]
+        assert last.startswith("| b | [**90.00**](")
+        assert last.endswith(") |  |  |")
+
+    def test_other_protocols_have_columns_of_their_own(self, keep: Keep, results: Path) -> None:
+        keep(0.4, backbone={"name": "a"})
+        keep(0.6, backbone={"name": "a"}, protocol={"hash": "f" * 64})
+        keep(0.8, backbone={"name": "b"}, protocol={"hash": "f" * 64})
+        (overall,) = load_board(results).overall
+        assert len(set(overall.headings)) == 2
+        assert all(heading.startswith("tiny_retrieval (protocol ") for heading in overall.headings)
+        assert {row.label: row.mean for row in overall.rows} == {"a": 0.5, "b": None}
+
+    def test_variants_never_mix(self, keep: Keep, results: Path) -> None:
+        keep(0.4)
+        keep(0.6, protocol={"variant": "clean"})
+        assert load_board(results).overall == ()
+
+    def test_shares_of_the_training_images_stay_out(self, keep: Keep, results: Path) -> None:
+        keep(0.4)
+        keep(0.4, task="t2")
+        keep(0.1, dataset={"subset": "1/2, seed 42", "n_train": 2, "fingerprint": "1"})
+        (overall,) = load_board(results).overall
+        assert overall.rows[0].mean == pytest.approx(0.4)
+
+
+class TestMarks:
+    def test_equal_prints_are_marked_alike(self) -> None:
+        values = [0.50001, 0.5, 0.4, None, 0.3, 0.40004]
+        assert marks(values) == ["best", "best", "second", "", "", "second"]
+        assert marks([None]) == [""]
+
+
+class TestLabels:
+    def test_rows_of_one_name_are_told_apart(self, keep: Keep, results: Path) -> None:
+        keep(0.5)
+        keep(0.4, precision="bf16")
+        assert [row.label for row in only_table(results).rows] == [
+            "rgb_s14 (fp32)",
+            "rgb_s14 (bf16)",
+        ]
+
+    def test_notices_are_seen(self, keep: Keep, results: Path) -> None:
+        keep(backbone={"card": {"description": "drawn at random", "notice": "Not pretrained."}})
+        text = markdown_page(load_board(results), results)
+        assert "**rgb_s14:** Not pretrained." in text.partition("<details>")[0]
+        assert "- rgb_s14: drawn at random **Not pretrained.**" in text
+
+
+class TestShares:
+    def save(self, keep: Keep) -> None:
+        keep(0.8)
+        for seed, (miou, other) in enumerate(((0.5, 0.1), (0.6, 0.2))):
+            data = {"subset": f"1/2, seed {seed}", "n_train": 2, "fingerprint": f"{seed}"}
+            keep(miou, dataset=data)
+            keep(other, dataset=data, backbone={"name": "b"})
+        keep(0.3, dataset={"subset": "1/4, seed 0", "n_train": 1, "fingerprint": "9"})
+
+    def test_draws_are_averaged_as_draws_and_not_as_seeds(self, keep: Keep, results: Path) -> None:
+        self.save(keep)
+        board = load_board(results)
+        assert len(board.tables) == 4
+        assert all(len(row.found) == 1 for table in board.tables for row in table.rows)
+        titles = [table.title for table in board.tables]
+        assert sum("1/2, seed 0 of the training images" in title for title in titles) == 1
+        (table,) = share_tables(board.tables)
+        assert table.shares == ("1/4", "1/2", "1/1")
+        (first, cells), (second, others) = table.rows
+        assert (first, second) == ("rgb_s14", "b")
+        assert [cell and round(cell.miou, 9) for cell in cells] == [0.3, 0.55, 0.8]
+        assert others[0] is others[2] is None
+        assert cells[1] is not None
+        assert cells[1].deviation == pytest.approx(np.std([0.5, 0.6], ddof=1))
+        text = markdown_page(board, results)
+        assert "55.00 ± 7.07 over 2 draws: [50.00](" in text
+
+    def test_no_table_without_shares(self, keep: Keep, results: Path) -> None:
+        keep()
+        assert share_tables(load_board(results).tables) == []
+
+
+class TestProfiles:
+    def test_shown_where_all_rows_are_measured_on_one_device(
+        self, keep: Keep, results: Path, keep_profile: Keep
+    ) -> None:
+        keep()
+        keep(backbone={"name": "b", "fingerprint": "f" * 64})
+        mine = keep_profile()
+        assert only_table(results).profile_device is None
+        keep_profile(backbone="b", fingerprint="f" * 64, device="cuda (some)")
+        assert only_table(results).profile_device is None
+        keep_profile(backbone="b", fingerprint="f" * 64, images_per_second=9.0)
+        table = only_table(results)
+        assert table.profile_device == "cpu (some)"
+        text = markdown_page(load_board(results), results)
+        assert "| images/s on cpu (some) | GFLOPs |" in text
+        assert f"[123.5]({mine.relative_to(results).as_posix()}) | 6.8 |" in text.replace(
+            "%20", " "
+        )
+        keep_profile(device="cuda (some)")
+        assert only_table(results).profile_device == "cuda (some)"
+
+    @pytest.mark.parametrize(
+        "changes", [{"size": 56}, {"precision": "bf16"}, {"fingerprint": "0" * 64}]
+    )
+    def test_another_size_precision_or_weights_is_not_this_row(
+        self, keep: Keep, results: Path, keep_profile: Keep, changes: dict[str, Any]
+    ) -> None:
+        keep()
+        keep_profile(**changes)
+        assert only_table(results).profile_device is None
+
+    def test_a_file_that_is_no_profile_is_named(
+        self, keep: Keep, results: Path, keep_profile: Keep
+    ) -> None:
+        keep()
+        path = keep_profile()
+        path.write_text("{}")
+        with pytest.raises(DensebenchError, match=r"profile\.json: missing key"):
+            load_board(results)
