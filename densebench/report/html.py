@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from densebench import __version__
-from densebench.report.pictures import dataset_name, embedded, kept_images
+from densebench.report.pictures import Examples, dataset_name, embedded
 from densebench.report.shares import ShareTable, share_tables
 from densebench.report.tables import Board, Row, Table, marks, relative_link
 from densebench.results import write_atomically
@@ -46,13 +46,14 @@ def write_page(board: Board, page: Path, images: bool = True) -> None:
 
 def html_page(board: Board, folder: Path, images: bool = True) -> str:
     """The page, whose links to records start from ``folder``."""
-    examples = embedded(board.tables) if images else [[] for _ in board.tables]
+    examples = embedded(board.tables if images else [])
+    examples += [Examples([], 0)] * (len(board.tables) - len(examples))
     style, script = _part("page.css"), "\n".join(_part(name) for name in SCRIPTS)
     blocks = [_block("data", board_data(board, folder, examples))]
     blocks += [
         _block(f"example-{table}-{number}", example)
         for table, found in enumerate(examples)
-        for number, example in enumerate(found)
+        for number, example in enumerate(found.shown)
     ]
     text = _part("page.html").replace("@VERSION@", __version__)
     text = text.replace("@POLICY@", POLICY.format(style=_digest(style), script=_digest(script)))
@@ -60,9 +61,7 @@ def html_page(board: Board, folder: Path, images: bool = True) -> str:
     return text.replace("@DATA@", "\n".join(blocks))  # last: names in it may look like a mark
 
 
-def board_data(
-    board: Board, folder: Path, examples: Sequence[Sequence[dict[str, Any]]]
-) -> dict[str, Any]:
+def board_data(board: Board, folder: Path, examples: Sequence[Examples]) -> dict[str, Any]:
     """All numbers of the page. Scores are in [0, 1]."""
     shares = share_tables(board.tables)
     number = {id(table): t for t, table in enumerate(board.tables)}
@@ -71,8 +70,8 @@ def board_data(
             {
                 **_table(table, folder),
                 "curves": _curves_of(table, shares),
-                "examples": [example["name"] for example in found],
-                "kept": kept_images(table) if found else 0,
+                "examples": [example["name"] for example in found.shown],
+                "kept": found.kept,
             }
             for table, found in zip(board.tables, examples, strict=True)
         ],
@@ -97,7 +96,7 @@ def board_data(
             dict.fromkeys(
                 dataset_name(table)
                 for table, found in zip(board.tables, examples, strict=True)
-                if found
+                if found.shown
             )
         ),
     }
@@ -146,7 +145,7 @@ def _row(row: Row, folder: Path) -> dict[str, Any]:
         "width": backbone.embed_dim,
         "parameters": backbone.parameters,
         "speed": profile.images_per_second if profile else None,
-        "gflops": profile.gflops if profile else None,
+        "gflops": (profile.gflops or None) if profile else None,  # 0: none that are counted
         "iou": [_mean_iou(row, name) for name in record.dataset.classes],
         "record": relative_link(row.found[0][0], folder),
         "circumstances": _circumstances(row),

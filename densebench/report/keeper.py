@@ -152,7 +152,8 @@ class PanelKeeper:
         self, sprite: Path, index: int, dataset: Dataset, protocol: Protocol
     ) -> MemoryPanel | None:
         """The nearest memory patches on a coarse grid, where the protocol has a memory."""
-        places = query_places(protocol.grid)
+        grid = protocol.grid
+        places = query_places(grid)
         rows, columns = zip(*places, strict=True)
         queries = self._patches[index][list(rows), list(columns)]
         found = protocol.explain(queries.to(protocol.setting.device), SHOWN)
@@ -162,17 +163,14 @@ class PanelKeeper:
         distinct, nearest = origins.flatten(0, 1).unique(dim=0, return_inverse=True)
         crops = memory_crops(found, distinct, dataset, protocol)
         write_atomically(sprite, _webp(tiled(crops)))
+        images = distinct[:, 0].unique().tolist()
         return MemoryPanel(
+            images=[dataset.train.names[image] for image in images],
             sprite=sprite.name,
             tile_side=TILE,
             sprite_columns=TILE_COLUMNS,
             tiles=[
-                Tile(
-                    image=dataset.train.names[image],
-                    epoch=epoch,
-                    place=divmod(patch, protocol.grid),
-                    label=label,
-                )
+                Tile(images.index(image), epoch, patch // grid, patch % grid, label)
                 for image, epoch, patch, label in distinct.tolist()
             ],
             queries=places,

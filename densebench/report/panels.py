@@ -8,7 +8,7 @@ retrieval a sprite of the nearest memory patches; ``index.json`` says what is wh
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -28,13 +28,14 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_@+-][A-Za-z0-9_.@+-]*$")]
 Place = tuple[int, int]  # row and column on a patch grid
 
 
-class Tile(Part):
-    """One memory patch: its training image, augmentation pass, place and most frequent class."""
+class Tile(NamedTuple):
+    """One memory patch: its view, its place on the view's grid, and its most frequent class."""
 
-    image: str
-    epoch: int
-    place: Place
-    label: int = Field(ge=0)
+    image: int  # of the names beside it
+    epoch: int  # the augmentation pass
+    row: int
+    column: int
+    label: int
 
 
 class MemoryPanel(Part):
@@ -44,6 +45,7 @@ class MemoryPanel(Part):
     neighbours. ``nearest`` and ``similarity`` (cosine) are per query, best first.
     """
 
+    images: list[str]  # names of training images
     sprite: FileName
     tile_side: int = Field(gt=0)
     sprite_columns: int = Field(gt=0)
@@ -60,6 +62,8 @@ class MemoryPanel(Part):
             raise ValueError("queries, nearest and similarity must be of one length")
         if any(not 0 <= tile < len(self.tiles) for tiles in self.nearest for tile in tiles):
             raise ValueError("nearest names a tile that is not there")
+        if any(not 0 <= tile.image < len(self.images) for tile in self.tiles):
+            raise ValueError("a tile names an image that is not there")
         return self
 
 

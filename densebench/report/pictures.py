@@ -13,7 +13,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from densebench.errors import DensebenchError
-from densebench.report.panels import MemoryPanel, Panel, PanelIndex, load_panels, panel_folder
+from densebench.report.panels import Panel, PanelIndex, load_panels, panel_folder
 from densebench.report.tables import Table
 
 BUDGET = 24_000_000  # characters of all pictures of a page
@@ -34,37 +34,53 @@ class Shown:
     ignore_index: int
 
 
-def embedded(tables: Sequence[Table]) -> list[list[dict[str, Any]]]:
+Kept = tuple[str, list[Shown]]  # an image's name, and the rows that kept it
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The validation images of one table that stand in the page, of so many that were kept."""
+
+    shown: list[dict[str, Any]]
+    kept: int
+
+
+def embedded(tables: Sequence[Table]) -> list[Examples]:
     """Per table its validation images, each with the pictures of every row that kept it.
 
-    First come the label maps of the first image of each table, then their memory patches, then the
-    second image, and so on while the whole stays within ``BUDGET``.
+    First come the label maps of the first image of each table, then their memory patches table by
+    table, then the second image, and so on until ``BUDGET`` is reached.
     """
-    shown = [list(_by_image(table).items()) for table in tables]
-    examples: list[list[dict[str, Any]]] = [[] for _ in tables]
-    left = BUDGET
-    for number in range(max((len(images) for images in shown), default=0)):
-        here = [(t, *images[number]) for t, images in enumerate(shown) if number < len(images)]
-        layer = [(t, _example(name, panels)) for t, name, panels in here]
-        left -= sum(len(json.dumps(example)) for _, example in layer)
-        if left < 0:
-            break
-        for t, example in layer:
-            examples[t].append(example)
-        memories = [[_memory(panel) for panel in panels] for _, _, panels in here]
-        left -= len(json.dumps(memories))
-        if left < 0:
-            break
-        for (_, example), found in zip(layer, memories, strict=True):
-            example["trimmed"] = False
-            for model, memory in zip(example["models"], found, strict=True):
-                model["memory"] = memory
+    images = [list(_by_image(table).items()) for table in tables]
+    examples = [Examples([], len(found)) for found in images]
+    _fill(images, examples)
     return examples
 
 
-def kept_images(table: Table) -> int:
-    """How many validation images of a table have panels."""
-    return len(_by_image(table))
+def _fill(images: Sequence[Sequence[Kept]], examples: Sequence[Examples]) -> None:
+    """Add pictures in their order while they fit."""
+    left = BUDGET
+    for number in range(max(map(len, images), default=0)):
+        here = [(t, *found[number]) for t, found in enumerate(images) if number < len(found)]
+        for t, name, panels in here:
+            example = _example(name, panels)
+            left -= _size(example)
+            if left < 0:
+                return
+            examples[t].shown.append(example)
+        for t, _, panels in here:
+            memories = [_memory(panel) for panel in panels]
+            left -= _size(memories)
+            if left < 0:
+                return
+            example = examples[t].shown[number]
+            example["trimmed"] = False
+            for model, memory in zip(example["models"], memories, strict=True):
+                model["memory"] = memory
+
+
+def _size(value: Any) -> int:
+    return len(json.dumps(value))
 
 
 def _by_image(table: Table) -> dict[str, list[Shown]]:
@@ -127,20 +143,8 @@ def _memory(shown: Shown) -> dict[str, Any] | None:
     memory = shown.panel.memory
     if memory is None:
         return None
-    return {"sprite": _file_uri(shown.folder / memory.sprite), **_places(memory)}
-
-
-def _places(memory: MemoryPanel) -> dict[str, Any]:
-    names = list(dict.fromkeys(tile.image for tile in memory.tiles))
-    return {
-        "side": memory.tile_side,
-        "columns": memory.sprite_columns,
-        "names": names,
-        "tiles": [[names.index(t.image), t.epoch, *t.place, t.label] for t in memory.tiles],
-        "queries": memory.queries,
-        "nearest": memory.nearest,
-        "similarity": memory.similarity,
-    }
+    sprite = _file_uri(shown.folder / memory.sprite)
+    return {**memory.model_dump(mode="json"), "sprite": sprite}
 
 
 def _labels(shown: Shown, file: str) -> UInt8[np.ndarray, "h w"]:
@@ -186,7 +190,7 @@ def _file_uri(file: Path) -> str:
 
 def _png_uri(image: Image.Image, **options: Any) -> str:
     content = io.BytesIO()
-    image.save(content, format="PNG", optimize=True, **options)
+    image.save(content, format="PNG", **options)
     return _uri(content.getvalue(), "PNG")
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -117,26 +118,30 @@ class TestNeighbours:
         dataset = load_dataset(card.dataset, card_path=file)
         backbone = load_backbone("hog_s14")
         std = (0.229, 0.224, 0.255)  # the reference's own
-        memory = JitteredCrop(56, backbone.mean, std)
+        view = JitteredCrop(56, backbone.mean, std)
 
-        def features(split: Any, view: Any, seed: int, epoch: int, image: int) -> torch.Tensor:
-            pixels = Views(split, view, seed, epoch)[image][1]  # type: ignore[index]
+        @cache
+        def features(split: Any, how: Any, seed: int, epoch: int, image: int) -> torch.Tensor:
+            pixels = Views(split, how, seed, epoch)[image][1]  # type: ignore[index]
             patches = backbone(pixels[None])[0].float()
             return torch.nn.functional.normalize(patches, dim=-1)
 
         checked = 0
         for number, panel in enumerate(kept(traced[1])[1]):
-            assert panel.memory is not None
+            memory = panel.memory
+            assert memory is not None
             query = features(dataset.val, Squash(56, backbone.mean, std), 0, 0, number)
             for place, tiles, similarity in zip(
-                panel.memory.queries, panel.memory.nearest, panel.memory.similarity, strict=True
+                memory.queries, memory.nearest, memory.similarity, strict=True
             ):
                 assert similarity == sorted(similarity, reverse=True)
                 for number_of_tile, value in zip(tiles, similarity, strict=True):
-                    tile = panel.memory.tiles[number_of_tile]
-                    image = dataset.train.names.index(tile.image)
-                    row = features(dataset.train, memory, 5, tile.epoch, image)
-                    assert float(row[tile.place] @ query[place]) == pytest.approx(value, abs=1e-4)
+                    tile = memory.tiles[number_of_tile]
+                    image = dataset.train.names.index(memory.images[tile.image])
+                    row = features(dataset.train, view, 5, tile.epoch, image)
+                    assert float(row[tile.row, tile.column] @ query[place]) == pytest.approx(
+                        value, abs=1e-4
+                    )
                     checked += 1
         assert checked == 2 * 16 * SHOWN
         epochs = {t.epoch for p in kept(traced[1])[1] if p.memory for t in p.memory.tiles}
@@ -156,9 +161,11 @@ class TestNeighbours:
         with Image.open(folder / memory.sprite) as image:
             sprite = np.asarray(image.convert("RGB")).astype(float)
         for number, tile in enumerate(memory.tiles):
-            item = Views(dataset.train, view, 5, tile.epoch)[dataset.train.names.index(tile.image)]
+            item = Views(dataset.train, view, 5, tile.epoch)[
+                dataset.train.names.index(memory.images[tile.image])
+            ]
             pixels = (item[1] * std + mean).permute(1, 2, 0).numpy() * 255  # type: ignore[index]
-            top, left = 14 * tile.place[0], 14 * tile.place[1]
+            top, left = 14 * tile.row, 14 * tile.column
             patch = pixels[top : top + 14, left : left + 14].mean(axis=(0, 1))
             row, column = divmod(number, memory.sprite_columns)
             third = memory.tile_side // 3
@@ -173,12 +180,13 @@ class TestNeighbours:
         dataset = load_dataset(card.dataset, card_path=file)
         backbone = load_backbone("hog_s14")
         for panel in kept(kept_runs["hog_s14"][1])[1]:
-            assert panel.memory is not None
-            for tile in panel.memory.tiles:
-                image = dataset.train.names.index(tile.image)
+            memory = panel.memory
+            assert memory is not None
+            for tile in memory.tiles:
+                image = dataset.train.names.index(memory.images[tile.image])
                 view = Squash(28, backbone.mean, backbone.std)
                 mask = Views(dataset.train, view, 0, 0)[image][2].numpy()  # type: ignore[index]
-                top, left = 14 * tile.place[0], 14 * tile.place[1]
+                top, left = 14 * tile.row, 14 * tile.column
                 patch = mask[top : top + 14, left : left + 14]
                 counts = np.bincount(np.where(patch > 2, 0, patch).ravel())  # void counts as 0
                 assert counts[tile.label] == counts.max()
@@ -238,6 +246,7 @@ class TestIndex:
             ({"panel": {"image": "/etc/secret.png"}}, r"panels\.0\.image"),
             ({"panel": {"truth": ".."}}, r"panels\.0\.truth"),
             ({"memory": {"nearest": [[0]]}}, "of one length"),
+            ({"memory": {"images": []}}, "an image that is not there"),
             ({"memory": {"queries": [[0, 0]], "nearest": [[9999]], "similarity": [[1.0]]}}, "tile"),
         ],
     )

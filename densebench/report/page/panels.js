@@ -165,14 +165,14 @@ function placeMarker(model, query) {
 function neighbour(shown, memory, number, similarity) {
   const [name, epoch, row, column, index] = memory.tiles[number];
   const told = table().classes[index];
-  const where = `${memory.names[name]}, row ${row + 1}, column ${column + 1}` + (epoch ? `, pass ${epoch + 1}` : "");
+  const where = `${memory.images[name]}, row ${row + 1}, column ${column + 1}` + (epoch ? `, pass ${epoch + 1}` : "");
   const canvas = make("canvas", {
-    width: memory.side, height: memory.side, role: "img",
+    width: memory.tile_side, height: memory.tile_side, role: "img",
     "aria-label": `memory patch, ${told}, similarity ${similarity.toFixed(2)}, from ${where}`, title: where,
   });
-  const [left, top] = [number % memory.columns, Math.floor(number / memory.columns)];
+  const [left, top] = [number % memory.sprite_columns, Math.floor(number / memory.sprite_columns)];
   sprite(memory.sprite).then((image) => {
-    canvas.getContext("2d").drawImage(image, left * memory.side, top * memory.side, memory.side, memory.side, 0, 0, memory.side, memory.side);
+    canvas.getContext("2d").drawImage(image, left * memory.tile_side, top * memory.tile_side, memory.tile_side, memory.tile_side, 0, 0, memory.tile_side, memory.tile_side);
   });
   return make("li", {}, make("div", {}, canvas), make("b", {}, similarity.toFixed(2)), make("span", { title: told }, told));
 }

@@ -121,11 +121,11 @@ function drawPoints(svg, points, front, x, y, axis, width) {
 function placeName(point, cx, cy, width, taken) {
   const length = 6.6 * point.row.label.length;
   const right = cx + 10 + length < width;
-  const box = { x: right ? cx + 9 : cx - 9 - length, y: cy - 8, w: length, h: 16 };
+  const box = { x: right ? cx + 7 : cx - 7 - length, y: cy - 17, w: length, h: 14 };
   const apart = (b) => box.x > b.x + b.w || b.x > box.x + box.w || box.y > b.y + b.h || b.y > box.y + box.h;
   if (box.x < EDGE.left || !taken.every(apart)) return null;
   taken.push(box);
-  return label(right ? cx + 9 : cx - 9, cy + 4, point.row.label, { class: "name", "text-anchor": right ? "start" : "end" });
+  return label(right ? cx + 7 : cx - 7, cy - 6, point.row.label, { class: "name", "text-anchor": right ? "start" : "end" });
 }
 
 // ---- data efficiency
