@@ -15,6 +15,7 @@ from itertools import combinations
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8, UInt32
+from scipy.special import ndtri, stdtr
 
 from densebench.metrics import Absent, iou_per_class, mean_iou
 
@@ -135,34 +136,38 @@ def compare_draws(
     )
 
 
-def ranks(mious: Sequence[float], draws: Sequence[Float[np.ndarray, " resamples"]]) -> list[int]:
+def ranks(
+    mious: Sequence[float], draws: Sequence[Float[np.ndarray, " resamples"]], n_images: int
+) -> list[int]:
     """Of each backbone, 1 + the number of backbones that are significantly better than it.
 
     Args:
         mious: One per backbone.
         draws: Its mIoU on each resample, the resamples being the same for all.
+        n_images: That a resample draws.
     """
-    better = told_apart(mious, draws)
+    better = told_apart(mious, draws, n_images)
     return [1 + int(worse.sum()) for worse in better.T]
 
 
 def told_apart(
     mious: Sequence[float],
     draws: Sequence[Float[np.ndarray, " resamples"]],
-    alpha: float = 1 - LEVEL,
+    n_images: int,
 ) -> Bool[np.ndarray, "b b"]:
     """Whether the backbone of the row is significantly better than that of the column.
 
-    All pairs are tested at once: the chance that any pair of equals is told apart is ``alpha``.
-    This is the step-down test of Romano and Wolf on studentised differences. Unlike Holm's it
-    needs no p-values finer than the resamples give, however many pairs there are, and it uses
-    that the pairs hang together.
+    All pairs are tested at once: the chance that any pair of equals is told apart is 5%. This is
+    the step-down test of Romano and Wolf on studentised differences. Unlike Holm's it needs no
+    p-values finer than the resamples give, however many pairs there are, and it uses that the
+    pairs hang together.
     """
-    pairs = [_Pair(i, j, mious, draws) for i, j in combinations(range(len(mious)), 2)]
+    places = combinations(range(len(mious)), 2)
+    pairs = [_Pair(i, j, mious, draws, n_images) for i, j in places]
     pairs.sort(key=lambda pair: -pair.size)
     better = np.zeros((len(mious), len(mious)), dtype=bool)
     for pair, p in zip(pairs, _step_down(pairs, len(draws[0])), strict=True):
-        if p <= alpha:
+        if p <= 1 - LEVEL:
             better[pair.better, pair.worse] = True
     return better
 
@@ -176,13 +181,16 @@ class _Pair:
         j: int,
         mious: Sequence[float],
         draws: Sequence[Float[np.ndarray, " resamples"]],
+        n_images: int,
     ) -> None:
         self.better, self.worse = (i, j) if mious[i] >= mious[j] else (j, i)
         self._draws = draws
         self._difference = mious[self.better] - mious[self.worse]
         error = float(np.std(draws[i] - draws[j]))
         self._error = error if error > ROUNDING else 0.0
-        self.size = self._difference / self._error if self._error else 0.0
+        # The error is estimated from the images too: of Student's t that is as unlikely, the z.
+        t = self._difference / self._error * np.sqrt(1 - 1 / n_images) if self._error else 0.0
+        self.size = -float(ndtri(stdtr(n_images - 1, -t)))
 
     def null(self) -> Float[np.ndarray, " resamples"]:
         """The sizes that the difference would have if there were none."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from densebench import comparison
 from densebench.comparison import (
@@ -109,7 +110,7 @@ class TestProperties:
         assert found.difference == pytest.approx(0, abs=1e-12)
         assert (found.low, found.high, found.p) == (0, 0, 1)
         draws = [Resampler(n, 200).mious(runs, "nan") for runs in ([one] * times, [one])]
-        assert ranks([0.5, 0.5], draws) == [1, 1]
+        assert ranks([0.5, 0.5], draws, n) == [1, 1]
 
     @given(seeds, st.integers(2, 40))
     @settings(max_examples=25, deadline=None)
@@ -163,8 +164,9 @@ class TestCalibration:
         for _ in range(trials):
             runs = [[run(rng, 60)] for _ in range(5)]
             mious = [average_miou(r, "zero") for r in runs]
-            found += bool(told_apart(mious, [resampler.mious(r, "zero") for r in runs]).any())
-        assert 0.01 < found / trials < 0.1
+            draws = [resampler.mious(r, "zero") for r in runs]
+            found += bool(told_apart(mious, draws, 60).any())
+        assert 0.02 < found / trials < 0.085
 
     def test_a_real_difference_is_found(self) -> None:
         rng = np.random.default_rng(10)
@@ -179,17 +181,17 @@ class TestRanks:
         runs = [[run(rng, 100, skill)] for skill in (0.8, 0.8, 0.7, 0.7, 0.5)]
         mious = [average_miou(r, "zero") for r in runs]
         draws = [Resampler(100, 2000).mious(r, "zero") for r in runs]
-        assert ranks(mious, draws) == [1, 1, 3, 3, 5]
+        assert ranks(mious, draws, 100) == [1, 1, 3, 3, 5]
 
     def test_one_alone_is_the_first(self) -> None:
-        assert ranks([0.4], [np.full(50, 0.4)]) == [1]
+        assert ranks([0.4], [np.full(50, 0.4)], 9) == [1]
 
     def test_more_pairs_than_the_resamples_have_p_values(self) -> None:
         rng = np.random.default_rng(12)
         base = rng.normal(0, 0.01, 400)
         mious = [0.9 - 0.01 * i for i in range(30)]
         draws = [m + base + rng.normal(0, 0.0005, 400) for m in mious]
-        assert ranks(mious, draws) == list(range(1, 31))
+        assert ranks(mious, draws, 500) == list(range(1, 31))
 
     def test_equals_the_step_down_by_its_definition(self) -> None:
         rng = np.random.default_rng(13)
@@ -202,7 +204,8 @@ class TestRanks:
             size, null = {}, {}
             for i, j in left:
                 drawn = draws[i] - draws[j]
-                size[i, j] = abs(mious[i] - mious[j]) / drawn.std()
+                t = abs(mious[i] - mious[j]) / drawn.std() * (11 / 12) ** 0.5
+                size[i, j] = stats.norm.isf(stats.t(11).sf(t))
                 null[i, j] = abs(drawn - (mious[i] - mious[j])) / drawn.std()
             largest = np.max(list(null.values()), axis=0)
             new = {
@@ -212,7 +215,7 @@ class TestRanks:
                 break
             apart |= new
             left -= new
-        found = told_apart(mious, draws)
+        found = told_apart(mious, draws, 12)
         assert {(max(a, b), min(a, b)) for a, b in np.argwhere(found).tolist()} == apart
         assert 0 < len(apart) < 10
         assert all(mious[a] > mious[b] for a, b in np.argwhere(found).tolist())

@@ -45,7 +45,7 @@ def leaderboard(
     files = {name: file for name, file in wanted.items() if file is not None}
     if not files and model_index is None and html is None:
         files = {"markdown": folder.parent / "README.md"}
-    board = load_board(folder, partial)
+    board = load_board(folder, partial, lambda line: typer.echo(line, err=True))
     if model_index is not None:
         print(metadata.model_index(board, model_index), end="")
     write_formats(board, files)

@@ -1,1 +1,1 @@
-"""What people read: terminal tables, the markdown leaderboard, pictures of predictions."""
+"""What people read: terminal tables, the leaderboard in its formats, pictures of predictions."""

@@ -61,7 +61,8 @@ class Standings:
         places = range(len(self._rows))
         if len(places) < 2:
             return [1]
-        return list(ranks([self._miou(i) for i in places], [self._drawn(i) for i in places]))
+        mious, draws = [self._miou(i) for i in places], [self._drawn(i) for i in places]
+        return list(ranks(mious, draws, self._resampler(0).n_images))
 
     def compare(self, first: int, second: int) -> Comparison | None:
         """How much better one row is than another; none where they cannot be compared."""

@@ -6,7 +6,7 @@ Numbers share a table only when task, variant, protocol hash and dataset fingerp
 import os
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,7 @@ from densebench.report.ranking import Found, Standings
 from densebench.results import ProfileRecord, RunRecord, load_profiles, load_records
 
 FoundProfile = tuple[Path, ProfileRecord]
+MANY_ROWS = 10  # from which on a table takes seconds
 Mark = Literal["best", "second", ""]
 RowKey = tuple[str, str, str]  # a backbone's name, the fingerprint of its weights, the precision
 
@@ -148,8 +149,15 @@ class Board:
     overall: tuple[Overall, ...]  # for the variants that have two tables or more
 
 
-def load_board(results: Path, partial: bool = False) -> Board:
-    """The leaderboard of all records under a folder; of limited runs only when ``partial``.
+def load_board(
+    results: Path, partial: bool = False, say: Callable[[str], None] = lambda _: None
+) -> Board:
+    """The leaderboard of all records under a folder.
+
+    Args:
+        results: The folder.
+        partial: Whether limited runs are shown too.
+        say: Takes a line about each table that will take long.
 
     Raises:
         DensebenchError: there is no such folder, or a file in it is no record.
@@ -157,7 +165,7 @@ def load_board(results: Path, partial: bool = False) -> Board:
     if not results.is_dir():
         raise DensebenchError(f"{results}: no such folder of records; `densebench run` makes one")
     records = [(path, r) for path, r in load_records(results) if partial or not r.partial]
-    tables = _tables(records, load_published(), load_profiles(results))
+    tables = _tables(records, load_published(), load_profiles(results), say)
     variants = dict.fromkeys(table.variant for table in tables)
     overall = (_overall(variant, tables) for variant in variants)
     return Board(tables, tuple(o for o in overall if len(o.tables) > 1))
@@ -172,6 +180,7 @@ def _tables(
     records: Sequence[Found],
     published: Sequence[PublishedNumber],
     profiles: Sequence[FoundProfile],
+    say: Callable[[str], None],
 ) -> tuple[Table, ...]:
     """Rows by column key, best first; tables in the order of their tasks."""
     columns: dict[tuple[str, ...], dict[RowKey, list[Found]]] = {}
@@ -179,7 +188,12 @@ def _tables(
         key = (record.task, record.protocol.variant, record.protocol.hash)
         column = columns.setdefault((*key, record.dataset.fingerprint), defaultdict(list))
         column[row_key(record)].append((path, record))
-    return tuple(_table(column, published, profiles) for _, column in sorted(columns.items()))
+    tables = []
+    for (task, variant, *_), column in sorted(columns.items()):
+        if len(column) > MANY_ROWS:
+            say(f"{task}, {variant}: comparing {len(column)} backbones")
+        tables.append(_table(column, published, profiles))
+    return tuple(tables)
 
 
 def _table(

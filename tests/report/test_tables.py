@@ -69,6 +69,14 @@ class TestRanks:
             keep(backbone={"name": name}, images=pictures(0.8, 1))
         assert only_table(results).unranked == "a single validation image says nothing of others"
 
+    def test_a_table_that_takes_long_is_told_of(
+        self, keep: Keep, results: Path, pictures: Pictures
+    ) -> None:
+        told: list[str] = []
+        for number in range(11):
+            load_board(keep(backbone={"name": f"b{number}"}).parents[2], say=told.append)
+        assert told == ["tiny_retrieval, reference: comparing 11 backbones"]
+
     def test_spoilt_counts_are_an_error(
         self, keep: Keep, results: Path, pictures: Pictures
     ) -> None:
