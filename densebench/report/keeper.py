@@ -28,7 +28,6 @@ from densebench.report.panels import (
     Panel,
     PanelIndex,
     Place,
-    Tile,
     coloured,
 )
 from densebench.results import PANELS_ENDING, safe_name, write_atomically
@@ -170,7 +169,7 @@ class PanelKeeper:
             tile_side=TILE,
             sprite_columns=TILE_COLUMNS,
             tiles=[
-                Tile(images.index(image), epoch, patch // grid, patch % grid, label)
+                (images.index(image), epoch, patch // grid, patch % grid, label)
                 for image, epoch, patch, label in distinct.tolist()
             ],
             queries=places,

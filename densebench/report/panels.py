@@ -8,7 +8,7 @@ retrieval a sprite of the nearest memory patches; ``index.json`` says what is wh
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -26,23 +26,16 @@ GAP, HEADER = 6, 22
 # A plain name: an index that somebody sends cannot lead out of its folder.
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_@+-][A-Za-z0-9_.@+-]*$")]
 Place = tuple[int, int]  # row and column on a patch grid
-
-
-class Tile(NamedTuple):
-    """One memory patch: its view, its place on the view's grid, and its most frequent class."""
-
-    image: int  # of the names beside it
-    epoch: int  # the augmentation pass
-    row: int
-    column: int
-    label: int
+Tile = tuple[int, int, int, int, int]  # image, augmentation pass, row, column, class
 
 
 class MemoryPanel(Part):
     """The nearest memory patches of some patches of one image.
 
-    ``tiles`` lie in the sprite row by row; each shows its patch in the middle of its eight
-    neighbours. ``nearest`` and ``similarity`` (cosine) are per query, best first.
+    A tile is one memory patch: which of ``images`` it is from, in which augmentation pass, its
+    place on that view's grid, and the most frequent class of its pixels. ``tiles`` lie in the
+    sprite row by row; each shows its patch in the middle of its eight neighbours. ``nearest`` and
+    ``similarity`` (cosine) are per query, best first.
     """
 
     images: list[str]  # names of training images
@@ -62,7 +55,7 @@ class MemoryPanel(Part):
             raise ValueError("queries, nearest and similarity must be of one length")
         if any(not 0 <= tile < len(self.tiles) for tiles in self.nearest for tile in tiles):
             raise ValueError("nearest names a tile that is not there")
-        if any(not 0 <= tile.image < len(self.images) for tile in self.tiles):
+        if any(not 0 <= tile[0] < len(self.images) for tile in self.tiles):
             raise ValueError("a tile names an image that is not there")
         return self
 

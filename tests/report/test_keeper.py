@@ -136,15 +136,15 @@ class TestNeighbours:
             ):
                 assert similarity == sorted(similarity, reverse=True)
                 for number_of_tile, value in zip(tiles, similarity, strict=True):
-                    tile = memory.tiles[number_of_tile]
-                    image = dataset.train.names.index(memory.images[tile.image])
-                    row = features(dataset.train, view, 5, tile.epoch, image)
-                    assert float(row[tile.row, tile.column] @ query[place]) == pytest.approx(
+                    name, epoch, row, column, _ = memory.tiles[number_of_tile]
+                    image = dataset.train.names.index(memory.images[name])
+                    patches = features(dataset.train, view, 5, epoch, image)
+                    assert float(patches[row, column] @ query[place]) == pytest.approx(
                         value, abs=1e-4
                     )
                     checked += 1
         assert checked == 2 * 16 * SHOWN
-        epochs = {t.epoch for p in kept(traced[1])[1] if p.memory for t in p.memory.tiles}
+        epochs = {t[1] for p in kept(traced[1])[1] if p.memory for t in p.memory.tiles}
         assert epochs == {0, 1}
 
     def test_tiles_are_distinct_and_show_the_patch_in_their_middle(
@@ -158,18 +158,17 @@ class TestNeighbours:
         assert len(set(memory.tiles)) == len(memory.tiles)
         view = JitteredCrop(56, (0.485, 0.456, 0.406), (0.229, 0.224, 0.255))
         mean, std = (torch.tensor(v)[:, None, None] for v in (view.mean, view.std))
-        with Image.open(folder / memory.sprite) as image:
-            sprite = np.asarray(image.convert("RGB")).astype(float)
-        for number, tile in enumerate(memory.tiles):
-            item = Views(dataset.train, view, 5, tile.epoch)[
-                dataset.train.names.index(memory.images[tile.image])
-            ]
+        with Image.open(folder / memory.sprite) as picture:
+            sprite = np.asarray(picture.convert("RGB")).astype(float)
+        for number, (name, epoch, row, column, _) in enumerate(memory.tiles):
+            image = dataset.train.names.index(memory.images[name])
+            item = Views(dataset.train, view, 5, epoch)[image]
             pixels = (item[1] * std + mean).permute(1, 2, 0).numpy() * 255  # type: ignore[index]
-            top, left = 14 * tile.row, 14 * tile.column
+            top, left = 14 * row, 14 * column
             patch = pixels[top : top + 14, left : left + 14].mean(axis=(0, 1))
-            row, column = divmod(number, memory.sprite_columns)
             third = memory.tile_side // 3
-            top, left = row * memory.tile_side + third, column * memory.tile_side + third
+            above, before = divmod(number, memory.sprite_columns)
+            top, left = above * memory.tile_side + third, before * memory.tile_side + third
             middle = sprite[top : top + third, left : left + third].mean(axis=(0, 1))
             assert np.abs(middle - patch.clip(0, 255)).max() < 12
 
@@ -182,14 +181,14 @@ class TestNeighbours:
         for panel in kept(kept_runs["hog_s14"][1])[1]:
             memory = panel.memory
             assert memory is not None
-            for tile in memory.tiles:
-                image = dataset.train.names.index(memory.images[tile.image])
+            for name, _, row, column, label in memory.tiles:
+                image = dataset.train.names.index(memory.images[name])
                 view = Squash(28, backbone.mean, backbone.std)
                 mask = Views(dataset.train, view, 0, 0)[image][2].numpy()  # type: ignore[index]
-                top, left = 14 * tile.row, 14 * tile.column
+                top, left = 14 * row, 14 * column
                 patch = mask[top : top + 14, left : left + 14]
                 counts = np.bincount(np.where(patch > 2, 0, patch).ravel())  # void counts as 0
-                assert counts[tile.label] == counts.max()
+                assert counts[label] == counts.max()
 
 
 class TestWriting:
@@ -246,6 +245,7 @@ class TestIndex:
             ({"panel": {"image": "/etc/secret.png"}}, r"panels\.0\.image"),
             ({"panel": {"truth": ".."}}, r"panels\.0\.truth"),
             ({"memory": {"nearest": [[0]]}}, "of one length"),
+            ({"memory": {"tiles": [{"image": 0, "epoch": 0}]}}, r"panels\.0\.memory\.tiles\.0"),
             ({"memory": {"images": []}}, "an image that is not there"),
             ({"memory": {"queries": [[0, 0]], "nearest": [[9999]], "similarity": [[1.0]]}}, "tile"),
         ],
