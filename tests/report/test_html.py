@@ -393,7 +393,7 @@ class TestImages:
         assert reader.texts("#pairs h3") == ["rgb_s14 → tuned"]
         assert reader.texts("#pairs .big") == ["+12.00"]
         assert reader.texts("#pairs .gains span") == ["red", "green"]
-        assert len(reader.texts("#pairs figcaption")) == 2
+        assert len(reader.texts("#pairs figcaption")) == 4
 
 
 class TestKeyboard:

@@ -221,12 +221,12 @@ function shots(current, before, after) {
   const box = make("div", { class: "shots" });
   if (!current.examples.length) return box;
   const shown = example(state.image);
-  for (const row of [before, after]) {
-    const model = shown.models.find((m) => current.rows[m.row] === row);
-    if (!model) return make("div");
-    const when = row === before ? "Before" : "After";
-    const wrong = model.wrong === null ? "" : `, ${percent(model.wrong, 1)}% wrong`;
-    box.append(picture(model.error, `error map of ${row.label} on ${shown.name}`, when + wrong, "pixels flat"));
-  }
+  const models = [before, after].map((row) => shown.models.find((m) => current.rows[m.row] === row));
+  if (models.some((model) => !model)) return box;
+  const when = ["Before", "After"];
+  const names = [before.label, after.label];
+  const wrong = (model) => (model.wrong === null ? "" : `, ${percent(model.wrong, 1)}% wrong`);
+  models.forEach((m, i) => box.append(picture(m.prediction, `prediction of ${names[i]} on ${shown.name}`, when[i], "pixels")));
+  models.forEach((m, i) => box.append(picture(m.error, `error map of ${names[i]} on ${shown.name}`, when[i] + wrong(m), "pixels flat")));
   return box;
 }
