@@ -1,8 +1,9 @@
 """Backbone and task cards: TOML files read into frozen, validated models.
 
-A card is looked for by path, then in the folders of ``DENSEBENCH_PATH``, then in the folders that
-installed packages register under the entry point ``densebench.cards``, then among our own. Nothing
-here imports torch, so that listing cards is instant.
+A card is looked for by path, then in the folders of ``DENSEBENCH_PATH``, then among the user's
+post-trained backbones, then in the folders that installed packages register under the entry point
+``densebench.cards``, then among our own. Nothing here imports
+torch, so that listing cards is instant.
 """
 
 import difflib
@@ -10,6 +11,7 @@ import fnmatch
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +28,7 @@ from pydantic import (
 )
 
 from densebench.errors import DensebenchError
+from densebench.paths import user_home
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,7 +36,8 @@ else:
     import tomli as tomllib
 
 C = TypeVar("C", bound=BaseModel)
-CardKind = Literal["backbones", "tasks"]
+CardKind = Literal["backbones", "tasks", "recipes"]
+UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 
 
@@ -55,21 +59,32 @@ class Card(BaseModel):
 
 
 class WeightsSource(Card):
-    """Where the official weights lie: a file of a Hugging Face repository, or an address."""
+    """Where the weights lie: a file of a Hugging Face repository, an address, or a file.
+
+    ``path`` is relative to the folder of the card's own file, so that both can be moved together.
+    """
 
     repo: str | None = None
     file: str | None = None
     revision: str = "main"
     url: str | None = None
+    path: str | None = None
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
     @model_validator(mode="after")
     def _one_place(self) -> "WeightsSource":
-        if (self.repo is None) == (self.url is None):
-            raise ValueError("give either repo and file, or url")
+        if sum(place is not None for place in (self.repo, self.url, self.path)) != 1:
+            raise ValueError("give one of repo with file, url, or path")
         if self.repo is not None and self.file is None:
             raise ValueError("repo needs file, the name of the weights file in it")
         return self
+
+    @field_validator("path")
+    @classmethod
+    def _relative(cls, path: str | None) -> str | None:
+        if path is not None and (not path or Path(path).is_absolute()):
+            raise ValueError("path must be relative to the card's folder; or use --weights FILE")
+        return path
 
 
 class BackboneCard(Card):
@@ -154,6 +169,11 @@ def backbone_card(name: str | os.PathLike[str]) -> BackboneCard:
     return _validated(BackboneCard, path)
 
 
+def backbone_folder(name: str | os.PathLike[str]) -> Path:
+    """The folder that a backbone card's relative paths refer to; links are followed."""
+    return card_path("backbones", os.fspath(name)).resolve().parent
+
+
 def task_card(name: str | os.PathLike[str]) -> tuple[TaskCard, Path]:
     """The task card of that name or path, and its file, which relative roots refer to.
 
@@ -212,7 +232,8 @@ def search_path() -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise DensebenchError(f"DENSEBENCH_PATH names {folder}, which is no folder")
-    return [*folders, *_entry_point_folders(), _own_folder()]
+    registered = [user_home()] if user_home().is_dir() else []
+    return [*folders, *registered, *_entry_point_folders(), _own_folder()]
 
 
 def _entry_point_folders() -> Iterator[Path]:
@@ -243,8 +264,9 @@ def resource_path(name: str) -> Path:
 
 def _card_files(folder: Path, kind: CardKind) -> list[Path]:
     """Files in the sub-folder of that kind; flat files are told apart by the keys they have."""
-    nested = sorted((folder / kind).glob("*.toml"))
-    if folder == _own_folder():
+    # A registered card is a link, and its backbone may have been deleted.
+    nested = [path for path in sorted((folder / kind).glob("*.toml")) if path.is_file()]
+    if folder in (_own_folder(), user_home()):
         return nested
     flat = [p for p in sorted(folder.glob("*.toml")) if _flat_kind(p) == kind]
     return nested + flat
@@ -255,6 +277,8 @@ def _flat_kind(path: Path) -> CardKind | None:
     keys = read_toml(path).keys()
     if keys & {"protocol", "dataset"}:
         return "tasks"
+    if keys & {"optimiser", "training"}:
+        return "recipes"
     return "backbones" if keys & {"source", "patch_size", "embed_dim"} else None
 
 
@@ -299,11 +323,11 @@ def validate(model: type[C], values: dict[str, Any], where: str) -> C:
 def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     problems = error.errors(include_url=False)
     # A misspelt key is unknown and missing at once; the unknown one tells which it was.
-    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    problem = next((p for p in problems if p["type"] in UNKNOWN_KEY), problems[0])
     path = [str(part) for part in problem["loc"]]
     key = ".".join(path)
-    if problem["type"] == "extra_forbidden":
-        allowed = sorted(_model_at(model, path[:-1]).model_fields)
+    if problem["type"] in UNKNOWN_KEY:
+        allowed = sorted(_fields(_model_at(model, path[:-1])))
         return (
             f"unknown key '{key}'{suggestion(path[-1], allowed)}; allowed are {', '.join(allowed)}"
         )
@@ -319,13 +343,20 @@ def _given(problem: Any) -> str:
     return "" if isinstance(value, dict) else f", not {value!r}"
 
 
-def _model_at(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
+def _model_at(model: type, path: list[str]) -> type:
     """The model of a nested table, following the annotation of each key on the way."""
     for key in (part for part in path if not part.isdecimal()):  # a list's model is its items'
-        annotation = model.model_fields[key].annotation
+        annotation = _fields(model)[key]
         options = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
+        model = next(o for o in options if isinstance(o, type) and _fields(o))
     return model
+
+
+def _fields(model: type) -> dict[str, Any]:
+    """Keys of a model or a dataclass, with what they hold."""
+    if issubclass(model, BaseModel):
+        return {key: field.annotation for key, field in model.model_fields.items()}
+    return {f.name: f.type for f in fields(model)} if is_dataclass(model) else {}
 
 
 def suggestion(name: str, known: Any) -> str:

@@ -16,3 +16,12 @@ def cache_home() -> Path:
 def data_home() -> Path:
     """The folder that holds the datasets: ``DENSEBENCH_DATA``, or ``data`` where you are."""
     return Path(os.environ.get("DENSEBENCH_DATA", "data")).expanduser()
+
+
+def user_home() -> Path:
+    """The folder of what belongs to the user: ``DENSEBENCH_HOME``, or the user's data."""
+    chosen = os.environ.get("DENSEBENCH_HOME")
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "densebench"

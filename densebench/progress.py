@@ -21,7 +21,11 @@ from rich.text import Text
 from densebench.evaluate import Watcher
 
 SECONDS_BETWEEN_LINES = 20.0
-TITLES = {"fit": "training images", "predict": "validation images"}
+TITLES = {
+    "fit": "training images",
+    "predict": "validation images",
+    "posttrain": "images seen",
+}
 
 
 class RateColumn(ProgressColumn):

@@ -110,6 +110,7 @@ def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith("DENSEBENCH_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DENSEBENCH_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -142,4 +143,5 @@ def _shared_cache(
 ) -> None:
     """No test touches the user's cache or cards; what is made is shared by the session's tests."""
     monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("DENSEBENCH_HOME", str(tmp_path_factory.getbasetemp() / "home"))
     monkeypatch.delenv("DENSEBENCH_PATH", raising=False)

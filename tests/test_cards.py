@@ -124,9 +124,12 @@ class TestBadBackboneCards:
     @pytest.mark.parametrize(
         ("weights", "told"),
         [
-            ({}, "either repo and file, or url"),
+            ({}, "give one of repo with file, url, or path"),
             ({"repo": "a/b"}, "file"),
-            ({"repo": "a/b", "file": "c", "url": "https://d"}, "either"),
+            ({"repo": "a/b", "file": "c", "url": "https://d"}, "give one of"),
+            ({"path": "a.pth", "url": "https://d"}, "give one of"),
+            ({"path": "/a.pth"}, "relative to the card's folder"),
+            ({"path": ""}, "relative to the card's folder"),
             ({"url": "https://d", "sha256": "abc"}, "sha256"),
         ],
     )

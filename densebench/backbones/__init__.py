@@ -10,10 +10,11 @@ import torch
 
 from densebench.backbones import plugin
 from densebench.backbones.base import DenseBackbone, check_divisible, nearest_sizes
-from densebench.cards import BackboneCard, backbone_card, card_path
+from densebench.backbones.checkpoints import load_strictly, read_state_dict
+from densebench.cards import BackboneCard, backbone_card, backbone_folder
 from densebench.errors import DensebenchError
 
-__all__ = ["DenseBackbone", "card_for", "check_divisible", "load_backbone"]
+__all__ = ["DenseBackbone", "card_for", "check_divisible", "load_backbone", "weights_file"]
 
 
 def load_backbone(
@@ -73,6 +74,22 @@ def card_for(name: str | os.PathLike[str]) -> BackboneCard | None:
     return backbone_card(name)
 
 
+def weights_file(
+    name: str, weights: str | os.PathLike[str] | None = None, offline: bool = False
+) -> Path | None:
+    """The file that a backbone's weights come from; None for a plug-in or a baseline without one.
+
+    Raises:
+        DensebenchError: no such backbone, or the weights cannot be had.
+    """
+    card = card_for(name)
+    if weights is not None or card is None or card.weights is None:
+        return None if weights is None else Path(weights)
+    from densebench.backbones import hub
+
+    return hub.fetch(card, offline, name)
+
+
 def _build(name: str, file: Path | None, image_size: int | None, offline: bool) -> DenseBackbone:
     from densebench.backbones import hub
 
@@ -80,9 +97,9 @@ def _build(name: str, file: Path | None, image_size: int | None, offline: bool) 
     if card is None:
         return plugin.build_plugin(name, weights=file, image_size=image_size)
     if card.source == "baseline":
-        return _baseline(card, file)
+        return _baseline(card, weights_file(name, file, offline))
     if card.source == "python":
-        folder = card_path("backbones", name).parent
+        folder = backbone_folder(name)
         if file is None and card.weights is not None:
             file = hub.fetch(card, offline, name)
         return plugin.build_plugin(
@@ -103,9 +120,12 @@ def _build(name: str, file: Path | None, image_size: int | None, offline: bool) 
 def _baseline(card: BackboneCard, file: Path | None) -> DenseBackbone:
     from densebench.backbones.baselines import build_baseline
 
-    if file is not None:
+    built = build_baseline(card)
+    if file is not None and not any(True for _ in built.parameters()):
         raise DensebenchError(f"{card.name}: a hand-made descriptor takes no weights ({file})")
-    return build_baseline(card)
+    if file is not None:
+        load_strictly(built, read_state_dict(file), file, lambda state: "")
+    return built
 
 
 def _device(device: str | torch.device) -> torch.device:

@@ -150,24 +150,25 @@ def around(maps: Float[Tensor, "b c h w"], side: int) -> Float[Tensor, "b c h w"
     return functional.avg_pool2d(maps, side, stride=1, padding=side // 2, count_include_pad=False)
 
 
-_DESCRIPTORS: dict[str, Callable[[BackboneCard], DenseBackbone]] = {
-    "rgb": RgbPatches,
-    "hog": HogPatches,
-}
-
-
 def build_baseline(card: BackboneCard) -> DenseBackbone:
     """The hand-made descriptor that a card with ``source = "baseline"`` names.
 
     Raises:
         DensebenchError: an unknown ``id``, or an ``embed_dim`` that is not the descriptor's.
     """
-    if card.id not in _DESCRIPTORS:
+    from densebench.backbones.mixer import HogMixer  # which builds on this module
+
+    kinds: dict[str, Callable[[BackboneCard], DenseBackbone]] = {
+        "rgb": RgbPatches,
+        "hog": HogPatches,
+        "hog_mixer": HogMixer,
+    }
+    if card.id not in kinds:
         raise DensebenchError(
             f"card {card.name}: unknown baseline id '{card.id}'; "
-            f"allowed are {', '.join(sorted(_DESCRIPTORS))}"
+            f"allowed are {', '.join(sorted(kinds))}"
         )
-    built = _DESCRIPTORS[card.id](card)
+    built = kinds[card.id](card)
     if built.embed_dim != card.embed_dim:
         raise DensebenchError(
             f"card {card.name}: embed_dim of '{card.id}' is {built.embed_dim}, not {card.embed_dim}"

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from open_clip.model import _build_vision_tower
 from open_clip.transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from densebench.backbones import timm_vit
 from densebench.backbones.base import DenseBackbone
@@ -74,6 +74,19 @@ class ClipBackbone(DenseBackbone):
         tokens = torch.cat([classes, embedded], dim=1).to(patches.dtype)
         entering: Tensor = self.visual.ln_pre(self.visual.patch_dropout(tokens))
         return entering
+
+    @property
+    def encoder(self) -> VisionTransformer:
+        """The image tower."""
+        return self.visual
+
+    def blocks(self) -> list[nn.Module]:
+        """Its residual attention blocks."""
+        return list(self.visual.transformer.resblocks)
+
+    def after_blocks(self) -> list[nn.Module]:
+        """The normalisation after them."""
+        return [self.visual.ln_post]
 
     def choices(self) -> dict[str, object]:
         """The card's choices."""

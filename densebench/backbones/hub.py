@@ -1,13 +1,16 @@
-"""Official weights: found in the cache, or downloaded from the hub or from an address."""
+"""A card's weights: beside the card, in the cache, or downloaded from the hub or from an address.
 
+The SHA-256 is the card's or, where the card states none, the one that was recorded when the source
+was first used; a file with another one is refused.
+"""
+
+import fcntl
 import hashlib
 import os
-import shutil
-import sys
-from http.client import HTTPException
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlsplit
-from urllib.request import Request, urlopen
 
 from huggingface_hub import (
     get_hf_file_metadata,
@@ -22,12 +25,17 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from rich.console import Console
 
-from densebench.cards import BackboneCard, WeightsSource
+from densebench.backbones import ledger
+from densebench.cards import BackboneCard, WeightsSource, card_path
+from densebench.datasets.fingerprint import content_hashes
+from densebench.download import Network, UnreachableError, Wanted, download
 from densebench.errors import DensebenchError
 from densebench.paths import cache_home
+from densebench.prepare.progress import ConsoleWatcher
 
-TIMEOUT_S = 30
+NETWORK = Network()
 # The same weights as a pickle, for repositories that have no safetensors file.
 AS_PICKLE = {
     "model.safetensors": "pytorch_model.bin",
@@ -36,41 +44,99 @@ AS_PICKLE = {
 
 
 def fetch(card: BackboneCard, offline: bool = False, name: str | None = None) -> Path:
-    """The file of a card's official weights: from the cache if it is there, else downloaded.
+    """The file of a card's weights: beside the card, from the cache, or else downloaded.
 
     Args:
         card: The backbone.
         offline: Never use the network. ``HF_HUB_OFFLINE=1`` does the same.
-        name: What the user calls it, for messages; the card's name if not given.
+        name: What the user calls it: a name or the card's path; the card's name if not given.
 
     Raises:
         DensebenchError: the card names no weights, they cannot be had, or the file's SHA-256 is
-            not the card's.
+            neither the card's nor the recorded one.
     """
-    source, called = _source(card), name or card.name
-    path = cached(card)
+    source, called = weights_source(card), name or card.name
+    path = cached(card, name)
+    if path is None and source.path:
+        raise DensebenchError(
+            f"{called}: no weights: there is no file {_beside(source, called)}, which the card "
+            "names; put it there, or give --weights FILE"
+        )
     if path is None:
         if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
             raise _not_here(source, called, "the network is switched off")
         path = _from_hub(source, called) if source.repo else _from_url(source, called)
-    if source.sha256 and file_sha256(path) != source.sha256:
-        raise DensebenchError(
-            f"{path}: its SHA-256 is not the one that {called} states; delete the file"
-        )
+    check(source, called, path)
     return path
 
 
-def cached(card: BackboneCard) -> Path | None:
-    """The file of a card's official weights if it is on this machine; never uses the network."""
-    source = _source(card)
+def cached(card: BackboneCard, name: str | None = None) -> Path | None:
+    """The file of a card's weights if it is on this machine; never uses the network.
+
+    Args:
+        card: The backbone.
+        name: As in :func:`fetch`.
+    """
+    source = weights_source(card)
+    if source.path:
+        path = _beside(source, name or card.name)
+        return path if path.is_file() else None
     if source.url:
         path = url_path(source.url)
         return path if path.is_file() else None
     for file in _candidates(source):
-        found = try_to_load_from_cache(str(source.repo), file, revision=source.revision)
+        found = try_to_load_from_cache(str(source.repo), file, revision=revision(source))
         if isinstance(found, str):
             return Path(found)
     return None
+
+
+def check(source: WeightsSource, called: str, path: Path, anew: bool = False) -> None:
+    """Compare a file's SHA-256 with the one that is known, or record it as the first one.
+
+    Args:
+        source: Where the file is from.
+        called: What the user calls the backbone.
+        path: The file.
+        anew: Read the file even if it was hashed before and has not changed since.
+
+    Raises:
+        DensebenchError: it is another one.
+    """
+    if source.path and not source.sha256:
+        return  # one's own weights may change
+    actual = file_sha256(path) if anew else content_hashes([str(path)])[str(path)]
+    wanted = known_sha256(source)
+    if wanted is None:
+        size = path.stat().st_size
+        wanted = ledger.record(place(source), actual, size, _commit(path)).sha256
+    if actual != wanted:
+        raise DensebenchError(
+            f"{path}: its SHA-256 is {actual}, but {_whose(source, called)} {wanted}; "
+            f"{_remedy(source)}"
+        )
+
+
+def known_sha256(source: WeightsSource) -> str | None:
+    """The SHA-256 that the weights must have: the card's, or the recorded one."""
+    entry = recorded(source)
+    return source.sha256 or (entry.sha256 if entry is not None else None)
+
+
+def recorded(source: WeightsSource) -> ledger.Entry | None:
+    """What was recorded when the source was first used."""
+    return None if source.path else ledger.entries().get(place(source))
+
+
+def weights_source(card: BackboneCard) -> WeightsSource:
+    """Where a card's weights lie.
+
+    Raises:
+        DensebenchError: it names none.
+    """
+    if card.weights is None:
+        raise DensebenchError(f"card {card.name} names no official weights; give --weights FILE")
+    return card.weights
 
 
 def url_path(url: str) -> Path:
@@ -83,7 +149,7 @@ def url_path(url: str) -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
+    """SHA-256 of a file, as hexadecimal digits, from its content just now."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -91,10 +157,14 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _source(card: BackboneCard) -> WeightsSource:
-    if card.weights is None:
-        raise DensebenchError(f"card {card.name} names no official weights; give --weights FILE")
-    return card.weights
+def _beside(source: WeightsSource, called: str) -> Path:
+    """The file that is named relative to the card's own."""
+    return card_path("backbones", called).parent / str(source.path)
+
+
+def place(source: WeightsSource) -> str:
+    """A source in one line; it is what the record goes by."""
+    return source.url or source.path or f"{source.repo}/{source.file}@{source.revision}"
 
 
 def _candidates(source: WeightsSource) -> list[str]:
@@ -102,8 +172,36 @@ def _candidates(source: WeightsSource) -> list[str]:
     return [first, AS_PICKLE[first]] if first in AS_PICKLE else [first]
 
 
+def revision(source: WeightsSource) -> str:
+    """The commit that a branch was when it was first used, and is taken to be ever after."""
+    entry = recorded(source)
+    return entry.commit if entry is not None and entry.commit else source.revision
+
+
+def _commit(path: Path) -> str | None:
+    """The commit of a file in the cache of huggingface_hub."""
+    parts = path.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
+
+
+def _whose(source: WeightsSource, called: str) -> str:
+    entry = recorded(source)
+    if source.sha256 or entry is None:
+        return f"the card of {called} states"
+    return f"on {entry.recorded} was recorded"
+
+
+def _remedy(source: WeightsSource) -> str:
+    if source.path:
+        return "put the right file there, or correct the card"
+    again = "delete the file and fetch it again"
+    if source.sha256:
+        return f"{again}, or correct the card"
+    return f"{again}; if its owner replaced it, remove its entry from {ledger.ledger_path()}"
+
+
 def _not_here(source: WeightsSource, called: str, reason: str) -> DensebenchError:
-    where = source.url or f"{source.repo}/{source.file} at {source.revision} of huggingface.co"
+    where = source.url or f"{source.repo}/{source.file} at {revision(source)} of huggingface.co"
     return DensebenchError(
         f"{called}: no weights ({reason}): {where} is not in the cache; run "
         f"`densebench weights fetch {called}` where there is a network, or give --weights FILE"
@@ -111,12 +209,12 @@ def _not_here(source: WeightsSource, called: str, reason: str) -> DensebenchErro
 
 
 def _from_hub(source: WeightsSource, called: str) -> Path:
-    repo, revision = str(source.repo), source.revision
+    repo, commit = str(source.repo), revision(source)
     for file in _candidates(source):
         try:
             # Without a network this fails at once, where the download would retry for minutes.
-            get_hf_file_metadata(hf_hub_url(repo, file, revision=revision))
-            return Path(hf_hub_download(repo, file, revision=revision))
+            get_hf_file_metadata(hf_hub_url(repo, file, revision=commit))
+            return Path(hf_hub_download(repo, file, revision=commit))
         except LocalEntryNotFoundError as error:
             raise _not_here(source, called, "the hub cannot be reached") from error
         except GatedRepoError as error:
@@ -134,30 +232,32 @@ def _from_hub(source: WeightsSource, called: str) -> Path:
 
 
 def _from_url(source: WeightsSource, called: str) -> Path:
-    """Download to a ``.part`` file beside the target, and rename it once it is whole."""
     url = str(source.url)
-    target = url_path(url)
+    target, known = url_path(url), known_sha256(source)
+    wanted = Wanted(
+        checksum=f"sha256:{known}" if known else None,
+        called="card" if source.sha256 else "recorded file",
+        mismatch=_remedy(source),
+        elsewhere="another DENSEBENCH_CACHE",
+    )
+    watcher = ConsoleWatcher(Console(stderr=True))
+    with _alone(target):
+        if target.is_file():
+            return target
+        watcher.say(f"fetching {url} to {target}")
+        try:
+            return download(url, target, wanted, watcher, NETWORK)
+        except UnreachableError as error:
+            raise _not_here(source, called, error.reason) from error
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """One process at a time downloads a file; the others wait for it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    print(f"downloading {url} to {target}", file=sys.stderr)
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    request = Request(url, headers={"User-Agent": "densebench"})
-    try:
-        with part.open("wb") as file, urlopen(request, timeout=TIMEOUT_S) as response:
-            shutil.copyfileobj(response, file, 1 << 20)
-            promised = response.headers.get("Content-Length")
-        size = part.stat().st_size
-        if promised is not None and size != int(promised):
-            raise _not_here(
-                source, called, f"the download broke off after {size} of {promised} bytes"
-            )
-        if source.sha256 and file_sha256(part) != source.sha256:
-            raise _not_here(source, called, "the SHA-256 of the download is not the card's")
-        part.replace(target)
-    except (OSError, HTTPException) as error:
-        raise _not_here(source, called, _first_line(error)) from error
-    finally:
-        part.unlink(missing_ok=True)
-    return target
+    with target.with_name(f"{target.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _first_line(error: Exception) -> str:

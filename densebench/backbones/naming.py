@@ -6,7 +6,8 @@ SwiGLU layers of the giant, and in blocks that training splits into chunks.
 
 import re
 
-from torch import nn
+import torch
+from torch import Tensor, cat, nn
 
 from densebench.backbones.checkpoints import StateDict
 
@@ -21,12 +22,38 @@ WIDTHS = {192: "Ti", 384: "S", 768: "B", 1024: "L", 1280: "H", 1536: "g"}
 
 def to_timm_names(state: StateDict, model: nn.Module) -> StateDict:
     """A state dict in any of the known namings, in that of a timm vision transformer."""
-    renamed = {}
-    for name, tensor in state.items():
-        for pattern, replacement in RENAMED:
-            name = pattern.sub(replacement, name)  # noqa: PLW2901
-        renamed[name] = tensor
+    renamed = {timm_name(name): tensor for name, tensor in state.items()}
     return _fold_class_position(renamed, model)
+
+
+def timm_name(name: str) -> str:
+    """One name, in timm's naming."""
+    for pattern, replacement in RENAMED:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def from_timm_names(state: StateDict, original: StateDict) -> StateDict:
+    """The inverse of ``to_timm_names``: weights under the names and in the shapes of a file.
+
+    Args:
+        state: Weights in timm's names.
+        original: The file's own weights; what ``state`` has not (a mask token, a head) is kept.
+
+    Returns:
+        As many tensors as ``original`` has, in its order.
+    """
+    return {
+        name: _unfolded(state[timm_name(name)], tensor) if timm_name(name) in state else tensor
+        for name, tensor in original.items()
+    }
+
+
+def _unfolded(trained: Tensor, original: Tensor) -> Tensor:
+    """A position table with a place for the class token, whose position is in the token already."""
+    if trained.ndim == original.ndim == 3 and trained.shape[1] + 1 == original.shape[1]:
+        return cat([torch.zeros_like(trained[:, :1]), trained], dim=1)
+    return trained
 
 
 def _fold_class_position(state: StateDict, model: nn.Module) -> StateDict:

@@ -69,6 +69,16 @@ class PluginBackbone(DenseBackbone):
             features: Tensor = self.module(images)
         return features
 
+    @property
+    def encoder(self) -> nn.Module:
+        """The user's module."""
+        return self.module
+
+    def blocks(self) -> list[nn.Module]:
+        """The module's own ``blocks``, if it has a list of that name."""
+        own = getattr(self.module, "blocks", None)
+        return list(own) if isinstance(own, nn.ModuleList | nn.Sequential) else []
+
     def choices(self) -> dict[str, object]:
         """The plug-in's code and the function in it; not where the file lies."""
         return {"source": "python", "code": self.code, "function": self.target.rpartition(":")[2]}

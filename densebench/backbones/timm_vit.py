@@ -9,6 +9,7 @@ from typing import Any
 import timm
 import torch
 from jaxtyping import Float
+from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 from densebench.backbones.base import DenseBackbone
@@ -79,6 +80,39 @@ class TimmBackbone(DenseBackbone):
             ) from error
         mapped: Tensor = features.permute(0, 2, 3, 1).contiguous()
         return mapped
+
+    @property
+    def encoder(self) -> nn.Module:
+        """Timm's model."""
+        model: nn.Module = self.model
+        return model
+
+    def blocks(self) -> list[nn.Module]:
+        """Blocks of a transformer, stages of a convolutional network."""
+        return list(getattr(self.model, "blocks", getattr(self.model, "stages", [])))
+
+    def after_blocks(self) -> list[nn.Module]:
+        """The final normalisation."""
+        norm = getattr(self.model, "norm", None)
+        return [norm] if isinstance(norm, nn.Module) else []
+
+    def attention(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b heads h w"] | None:
+        """From the last block's queries and keys, where they are those of timm's attention."""
+        layer = getattr(self.blocks()[-1], "attn", None) if self.blocks() else None
+        if not isinstance(layer, Attention) or not getattr(self.model, "has_class_token", False):
+            return None
+        entered: list[Tensor] = []
+        watch = layer.register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
+        try:
+            _, height, width, _ = self(images).shape
+        finally:
+            watch.remove()
+        tokens = entered[0]
+        shape = (*tokens.shape[:2], 3, layer.num_heads, -1)
+        queries, keys, _ = layer.qkv(tokens).reshape(shape).permute(2, 0, 3, 1, 4).unbind(0)
+        first = layer.q_norm(queries[:, :, :1]) * layer.scale
+        weights = (first @ layer.k_norm(keys).transpose(-2, -1)).softmax(dim=-1)[:, :, 0]
+        return weights[:, :, -height * width :].unflatten(-1, (height, width))
 
     def choices(self) -> dict[str, object]:
         """The card's choices, and a fixed input size."""

@@ -7,6 +7,7 @@ from densebench.datasets.classes import ade20k_classes
 from densebench.datasets.files import MASKS, PHOTOS, list_files
 from densebench.datasets.masks import LookupReader, identity_table
 from densebench.datasets.pairing import make_split
+from densebench.datasets.store import locate
 
 FOLDERS: dict[SplitName, str] = {"train": "training", "val": "validation"}
 
@@ -18,7 +19,7 @@ def read_split(root: Path, split: SplitName, names: tuple[str, ...] | None = Non
         DensebenchError: a folder, an image or a mask is missing.
     """
     classes = ade20k_classes()
-    images = list_files(root / "images" / FOLDERS[split], PHOTOS)
-    masks = list_files(root / "annotations" / FOLDERS[split], MASKS)
+    images = list_files(locate(root, f"images/{FOLDERS[split]}"), PHOTOS)
+    masks = list_files(locate(root, f"annotations/{FOLDERS[split]}"), MASKS)
     reader = LookupReader(identity_table(classes))
     return make_split(split, names, images=images, masks=masks, reader=reader, classes=classes)

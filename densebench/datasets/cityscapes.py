@@ -7,6 +7,7 @@ from densebench.datasets.classes import VOID, cityscapes_classes, cityscapes_tra
 from densebench.datasets.files import Listing, list_files
 from densebench.datasets.masks import LookupReader, lookup_table
 from densebench.datasets.pairing import make_split
+from densebench.datasets.store import is_dir, list_names, locate
 
 IMAGE_ENDING = "_leftImg8bit"
 MASK_ENDING = "_gtFine_labelIds"
@@ -19,8 +20,8 @@ def read_split(root: Path, split: SplitName, names: tuple[str, ...] | None = Non
         DensebenchError: a folder, an image or a mask is missing.
     """
     classes = cityscapes_classes()
-    images = _list_cities(root / "leftImg8bit" / split, IMAGE_ENDING)
-    masks = _list_cities(root / "gtFine" / split, MASK_ENDING)
+    images = _list_cities(locate(root, f"leftImg8bit/{split}"), IMAGE_ENDING)
+    masks = _list_cities(locate(root, f"gtFine/{split}"), MASK_ENDING)
     train_ids, label_ids = cityscapes_train_ids()
     reader = LookupReader(lookup_table(train_ids, VOID, label_ids))
     return make_split(split, names, images=images, masks=masks, reader=reader, classes=classes)
@@ -33,7 +34,8 @@ def city(name: str) -> str:
 
 def _list_cities(folder: Path, ending: str) -> Listing:
     files: dict[str, str] = {}
-    for place in sorted(path for path in folder.glob("*") if path.is_dir()):
+    names = sorted(list_names(folder)) if is_dir(folder) else []
+    for place in (folder / name for name in names if is_dir(folder / name)):
         found = list_files(place, (".png",)).files
         files |= {n.removesuffix(ending): file for n, file in found.items() if n.endswith(ending)}
     return Listing(folder, files)

@@ -20,6 +20,7 @@ from densebench.datasets.files import MASKS, PHOTOS, Listing, list_files
 from densebench.datasets.masks import LookupReader, lookup_table
 from densebench.datasets.pairing import make_split
 from densebench.datasets.panoptic import read_panoptic
+from densebench.datasets.store import is_dir, is_file, locate
 from densebench.errors import DensebenchError
 
 PANOPTIC = ("panoptic_{}2017", "panoptic_annotations/panoptic_{}2017")
@@ -30,6 +31,7 @@ CATEGORY_MAPS = (
     "panoptic_annotations/semantic_segmentations_{}2017",
 )
 STUFF_MAPS = ("stuff_annotations/stuff_{}2017_pixelmaps", "stuff_{}2017_pixelmaps")
+NESTED = "an archive inside another must be taken out of it"
 
 
 def read_things(root: Path, split: SplitName, names: tuple[str, ...] | None = None) -> Split:
@@ -64,20 +66,20 @@ def read_stuff(root: Path, split: SplitName, names: tuple[str, ...] | None = Non
 
 
 def _thing_masks(root: Path, split: SplitName) -> tuple[Listing, MaskReader]:
-    folder = _first_there(root, split, PANOPTIC)
+    panoptic = _panoptic(root, split)
     maps = _first_there(root, split, CATEGORY_MAPS)
     # Two ways of keeping the same labels. The official one goes first: COCO-Stuff's stuffthingmaps
     # are often kept under the name of the second, and hold other ids.
-    if folder is not None and (folder.with_suffix(".json").is_file() or maps is None):
-        reader = read_panoptic(folder.with_suffix(".json"))
-        listed = list_files(folder, MASKS)
+    if panoptic is not None and (is_file(panoptic[1]) or maps is None):
+        reader = read_panoptic(panoptic[1])
+        listed = list_files(panoptic[0], MASKS)
         described = {name: file for name, file in listed.files.items() if name in reader.spans}
-        return Listing(folder, described), reader
+        return Listing(listed.folder, described), reader
     if maps is None:
         raise DensebenchError(
             f"{root / 'annotations'}: no masks of things for {split}2017; looked for "
             f"{_looked_for(split, PANOPTIC)} (each with its .json beside it), "
-            f"{_looked_for(split, CATEGORY_MAPS)}"
+            f"{_looked_for(split, CATEGORY_MAPS)}; {NESTED}"
         )
     stuff = [category.id for category in coco_panoptic() if not category.is_thing]
     table = lookup_table(supercategory_indices(coco_things()), VOID, (0, *stuff, VOID))
@@ -85,13 +87,23 @@ def _thing_masks(root: Path, split: SplitName) -> tuple[Listing, MaskReader]:
 
 
 def _images(root: Path, split: SplitName) -> Path:
-    usual = root / "images" / f"{split}2017"
-    return usual if usual.is_dir() else root / f"{split}2017"
+    usual = locate(root, f"images/{split}2017")
+    return usual if is_dir(usual) else locate(root, f"{split}2017")
+
+
+def _panoptic(root: Path, split: SplitName) -> tuple[Path, Path] | None:
+    """The panoptic PNGs and their JSON, which may lie in different archives."""
+    for pattern in PANOPTIC:
+        inside = f"annotations/{pattern.format(split)}"
+        folder = locate(root, inside)
+        if is_dir(folder):
+            return folder, locate(root, f"{inside}.json")
+    return None
 
 
 def _first_there(root: Path, split: SplitName, patterns: tuple[str, ...]) -> Path | None:
-    folders = (root / "annotations" / pattern.format(split) for pattern in patterns)
-    return next((folder for folder in folders if folder.is_dir()), None)
+    folders = (locate(root, f"annotations/{pattern.format(split)}") for pattern in patterns)
+    return next((folder for folder in folders if is_dir(folder)), None)
 
 
 def _looked_for(split: SplitName, patterns: tuple[str, ...]) -> str:
@@ -99,14 +111,15 @@ def _looked_for(split: SplitName, patterns: tuple[str, ...]) -> str:
 
 
 def _no_stuff(root: Path, split: SplitName) -> DensebenchError:
-    panoptic = _first_there(root, split, PANOPTIC)
+    panoptic = _panoptic(root, split)
     why = (
-        f" ({panoptic} will not do: the panoptic annotations merge stuff classes and are not the "
-        "same labels)"
+        f" ({panoptic[0]} will not do: the panoptic annotations merge stuff classes and are "
+        "not the same labels)"
         if panoptic is not None
         else ""
     )
     return DensebenchError(
         f"{root / 'annotations'}: coco_stuff needs the stuff pixel maps of {split}2017, "
-        f"as {_looked_for(split, STUFF_MAPS)}{why}; get stuff_annotations_trainval2017.zip"
+        f"as {_looked_for(split, STUFF_MAPS)}{why}; "
+        f"get stuff_annotations_trainval2017.zip; {NESTED}"
     )

@@ -1,6 +1,7 @@
 """The fingerprint of labelled images, and the index that spares hashing a file twice.
 
 The index is one small JSON file a folder, in the cache: file name -> size, time of change, hash.
+Of a file in an archive these are size and time of the archive.
 """
 
 import hashlib
@@ -16,6 +17,8 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from densebench.datasets.archives import YOUNG_NS, stamp
+from densebench.datasets.store import archive_of, open_file
 from densebench.errors import DensebenchError
 from densebench.paths import cache_home
 
@@ -23,10 +26,6 @@ THREADS = 8
 BLOCK = 1 << 20
 BATCH = 512
 HASH_BYTES = 32
-# A file that is written again within the clock tick of its date keeps size and date, so a file
-# as young as this is not trusted to the index (git calls it racily clean).
-YOUNG_NS = 2_000_000_000
-
 Stamp = tuple[int, int]
 Entry = tuple[int, int, str]
 
@@ -89,14 +88,14 @@ def _folder_hashes(folder: str, names: list[str], pool: ThreadPoolExecutor) -> d
 
 
 def _stamps(folder: str, names: list[str]) -> list[Stamp]:
+    archive = archive_of(folder)
     stamps: list[Stamp] = []
     for name in names:
-        file = os.path.join(folder, name)  # noqa: PTH118
+        file = os.path.join(folder, name) if archive is None else archive[0]  # noqa: PTH118
         try:
-            status = os.stat(file)  # noqa: PTH116
+            stamps.append(stamp(file))
         except OSError as error:
             raise DensebenchError(f"{file}: cannot be read: {error.strerror}") from error
-        stamps.append((status.st_size, status.st_mtime_ns))
     return stamps
 
 
@@ -104,7 +103,7 @@ def _file_hash(folder: str, name: str) -> str:
     file = Path(folder, name)
     total = hashlib.sha256()
     try:
-        with file.open("rb") as stream:
+        with open_file(file) as stream:
             while block := stream.read(BLOCK):
                 total.update(block)
     except OSError as error:

@@ -8,11 +8,12 @@ from densebench.datasets.classes import Classes
 from densebench.datasets.files import MASKS, PHOTOS, list_files
 from densebench.datasets.masks import LookupReader, identity_table
 from densebench.datasets.pairing import make_split
+from densebench.datasets.store import locate
 
 
 def lists_folder(card: DatasetCard, root: Path) -> Path:
     """Where the lists of image names are kept: beside the card's training list."""
-    return (root / str(card.train)).parent
+    return locate(root, str(card.train)).parent
 
 
 def read_split(
@@ -27,7 +28,7 @@ def read_split(
     Raises:
         DensebenchError: an image or a mask is missing.
     """
-    images = list_files(root / str(card.images), PHOTOS)
-    masks = list_files(root / str(card.masks), MASKS)
+    images = list_files(locate(root, str(card.images)), PHOTOS)
+    masks = list_files(locate(root, str(card.masks)), MASKS)
     reader = LookupReader(identity_table(classes))
     return make_split(split, names, images=images, masks=masks, reader=reader, classes=classes)

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from densebench.cards import suggestion
+from densebench.datasets.store import is_dir, is_file, list_names, locate, read_text
 from densebench.errors import DensebenchError
 
 # What follows the name itself in lists that give file names.
@@ -18,7 +19,7 @@ def read_names(file: Path) -> tuple[str, ...]:
         DensebenchError: the list is missing, empty, or has a name twice.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(file, encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
         raise DensebenchError(f"{file}: no such list of images") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -55,15 +56,16 @@ def find_list(spec: str | os.PathLike[str], own: Path | None, base: Path) -> Pat
         DensebenchError: a bare word, and the dataset has no such list.
     """
     if not is_bare(spec):
-        return base / Path(spec).expanduser()
+        return locate(base, os.fspath(Path(spec).expanduser()))
     if own is None:
         raise DensebenchError(
             f"this dataset keeps no lists of its own, so that '{spec}' names none; "
             "give the path of a text file with one image name a line"
         )
     file = own / f"{spec}.txt"
-    if not file.is_file():
-        known = sorted(path.stem for path in own.glob("*.txt"))
+    if not is_file(file):
+        names = list_names(own) if is_dir(own) else []
+        known = sorted(name[: -len(".txt")] for name in names if name.endswith(".txt"))
         near = suggestion(str(spec), known)
         raise DensebenchError(
             f"{file}: no such list of images{near}; there are {', '.join(known) or 'none'}"

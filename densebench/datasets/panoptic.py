@@ -12,6 +12,7 @@ from jaxtyping import Int32, UInt8
 from densebench.datasets.classes import VOID, coco_panoptic, coco_things, supercategory_indices
 from densebench.datasets.files import read_colours
 from densebench.datasets.masks import unknown_ids
+from densebench.datasets.store import read_text
 from densebench.errors import DensebenchError
 
 
@@ -68,7 +69,7 @@ def read_panoptic(file: Path) -> PanopticReader:
         DensebenchError: the file is missing or no panoptic JSON, or its categories are not COCO's.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_text(file))
         check_categories(content["categories"], file)
         return _reader(content["annotations"])
     except OSError as error:

@@ -1,10 +1,15 @@
-"""Where a dataset lies: the place that was given, or the usual folder names below it."""
+"""Where a dataset lies: the place that was given, or the usual folder names below it.
+
+An archive is a place like a folder.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from densebench.cards import DatasetCard
+from densebench.datasets.archives import COMPRESSED, refuse_compressed
+from densebench.datasets.store import is_dir, list_names, locate
 from densebench.errors import DensebenchError
 from densebench.paths import data_home
 
@@ -62,15 +67,17 @@ def find_root(card: DatasetCard, card_path: Path | None, data_root: str | Path |
         DensebenchError: there is no such dataset.
     """
     base = _base(card, card_path, data_root)
+    refuse_compressed(base)
     if card.kind == "folder":
         return _folder_root(card, base)
     layout = LAYOUTS[card.kind.partition("_")[0]]
-    places = [base, *(base / folder for folder in layout.folders)]
-    for place in places:
-        if any(all((place / need).is_dir() for need in needs) for needs in layout.needs):
-            return place
+    found = _complete(base, layout)
+    if found is not None:
+        return found
+    places = [base, *(locate(base, folder) for folder in layout.folders)]
     raise _missing(
-        f"no {card.kind} dataset in {base} (also looked in {', '.join(layout.folders)}): "
+        f"no {card.kind} dataset in {base}{_compressed_in(base)} "
+        f"(also looked in {', '.join(layout.folders)}): "
         f"it needs {' or '.join(' + '.join(needs) for needs in layout.needs)}",
         _first_missing(places, layout),
     )
@@ -87,15 +94,29 @@ def _base(card: DatasetCard, card_path: Path | None, data_root: str | Path | Non
 
 def _folder_root(card: DatasetCard, base: Path) -> Path:
     needs = (str(card.images), str(card.masks))
-    for place in (base, base / Path(str(card.root)).name):
-        if all((place / need).is_dir() for need in needs):
-            return place
+    found = _complete(base, Layout((Path(str(card.root)).name,), (needs,)))
+    if found is not None:
+        return found
     layout = Layout((), (needs,))
     raise _missing(
         f"no dataset in {base}: it needs the card's images = '{card.images}' and "
         f"masks = '{card.masks}'",
         _first_missing([base], layout),
     )
+
+
+def _complete(base: Path, layout: Layout) -> Path | None:
+    """The first place that has all that the layout needs.
+
+    Plain folders go first, so that archives are looked into only where they are needed.
+    """
+    for find in (Path.joinpath, locate):
+        for folder in ("", *layout.folders):
+            place = find(base, folder)
+            for needs in layout.needs:
+                if all(is_dir(find(place, need)) for need in needs):
+                    return place
+    return None
 
 
 def _missing(problem: str, path: Path) -> DensebenchError:
@@ -105,9 +126,15 @@ def _missing(problem: str, path: Path) -> DensebenchError:
     )
 
 
+def _compressed_in(base: Path) -> str:
+    listed = sorted(list_names(base)) if is_dir(base) else []
+    names = [name for name in listed if name.lower().endswith(COMPRESSED)]
+    return f" ({names[0]} is compressed: unpack it, or repack it as .tar)" if names else ""
+
+
 def _first_missing(places: list[Path], layout: Layout) -> Path:
     """In the place that comes nearest to the layout, the first folder that it has not."""
-    if not places[0].is_dir():
+    if not is_dir(places[0]):
         return places[0]
     gaps = list(_gaps(places, layout))
     present, missing = max(gaps, key=lambda gap: gap[0])
@@ -119,5 +146,5 @@ def _first_missing(places: list[Path], layout: Layout) -> Path:
 def _gaps(places: list[Path], layout: Layout) -> Iterator[tuple[int, Path]]:
     for place in places:
         for needs in layout.needs:
-            missing = [place / need for need in needs if not (place / need).is_dir()]
+            missing = [place / need for need in needs if not is_dir(locate(place, need))]
             yield len(needs) - len(missing), missing[0]

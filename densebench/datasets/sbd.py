@@ -7,17 +7,21 @@ from jaxtyping import UInt8
 
 from densebench.datasets.files import Listing, list_files
 from densebench.datasets.lists import read_names
+from densebench.datasets.store import archive_of, is_dir, open_file
 from densebench.errors import DensebenchError
 
 FOLDERS = ("SBD", "SBD/dataset", "sbd", "sbd/dataset", "benchmark_RELEASE/dataset")
 
 
 def find_sbd(voc_root: Path) -> Path | None:
-    """SBD's folder (which holds ``cls``) in VOC's folder or in one of the two above it."""
+    """SBD's folder (which holds ``cls``) in VOC's folder or in one of the two above it.
+
+    Of a VOC in an archive, the folder in which the archive lies counts as well.
+    """
     above = voc_root.absolute()
-    for base in (above, above.parent, above.parent.parent):
+    for base in (above, *above.parents[: 2 if archive_of(above) is None else 3]):
         for folder in FOLDERS:
-            if (base / folder / "cls").is_dir():
+            if is_dir(base / folder / "cls"):
                 return base / folder
     return None
 
@@ -45,7 +49,9 @@ def read_sbd_mask(path: Path) -> UInt8[np.ndarray, "h w"]:
     from scipy.io import loadmat
 
     try:
-        mask = np.asarray(loadmat(path, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0])
+        with open_file(path) as file:
+            content = loadmat(file, variable_names=["GTcls"])
+        mask = np.asarray(content["GTcls"]["Segmentation"][0, 0])
     except Exception as error:  # scipy tells of a broken file in a dozen ways
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DensebenchError(

@@ -13,6 +13,7 @@ from densebench.datasets.lists import read_names
 from densebench.datasets.masks import LookupReader, identity_table
 from densebench.datasets.pairing import make_split
 from densebench.datasets.sbd import find_sbd, read_sbd_mask, sbd_masks, sbd_names
+from densebench.datasets.store import is_dir, is_file, locate
 from densebench.errors import DensebenchError
 
 
@@ -33,8 +34,8 @@ class VocReader(LookupReader):
 
 def lists_folder(root: Path) -> Path:
     """Where the lists of image names are kept."""
-    official = root / "ImageSets" / "Segmentation"
-    return official if official.is_dir() else root / "sets"
+    official = locate(root, "ImageSets/Segmentation")
+    return official if is_dir(official) else locate(root, "sets")
 
 
 def read_split(
@@ -51,11 +52,11 @@ def read_split(
         DensebenchError: a list, an image or a mask is missing.
     """
     classes = classes or voc_classes()
-    official = root / "JPEGImages"
-    images = list_files(official if official.is_dir() else root / "images", PHOTOS)
+    official = locate(root, "JPEGImages")
+    images = list_files(official if is_dir(official) else locate(root, "images"), PHOTOS)
     if split == "val":
         names = names or read_names(lists_folder(root) / "val.txt")
-        masks = list_files(root / "SegmentationClass", MASKS)
+        masks = list_files(locate(root, "SegmentationClass"), MASKS)
     else:
         names = names or _augmented_names(root)
         masks = _train_masks(root, names)
@@ -65,7 +66,7 @@ def read_split(
 
 def _augmented_names(root: Path) -> tuple[str, ...]:
     lists = lists_folder(root)
-    if (lists / "trainaug.txt").is_file():
+    if is_file(lists / "trainaug.txt"):
         return read_names(lists / "trainaug.txt")
     sbd = find_sbd(root)
     if sbd is None:
@@ -80,8 +81,8 @@ def _augmented_names(root: Path) -> tuple[str, ...]:
 
 
 def _train_masks(root: Path, names: tuple[str, ...]) -> Listing:
-    augmented = _list_if_there(root / "SegmentationClassAug")
-    own = _list_if_there(root / "SegmentationClass")
+    augmented = _list_if_there(locate(root, "SegmentationClassAug"))
+    own = _list_if_there(locate(root, "SegmentationClass"))
     for masks in (augmented, own):
         if all(name in masks.files for name in names):
             return masks
@@ -95,4 +96,4 @@ def _train_masks(root: Path, names: tuple[str, ...]) -> Listing:
 
 
 def _list_if_there(folder: Path) -> Listing:
-    return list_files(folder, MASKS) if folder.is_dir() else Listing(folder, {})
+    return list_files(folder, MASKS) if is_dir(folder) else Listing(folder, {})

@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_align
 
+from densebench.distributed import World
 from densebench.errors import DensebenchError
 from densebench.posttrain.softsort import Network, soft_sort_cross_entropy
 from densebench.posttrain.views import PairBoxes
@@ -65,6 +66,18 @@ class _Pair:
     foreground: Bool[Tensor, "b n"] | None
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which images of a step a loss is about: those from `start` on, of `total`.
+
+    References are drawn for all `total` images and the share takes its own, so that the loss of a
+    step does not depend on how many portions or processes it is split into.
+    """
+
+    total: int
+    start: int = 0
+
+
 class PatchQueue(nn.Module):
     """The latest teacher patches of every global crop, to draw reference patches from.
 
@@ -93,20 +106,28 @@ class PatchQueue(nn.Module):
         teacher: Sequence[Float[Tensor, "b h w d"]],
         generator: Generator | None = None,
         foreground: Sequence[Bool[Tensor, "b h w"]] | None = None,
+        world: World | None = None,
     ) -> None:
         """Replace the oldest patches by min(10 * b, capacity) random ones of every global crop.
 
-        Call it before the loss of the same batch, as the published trainer does.
+        Call it before the loss of the same batch, as the published trainer does. In a `world` of
+        several processes b counts the images of all, in the order of their ranks, every generator
+        must be in the same state, and every queue ends up the same.
         """
-        capacity = self.patches.shape[1]
+        world = world or World()
         for crop, grid in enumerate(teacher):
-            pool = grid.flatten(0, 2) if foreground is None else grid[foreground[crop].bool()]
-            count = min(_ENTRIES_PER_IMAGE * len(grid), capacity)
-            chosen = torch.randperm(len(pool), generator=generator)[:count].to(pool.device)
-            start = int(self.entered[crop])
-            places = torch.arange(start, start + len(chosen), device=pool.device) % capacity
-            self.patches[crop, places] = pool[chosen].to(self.patches.dtype)
-            self.entered[crop] += len(chosen)
+            rows = grid.flatten(0, 2)
+            eligible = None if foreground is None else foreground[crop].flatten()
+            pool = _pool(len(rows), eligible, world)
+            count = min(_ENTRIES_PER_IMAGE * len(grid) * world.size, self.patches.shape[1])
+            drawn = torch.randperm(len(pool), generator=generator)[:count]
+            self._replace(crop, _gathered(rows, pool[drawn].to(rows.device), world))
+
+    def _replace(self, crop: int, patches: Float[Tensor, "n d"]) -> None:
+        start, capacity = int(self.entered[crop]), self.patches.shape[1]
+        places = torch.arange(start, start + len(patches), device=patches.device) % capacity
+        self.patches[crop, places] = patches.to(self.patches.dtype)
+        self.entered[crop] += len(patches)
 
     def filled(self, crop: int) -> int:
         """How many patches a global crop's queue holds."""
@@ -129,6 +150,7 @@ def neco_loss(
     generator: Generator | None = None,
     queue: PatchQueue | None = None,
     foreground: Sequence[Bool[Tensor, "b h w"]] | None = None,
+    share: Share | None = None,
 ) -> Float[Tensor, ""]:
     """The loss of a batch, with reference patches drawn at random for every pair.
 
@@ -141,6 +163,7 @@ def neco_loss(
         queue: draws from it once it holds patches; from the pair's own teacher patches without.
         foreground: per global crop a mask of patches; only patches aligned wholly with it count,
             and only these become references from the batch. A pair without any counts as 0.
+        share: which part of a step this batch is; all of it when None.
 
     Raises:
         DensebenchError: for grids and boxes that do not belong together.
@@ -149,7 +172,9 @@ def neco_loss(
     def references(pair: _Pair) -> Tensor | None:
         b, n, d = pair.teacher.shape
         if queue is not None and queue.filled(pair.global_crop):
-            return queue.draw(pair.global_crop, b * n, generator).view(b, n, d)
+            whole = share or Share(b)
+            drawn = queue.draw(pair.global_crop, whole.total * n, generator)
+            return drawn.view(whole.total, n, d)[whole.start : whole.start + b]
         pool = pair.teacher.flatten(0, 1)
         if pair.foreground is not None:
             pool = pool[pair.foreground.flatten()]
@@ -239,6 +264,25 @@ def _mean_loss(
             target, chosen = pair.teacher.to(pair.student), chosen.to(pair.student)
             losses.append(pair_loss(pair.student, target, chosen, settings, pair.foreground))
     return torch.stack(losses).mean()
+
+
+def _pool(rows: int, eligible: Bool[Tensor, " rows"] | None, world: World) -> Int[Tensor, " n"]:
+    """Which rows may enter, counted over all processes."""
+    if eligible is None:
+        return torch.arange(rows * world.size)
+    marks = torch.zeros(world.size, rows, dtype=torch.int64, device=eligible.device)
+    marks[world.rank] = eligible
+    return world.sum(marks).flatten().nonzero()[:, 0].cpu()
+
+
+def _gathered(
+    rows: Float[Tensor, "rows d"], wanted: Int[Tensor, " n"], world: World
+) -> Float[Tensor, "n d"]:
+    """Some rows of all processes: each gives its own, and the sum with zeros is exact."""
+    own = wanted // len(rows) == world.rank
+    given = rows.new_zeros(len(wanted), rows.shape[1])
+    given[own] = rows[wanted[own] % len(rows)]
+    return world.sum(given)
 
 
 def _choice(pool: int, count: int, generator: Generator | None) -> Int[Tensor, " count"]:

@@ -9,12 +9,13 @@ of the image and on nothing else.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image, ImageFilter
+from pydantic import ConfigDict
 from torch import Generator, Tensor
 from torchvision.transforms import functional
 
@@ -48,6 +49,8 @@ class ViewSettings:
     Sizes are in pixels, scales are fractions of the image's area. `min_intersection` is the part of
     the image's area that a local crop shares with every global one; global crops share twice that.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     global_size: int = 518
     local_size: int = 98

@@ -3,10 +3,13 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,8 +18,10 @@ import timm
 import torch
 from safetensors.torch import save
 
-from densebench.backbones import hub, load_backbone
+from densebench.backbones import hub, ledger, load_backbone
 from densebench.cards import BackboneCard
+from densebench.datasets import fingerprint
+from densebench.download import Network
 from densebench.errors import DensebenchError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -29,7 +34,11 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.cut = 0
+        self.statuses: list[int] = []
+        self.pause = 0.0
+        self.commit = COMMIT
         self.requests: list[str] = []
+        self.ranges: list[str | None] = []
         self.address = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -45,23 +54,55 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, with_body: bool) -> None:
         if self.path == "/count":
             self.server.files["/count"] = str(len(self.server.requests)).encode()
+        elif self.path == "/move":
+            self.server.commit = "f" * 40
+            for path in [path for path in self.server.files if "/main/" in path]:
+                self.server.files[path] = b"moved on"
+            self.server.files["/move"] = b""
+        elif self.path == "/rewrite":
+            self.server.commit = COMMIT
+            for path in [path for path in self.server.files if COMMIT in path]:
+                self.server.files[path] = b"rewritten"
+            self.server.files["/rewrite"] = b""
         else:
             self.server.requests.append(f"{self.command} {self.path}")
         if "gone" in self.path:
             return  # as a server that breaks down
         body = self.server.files.get(self.path)
-        self.send_response(404 if body is None else 200)
-        self.send_header("X-Repo-Commit", COMMIT)
+        if body is not None and self.server.statuses:
+            self.send_response(self.server.statuses.pop(0))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        start = self.start(body) if with_body and body is not None else 0
+        self.send_response(404 if body is None else 206 if start else 200)
+        self.send_header("X-Repo-Commit", COMMIT if COMMIT in self.path else self.server.commit)
         if body is None:
             self.send_header("X-Error-Code", "EntryNotFound")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
         self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         self.end_headers()
         if with_body:
-            self.wfile.write(body[: len(body) - self.server.cut])
+            self.send(body[start : len(body) - self.server.cut])
+
+    def start(self, body: bytes) -> int:
+        wanted, condition = self.headers.get("Range"), self.headers.get("If-Range")
+        self.server.ranges.append(wanted)
+        known = f'"{hashlib.sha256(body).hexdigest()}"'
+        if wanted is None or condition not in (None, known):
+            return 0
+        return int(wanted.removeprefix("bytes=").partition("-")[0])
+
+    def send(self, content: bytes) -> None:
+        for start in range(0, len(content), 1 << 14):
+            self.wfile.write(content[start : start + (1 << 14)])
+            self.wfile.flush()
+            time.sleep(self.server.pause)
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -88,6 +129,8 @@ HUB_SCRIPT = """
 import json, os, sys
 from urllib.request import urlopen
 from densebench.backbones import card_for, hub, load_backbone
+from densebench.datasets import fingerprint
+from densebench.download import Network
 from densebench.errors import DensebenchError
 
 def attempt(card, step):
@@ -129,13 +172,7 @@ def test_the_hub(
         capture_output=True,
         text=True,
         check=True,
-        env={
-            **os.environ,
-            "HF_ENDPOINT": server.address,
-            "HF_HOME": str(tmp_path / "hf"),
-            "HF_HUB_DISABLE_XET": "1",
-            "NO_PROXY": "127.0.0.1",
-        },
+        env=hub_environment(server, tmp_path),
     )
     answers = json.loads(done.stdout)
     before, refusal, asked, fetched, name, asked_then, *again, asked_last = answers[: len(STEPS)]
@@ -161,11 +198,70 @@ def url_card(
 ) -> Callable[..., BackboneCard]:
     monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(hub, "NETWORK", Network(timeout=0.5, tries=2, first_pause=0.01))
     return lambda **more: make_card(weights={"url": f"{server.address}/dir/tiny.pth", **more})
 
 
+MOVED_SCRIPT = """
+import os, sys
+from urllib.request import urlopen
+from densebench.backbones import card_for, hub, ledger
+from densebench.errors import DensebenchError
+
+card, home = card_for(sys.argv[1]), sys.argv[2]
+first = hub.fetch(card, name=sys.argv[1])
+print(first, *[entry.commit for entry in ledger.entries().values()])
+urlopen(os.environ["HF_ENDPOINT"] + "/move").read()
+print(hub.fetch(card, name=sys.argv[1]))
+os.rename(f"{home}/hub", f"{home}/away")
+print(hub.fetch(card, name=sys.argv[1]))
+os.rename(f"{home}/hub", f"{home}/again")
+urlopen(os.environ["HF_ENDPOINT"] + "/rewrite").read()
+try:
+    hub.fetch(card, name=sys.argv[1])
+except DensebenchError as error:
+    print(error)
+"""
+
+
+def test_a_repository_stays_at_its_first_commit(
+    server: Server, weights: bytes, write_card: Callable[..., Path], tmp_path: Path
+) -> None:
+    file = "sub/model.ckpt"
+    card = write_card("moving", weights={"repo": "someone/moving", "file": file})
+    server.files[f"/someone/moving/resolve/main/{file}"] = weights
+    server.files[f"/someone/moving/resolve/{COMMIT}/{file}"] = weights
+    done = subprocess.run(
+        [sys.executable, "-c", MOVED_SCRIPT, card, tmp_path / "hf"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=hub_environment(server, tmp_path),
+    )
+    first, again, anew, refusal = done.stdout.splitlines()
+    path, commit = first.split()
+    assert commit == COMMIT and path.endswith(f"snapshots/{COMMIT}/{file}")
+    assert path == again == anew
+    assert f"/someone/moving/resolve/main/{file}" not in server.requests[-1]
+    digest = hashlib.sha256(weights).hexdigest()
+    other = hashlib.sha256(b"rewritten").hexdigest()
+    assert f"its SHA-256 is {other}, but on 20" in refusal and f"was recorded {digest};" in refusal
+
+
+def hub_environment(server: Server, tmp_path: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "DENSEBENCH_CACHE": str(tmp_path / "cache"),
+        "HF_ENDPOINT": server.address,
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_DISABLE_XET": "1",
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
 def kept(tmp_path: Path) -> list[Path]:
-    return [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    files = (path for path in (tmp_path / "cache/weights").rglob("*") if path.is_file())
+    return sorted(path for path in files if path.suffix != ".lock")
 
 
 def test_an_address_is_downloaded_once(
@@ -182,26 +278,122 @@ def test_an_address_is_downloaded_once(
     assert kept(tmp_path) == [path]
 
 
-def test_a_download_that_breaks_off_leaves_nothing(
+def test_a_download_that_breaks_off_goes_on(
     server: Server, url_card: Callable[..., BackboneCard], tmp_path: Path
 ) -> None:
     server.files["/dir/tiny.pth"], server.cut = b"x" * 100, 30
-    with pytest.raises(DensebenchError, match="broke off after 70 of 100 bytes"):
+    with pytest.raises(DensebenchError, match="broke off after 70 of 100 bytes; gave up after 2"):
         hub.fetch(url_card())
-    assert kept(tmp_path) == []
+    assert [path.name for path in kept(tmp_path)] == ["tiny.pth.part", "tiny.pth.part.json"]
+    server.cut = 0
+    path = hub.fetch(url_card())
+    assert path.read_bytes() == b"x" * 100 and kept(tmp_path) == [path]
+    assert server.ranges == [None, "bytes=70-", "bytes=70-"]
+
+
+def test_a_server_that_errs_at_first(server: Server, url_card: Callable[..., BackboneCard]) -> None:
+    server.files["/dir/tiny.pth"], server.statuses = b"weights", [500]
+    assert hub.fetch(url_card()).read_bytes() == b"weights"
+
+
+KILLED_SCRIPT = """
+import json, sys
+from densebench.backbones import hub
+from densebench.cards import BackboneCard
+hub.fetch(BackboneCard.model_validate_json(sys.argv[1]))
+"""
+
+
+def test_a_killed_download_goes_on(
+    server: Server, url_card: Callable[..., BackboneCard], tmp_path: Path
+) -> None:
+    body = os.urandom(1 << 19)
+    server.files["/dir/tiny.pth"], server.pause = body, 0.05
+    card = url_card()
+    command = [sys.executable, "-c", KILLED_SCRIPT, card.model_dump_json()]
+    running = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    part = hub.url_path(str(card.weights.url)).with_name("tiny.pth.part")
+    deadline = time.monotonic() + 60
+    while not (part.is_file() and part.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    there = part.stat().st_size
+    assert 0 < there < len(body)
+    server.pause = 0.0
+    assert hub.fetch(card).read_bytes() == body
+    assert server.ranges == [None, f"bytes={there}-"]
 
 
 def test_a_file_with_another_hash_is_refused(
     server: Server, url_card: Callable[..., BackboneCard], tmp_path: Path
 ) -> None:
     server.files["/dir/tiny.pth"] = b"weights"
-    with pytest.raises(DensebenchError, match="SHA-256 of the download is not the card's"):
-        hub.fetch(url_card(sha256="0" * 64))
+    actual, other = hashlib.sha256(b"weights").hexdigest(), "0" * 64
+    with pytest.raises(DensebenchError, match=f"SHA256 is {actual}, but the card's is {other}; "):
+        hub.fetch(url_card(sha256=other))
     assert kept(tmp_path) == []
     path = hub.fetch(url_card())
-    with pytest.raises(DensebenchError, match=r"tiny.pth: its SHA-256 is not .* delete the file"):
-        hub.fetch(url_card(sha256="0" * 64))
+    with pytest.raises(DensebenchError) as caught:
+        hub.fetch(url_card(sha256=other))
+    assert str(caught.value) == (
+        f"{path}: its SHA-256 is {actual}, but the card of tiny states {other}; "
+        "delete the file and fetch it again, or correct the card"
+    )
     assert path.is_file()
+
+
+def test_the_first_hash_is_recorded_and_holds(
+    server: Server, url_card: Callable[..., BackboneCard], tmp_path: Path
+) -> None:
+    server.files["/dir/tiny.pth"] = b"weights"
+    path = hub.fetch(url_card())
+    recorded = json.loads((tmp_path / "cache/weights.json").read_text())
+    actual = hashlib.sha256(b"weights").hexdigest()
+    assert recorded[f"{server.address}/dir/tiny.pth"]["sha256"] == actual
+    path.write_bytes(b"changed")
+    changed = hashlib.sha256(b"changed").hexdigest()
+    with pytest.raises(DensebenchError, match=f"{path}: its SHA-256 is {changed}, but on 20.* was"):
+        hub.fetch(url_card())
+    path.unlink()
+    server.files["/dir/tiny.pth"] = b"changed"
+    with pytest.raises(DensebenchError) as caught:
+        hub.fetch(url_card())
+    message = str(caught.value)
+    assert f"SHA256 is {changed}, but the recorded file's is {actual}" in message
+    assert message.endswith(f"remove its entry from {tmp_path}/cache/weights.json")
+    assert kept(tmp_path) == []
+
+
+def test_weights_are_hashed_once(
+    server: Server, url_card: Callable[..., BackboneCard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["/dir/tiny.pth"] = b"weights"
+    path = hub.fetch(url_card())
+    os.utime(path, (1_500_000_000, 1_500_000_000))
+    hub.fetch(url_card())
+    monkeypatch.setattr(fingerprint, "_file_hash", lambda folder, name: pytest.fail(name))
+    assert hub.fetch(url_card()) == path
+
+
+def test_a_damaged_record_is_told(
+    server: Server, url_card: Callable[..., BackboneCard], tmp_path: Path
+) -> None:
+    server.files["/dir/tiny.pth"] = b"weights"
+    hub.fetch(url_card())
+    (tmp_path / "cache/weights.json").write_text("{")
+    with pytest.raises(DensebenchError, match=r"weights\.json: not a readable record .* delete it"):
+        hub.fetch(url_card())
+
+
+def test_processes_record_side_by_side(url_card: Callable[..., BackboneCard]) -> None:
+    url_card()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: ledger.record(f"source{i % 20}", f"{i:064x}", i, None), range(60)))
+    entries = ledger.entries()
+    assert len(entries) == 20
+    kept = ledger.record("source3", "f" * 64, 1, None)
+    assert kept == entries["source3"] and kept.size % 20 == 3
 
 
 @pytest.mark.parametrize("variable", ["", "1", "true"])
@@ -221,9 +413,9 @@ def test_without_a_network_the_address_is_named(
 
 
 def test_errors_of_the_network_are_one_line(url_card: Callable[..., BackboneCard]) -> None:
-    with pytest.raises(DensebenchError, match=r"no weights \(HTTPError: HTTP Error 404"):
+    with pytest.raises(DensebenchError, match=r"no weights \(HTTP 404 Not Found\): http"):
         hub.fetch(url_card())
-    with pytest.raises(DensebenchError, match=r"no weights \(URLError: .*refused"):
+    with pytest.raises(DensebenchError, match=r"no weights \(.*refused; gave up"):
         hub.fetch(url_card(url="http://127.0.0.1:9/tiny.pth"))
 
 

@@ -1,3 +1,4 @@
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,35 @@ def test_a_card_by_name_and_by_path(
 def test_random_weights_are_never_used(write_card: Callable[..., Path]) -> None:
     with pytest.raises(DensebenchError, match="names no official weights; give --weights FILE"):
         load_backbone(write_card())
+
+
+def test_weights_beside_the_card(
+    write_card: Callable[..., Path],
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "kept").mkdir()
+    moved = weights.rename(tmp_path / "kept" / "student.safetensors")
+    card = write_card("trained", weights={"path": "kept/student.safetensors"})
+    monkeypatch.chdir("/")  # relative to the card, not to where you are
+    by_path = load_backbone(card, offline=True)
+    assert by_path.fingerprint == load_backbone(card, weights=moved).fingerprint
+    monkeypatch.setenv("DENSEBENCH_PATH", str(tmp_path))
+    assert load_backbone("trained", offline=True).fingerprint == by_path.fingerprint
+    moved.rename(tmp_path / "gone")
+    with pytest.raises(DensebenchError, match=r"trained: no weights: there is no file .*/kept/stu"):
+        load_backbone("trained")
+
+
+def test_the_hash_of_weights_beside_the_card_is_checked(
+    write_card: Callable[..., Path], weights: Path
+) -> None:
+    content = hashlib.sha256(weights.read_bytes()).hexdigest()
+    stated = {"path": weights.name, "sha256": content}
+    assert load_backbone(write_card(weights=stated)).embed_dim == 64
+    with pytest.raises(DensebenchError, match=r"weights\.safetensors: its SHA-256 is"):
+        load_backbone(write_card(weights={**stated, "sha256": "0" * 64}))
 
 
 def test_baselines_need_no_weights(weights: Path) -> None:

@@ -1,0 +1,68 @@
+"""The weights of cards as a whole: where they are from, whether they are here, and are the same."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from densebench.backbones import hub
+from densebench.cards import backbone_card
+
+
+@dataclass(frozen=True)
+class WeightsState:
+    """What is known of one card's weights.
+
+    Attributes:
+        name: the card's.
+        source: where they are from; "" for a backbone without weights.
+        path: the file, if it is on this machine.
+        sha256: what the file's must be, as far as it is known.
+        known_from: who says so: "card", "record" (of the first use), or "" for nobody.
+        revision: of a repository: the commit that is used, or the branch before the first use.
+    """
+
+    name: str
+    source: str
+    path: Path | None = None
+    sha256: str | None = None
+    known_from: str = ""
+    revision: str = ""
+
+    @property
+    def n_bytes(self) -> int | None:
+        """Size of the file."""
+        return None if self.path is None else self.path.stat().st_size
+
+
+def weights_state(name: str) -> WeightsState:
+    """The weights of a card by name or path; uses no network and reads no weights.
+
+    Raises:
+        DensebenchError: no such card, or it is not valid.
+    """
+    card = backbone_card(name)
+    if card.weights is None:
+        return WeightsState(name, "")
+    source = card.weights
+    entry = hub.recorded(source)
+    return WeightsState(
+        name=name,
+        source=hub.place(source),
+        path=hub.cached(card, name),
+        sha256=hub.known_sha256(source),
+        known_from="card" if source.sha256 else "record" if entry is not None else "",
+        revision=hub.revision(source) if source.repo else "",
+    )
+
+
+def verify_weights(name: str) -> WeightsState:
+    """Reads the weights that are here and compares them; what is not yet recorded is recorded.
+
+    Raises:
+        DensebenchError: they are other ones than they must be.
+    """
+    state = weights_state(name)
+    card = backbone_card(name)
+    if state.path is None or card.weights is None:
+        return state
+    hub.check(card.weights, name, state.path, anew=True)
+    return weights_state(name)

@@ -1,0 +1,164 @@
+"""`densebench data`: datasets, from an empty folder to one that is checked."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from densebench.cli.app import app
+from densebench.console import clean_stdout
+from densebench.errors import DensebenchError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from densebench.prepare.licences import Ask
+    from densebench.prepare.verify import Report
+
+data_app = typer.Typer(help="Fetch, prepare and check datasets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Root = Annotated[
+    Path | None, typer.Option(help="The folder of datasets [DENSEBENCH_DATA, or data].")
+]
+
+
+@data_app.command()
+def prepare(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            help="voc, ade20k, coco_things, coco_stuff, coco_unlabeled, cityscapes, imagenet.",
+        ),
+    ],
+    root: Root = None,
+    given: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="A folder with archives that you have."),
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept-license", help="You have read the owners' terms and agree.")
+    ] = False,
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep-archives", help="Keep downloads in ROOT/archives, and use them again."
+        ),
+    ] = False,
+) -> None:
+    """Fetch, verify, unpack and convert datasets; what is done is not repeated.
+
+    DENSEBENCH_MIRROR=http://HOST/PATH fetches each archive by its file name from there instead; its
+    content must be the official one all the same.
+    """
+    with clean_stdout() as stdout:
+        from rich.console import Console
+
+        from densebench.paths import data_home
+        from densebench.prepare.pipeline import Options
+        from densebench.prepare.pipeline import prepare as prepare_one
+        from densebench.prepare.progress import ConsoleWatcher
+        from densebench.prepare.sources import official_table
+
+        for name in names:
+            official_table().source(name)
+        place = root or data_home()
+        watcher = ConsoleWatcher(Console(stderr=True))
+        options = Options(given, accept, _asker(), keep)
+        for name in names:
+            report = prepare_one(name, place, options, watcher)
+            _show_problems(report)
+            if report.problems:
+                raise DensebenchError(f"{name}: prepared, but with problems, as said above")
+            counts = ", ".join(f"{s.images:,} {split}" for split, s in report.splits.items())
+            print(f"{name}: {counts} images in {report.place}", file=stdout)
+            print(f"check every file: densebench data verify {name} --root {place}", file=stdout)
+
+
+@data_app.command()
+def verify(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Datasets, or all.")],
+    root: Root = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Read a sample of the files; no fingerprint.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
+) -> None:
+    """Check datasets: counts, pairs, sizes, mask ids, pixels of each class, fingerprint."""
+    with clean_stdout() as stdout:
+        from rich.console import Console
+
+        from densebench.paths import data_home
+        from densebench.prepare.progress import ConsoleWatcher
+        from densebench.prepare.verify import verify as verify_one
+
+        place = root or data_home()
+        watcher = ConsoleWatcher(Console(stderr=True))
+        chosen = _chosen(names, place)
+        reports = [verify_one(name, place, quick=quick, watcher=watcher) for name in chosen]
+        if as_json:
+            print(json.dumps([report.as_json() for report in reports], indent=1), file=stdout)
+        else:
+            for report in reports:
+                _show(report, Console(file=stdout))
+    for report in reports:
+        _show_problems(report)
+    bad = [report.dataset for report in reports if report.problems]
+    if bad:
+        raise DensebenchError(f"{', '.join(bad)}: not as released, as said above")
+
+
+def _chosen(names: list[str], root: Path) -> list[str]:
+    from densebench.prepare.sources import official_table
+    from densebench.prepare.verify import is_there
+
+    if names != ["all"]:
+        for name in names:
+            official_table().source(name)
+        return names
+    there = [name for name in official_table().datasets if is_there(name, root)]
+    if not there:
+        raise DensebenchError(
+            f"no dataset in {root}; get one with `densebench data prepare NAME --root {root}`"
+        )
+    return there
+
+
+def _asker() -> "Ask | None":
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    return lambda question: typer.confirm(question, err=True)
+
+
+def _show_problems(report: "Report") -> None:
+    for problem in report.problems:
+        print(f"{report.dataset}: {problem}", file=sys.stderr)
+
+
+def _show(report: "Report", console: "Console") -> None:
+    from rich.table import Table
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    say(f"{report.dataset} in {report.place}{' (a sample)' if report.quick else ''}")
+    for name, split in report.splits.items():
+        say(f"  {name}: {split.images:,} of {split.expected:,} images, {split.checked:,} read")
+    pixels = {name: split.pixels for name, split in report.splits.items() if split.pixels}
+    if pixels:
+        table = Table("class", *(f"{name}, % of labelled pixels" for name in pixels))
+        totals = {name: max(1, sum(counts.values())) for name, counts in pixels.items()}
+        absent = []
+        for label in next(iter(pixels.values())):
+            if not any(pixels[n][label] for n in pixels):
+                absent.append(label)
+                continue
+            table.add_row(label, *(f"{100 * pixels[n][label] / totals[n]:.2f}" for n in pixels))
+        console.print(table)
+        if absent:
+            say(f"  without a pixel: {', '.join(absent)}")
+    if report.fingerprint:
+        say(f"  fingerprint: {report.fingerprint}")

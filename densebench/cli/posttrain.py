@@ -1,0 +1,106 @@
+"""`densebench posttrain`: train a backbone with NeCo, and benchmark it again."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from densebench.cli.app import app
+from densebench.cli.options import (
+    BackboneName,
+    Device,
+    Offline,
+    ResultsFolder,
+    WeightsFile,
+    key_value,
+    names,
+)
+from densebench.console import INTERRUPTED, clean_stdout
+
+
+@app.command()
+def posttrain(
+    backbone: BackboneName,
+    data: Annotated[
+        list[Path],
+        typer.Option(help="A folder of images or a list of them, one path a line; repeatable."),
+    ],
+    name: Annotated[str, typer.Option(help="What the new backbone is called from then on.")],
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="A recipe's name or path [as published for the patch size]."),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override the recipe: training.epochs=5, ..."
+        ),
+    ] = None,
+    weights: WeightsFile = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write [posttrained/NAME].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the last step.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Remove what the folder holds first.")] = False,
+    device: Device = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that make views [8 with a GPU, else 0].")
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")
+    ] = False,
+    then: Annotated[
+        str | None,
+        typer.Option(metavar="TASKS", help="Score base and new backbone on these, side by side."),
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Where the dataset of --then lies.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Images of each split for --then; marks records as partial.")
+    ] = None,
+    results: ResultsFolder = None,
+    offline: Offline = False,
+) -> None:
+    """Train a backbone with NeCo on images without labels; under torchrun on several GPUs."""
+    tasks = names("tasks", then) if then else []
+    with clean_stdout() as stdout:
+        from rich.console import Console
+
+        from densebench.posttrain.session import PosttrainOptions, posttrain
+        from densebench.posttrain.trainer import InterruptedTrainingError
+        from densebench.progress import TerminalWatcher
+
+        options = PosttrainOptions(
+            backbone=backbone,
+            data=tuple(data),
+            name=name,
+            weights=weights,
+            recipe=recipe,
+            overrides=dict(key_value(text) for text in param or []),
+            out=out,
+            device=device,
+            workers=workers,
+            resume=resume,
+            overwrite=overwrite,
+            tensorboard=tensorboard,
+            offline=offline,
+        )
+        watcher = TerminalWatcher(Console(stderr=True))
+        try:
+            card = posttrain(options, watcher)
+        except InterruptedTrainingError as stopped:
+            print(f"interrupted: {stopped}; go on with: {_resuming()}", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+        print(f"{name}: {card}", file=stdout)
+        if tasks:
+            from densebench.posttrain.comparison import compared
+
+            table = compared(options, tasks, results, data_root, limit, watcher)
+            Console(file=stdout).print(table)
+
+
+def _resuming() -> str:
+    """The command that goes on where this one was."""
+    given = [argument for argument in sys.argv[1:] if argument != "--overwrite"]
+    return shlex.join(["densebench", *given] + ["--resume"] * ("--resume" not in given))

@@ -1,0 +1,163 @@
+"""What a post-training leaves: weights, a backbone card, the recipe, a model card; and its name."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+
+from densebench import __version__
+from densebench.backbones.base import DenseBackbone
+from densebench.backbones.export import official_state
+from densebench.backbones.hub import file_sha256
+from densebench.cards import BackboneCard, WeightsSource, backbone_folder
+from densebench.paths import user_home
+from densebench.posttrain.recipe import Recipe
+from densebench.results import write_atomically
+
+STUDENT, TEACHER = "student.safetensors", "teacher.safetensors"
+PAPER = (
+    'Pariza, Salehi, Burghouts, Locatello and Asano, "Near, far: Patch-ordering enhances vision '
+    "foundation models' scene understanding\", ICLR 2025, arXiv 2408.11054"
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a backbone was made from: its base, that one's file, and the images."""
+
+    backbone: str
+    target: str
+    file: Path | None
+    images: int
+    images_fingerprint: str
+    sources: tuple[str, ...]
+    steps: int
+    unreadable: int
+
+
+def export(
+    folder: Path,
+    name: str,
+    student: DenseBackbone,
+    teacher: DenseBackbone,
+    recipe: Recipe,
+    origin: Origin,
+) -> Path:
+    """Write everything into a folder and register the name; returns the card's path.
+
+    The card comes last, so that a name is never without its weights.
+    """
+    write_atomically(folder / STUDENT, save(official_state(student, origin.file)))
+    write_atomically(folder / TEACHER, save(official_state(teacher, origin.file)))
+    write_atomically(folder / "recipe.toml", as_toml(recipe.model_dump(mode="json")))
+    card = new_card(folder, name, student, recipe, origin)
+    write_atomically(folder / "README.md", model_card(card, recipe, origin))
+    path = folder / f"{name}.toml"
+    write_atomically(path, as_toml(card.model_dump(mode="json", exclude_none=True)))
+    register(name, path)
+    return path
+
+
+def new_card(
+    folder: Path, name: str, backbone: DenseBackbone, recipe: Recipe, origin: Origin
+) -> BackboneCard:
+    """The base's card, with the new weights beside it; for a plug-in, one made of what it says."""
+    base = backbone.card or _plugin_card(backbone, origin)
+    update = {
+        "name": name,
+        "description": f"{origin.backbone} after NeCo post-training ({recipe.name})",
+        "weights": WeightsSource(path=STUDENT, sha256=file_sha256(folder / STUDENT)),
+        "training_data": f"{base.training_data}; then {_images(origin)}",
+        "adapted_from": origin.backbone,
+        "citation": "; ".join(filter(None, (base.citation, PAPER))),
+        "id": _absolute(base, origin) if base.source == "python" else base.id,
+    }
+    return base.model_copy(update=update)
+
+
+def _plugin_card(backbone: DenseBackbone, origin: Origin) -> BackboneCard:
+    return BackboneCard(
+        name=Path(origin.backbone).stem,
+        source="python",
+        id=origin.target,
+        patch_size=backbone.patch_size,
+        embed_dim=backbone.embed_dim,
+        mean=backbone.mean,
+        std=backbone.std,
+        position_embedding="none",
+        license="not stated",
+        training_data="not stated",
+    )
+
+
+def _absolute(base: BackboneCard, origin: Origin) -> str:
+    """A plug-in's code stays where it is, and the new card lies elsewhere."""
+    file, colon, function = base.id.rpartition(":")
+    folder = Path() if origin.target == base.id else backbone_folder(origin.target)
+    return f"{(folder / file).resolve()}{colon}{function}"
+
+
+def _images(origin: Origin) -> str:
+    return f"{origin.images:,} images of {', '.join(origin.sources)}, no labels"
+
+
+def model_card(card: BackboneCard, recipe: Recipe, origin: Origin) -> str:
+    """A short model card in markdown, with the metadata that the Hugging Face hub reads."""
+    views, training = recipe.views, recipe.training
+    skipped = f" {origin.unreadable} images could not be read and were left out." * bool(
+        origin.unreadable
+    )
+    return f"""---
+license: {json.dumps(card.license.lower())}
+base_model: {json.dumps(origin.backbone)}
+tags: [densebench, neco, dense-features]
+---
+
+# {card.name}
+
+{origin.backbone}, post-trained with NeCo (patch neighbour consistency); densebench {__version__}.
+
+- Weights: `{STUDENT}` (what `{card.name}` names) and `{TEACHER}` (their moving average), both in
+  the base's own key naming.
+- Images: {_images(origin)}; fingerprint of the list `{origin.images_fingerprint[:12]}`.{skipped}
+- Training: recipe {recipe.name}, {origin.steps} steps of {training.batch_size} images,
+  {views.global_crops} global views of {views.global_size} and {views.local_crops} local views of
+  {views.local_size} pixels, learning rate {recipe.optimiser.backbone_lr:g}; all of it in
+  `recipe.toml`, the course of it in `log.jsonl`.
+- Licence: {card.license}, carried over from the base; the images' own terms may bind you too.
+- Not evaluated here: `densebench run --backbone {card.name} --task voc_incontext`.
+
+{PAPER}.
+"""
+
+
+def registered_card(name: str) -> Path:
+    """Where a registered backbone's card is found: a link to the card in its own folder."""
+    return user_home() / "backbones" / f"{name}.toml"
+
+
+def register(name: str, card: Path) -> None:
+    """Make a card's name known to every later command of this user."""
+    link = registered_card(name)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    fresh = link.with_name(f".{name}.new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(card.resolve())
+    fresh.replace(link)
+
+
+def as_toml(values: dict[str, Any]) -> str:
+    """A table of plain values, lists and tables one level down, as TOML."""
+    plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    lines = [f"{key} = {_toml_value(value)}" for key, value in plain.items()]
+    for key, table in values.items():
+        if isinstance(table, dict):
+            lines += ["", f"[{key}]", *(f"{k} = {_toml_value(v)}" for k, v in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    """JSON's notation of strings, numbers, truth values and lists is TOML's."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,247 @@
+"""The images of a post-training: found in folders and lists, ordered, loaded as views."""
+
+import hashlib
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from densebench.datasets.files import read_image
+from densebench.errors import DensebenchError
+from densebench.posttrain.views import MultiCrop, PairBoxes, Views, image_generator
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+MOST_UNREADABLE = 0.01
+# An image that cannot be read gives its place to a later one; so many in a row are no accident.
+_TRIES = 20
+_ORDER, _STEP = 1, 2  # what a draw is for, so that no two draws share a seed
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Image files in a fixed order."""
+
+    files: tuple[Path, ...]
+    sources: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of names and sizes, in order; contents are not read."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update(f"{file.name}\0{file.stat().st_size}\n".encode())
+        return digest.hexdigest()
+
+
+def find_photographs(sources: Sequence[Path]) -> Photographs:
+    """All images under the given folders, and those that text lists name, one path a line.
+
+    Paths in a list are relative to the list's own folder. Each file counts once.
+
+    Raises:
+        DensebenchError: a source or a listed file is missing, or there is no image at all.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        if source.is_dir():
+            found |= dict.fromkeys(_in_folder(source))
+        elif source.is_file():
+            found |= dict.fromkeys(_in_list(source))
+        else:
+            raise DensebenchError(f"{source}: no such folder or list of images")
+    if not found:
+        named = ", ".join(map(str, sources)) or "nothing"
+        raise DensebenchError(f"no images in {named}; looked for {', '.join(SUFFIXES)}")
+    return Photographs(tuple(found), tuple(map(str, sources)))
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    found = []
+    for path, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        kept = (n for n in sorted(names) if n.lower().endswith(SUFFIXES) and not n.startswith("."))
+        found += [Path(path, name) for name in kept]
+    return found
+
+
+def _in_list(file: Path) -> list[Path]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DensebenchError(
+            f"{file}: no text; give a folder, or a list with one path a line"
+        ) from error
+    found = [file.parent / line.strip() for line in lines if line.strip()]
+    missing = [path for path in found if not path.is_file()]
+    if missing:
+        raise DensebenchError(f"{file}: {len(missing)} files are missing, first {missing[0]}")
+    return found
+
+
+class Unreadable(NamedTuple):
+    """An image that was skipped, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The views of one image; before it, what could not be read."""
+
+    index: int
+    views: Views
+    skipped: list[Unreadable]
+
+
+@dataclass(frozen=True)
+class Portion:
+    """The part of a step's images that go through the model at once."""
+
+    indices: Int64[Tensor, " b"]
+    images: list[Float[Tensor, "b 3 _ _"]]  # one entry per view, global crops first
+    boxes: PairBoxes
+    skipped: list[Unreadable]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which images make up which step; a function of the seed alone, so any step can be next.
+
+    Args:
+        images: how many there are.
+        batch_size: images of a step, over all processes.
+        seed: of the order.
+        length: number of steps.
+    """
+
+    images: int
+    batch_size: int
+    seed: int
+    length: int
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps of an epoch; what is left of the images waits for another epoch's order."""
+        return self.images // self.batch_size
+
+    def epoch(self, step: int) -> int:
+        """The epoch of a step, from 0."""
+        return step // self.per_epoch
+
+    def indices(self, step: int) -> list[int]:
+        """The images of a step."""
+        epoch, place = divmod(step, self.per_epoch)
+        order = _epoch_order(self.images, self.seed, epoch)
+        return order[place * self.batch_size : (place + 1) * self.batch_size].tolist()
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(images: int, seed: int, epoch: int) -> Int64[Tensor, " n"]:
+    return torch.randperm(images, generator=image_generator(seed, epoch, -_ORDER % 2**32))
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of what a process draws in a step."""
+    return image_generator(seed, step, -(_STEP + rank) % 2**32).initial_seed()
+
+
+class ViewDataset(Dataset[Sample]):
+    """The views of images; an unreadable image gives its place to the next one."""
+
+    def __init__(self, photographs: Photographs, views: MultiCrop, seed: int) -> None:
+        self._photographs, self._views, self._seed = photographs, views, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, first = key
+        skipped: list[Unreadable] = []
+        for index in range(first, first + _TRIES):
+            place = index % len(self._photographs)
+            try:
+                image = read_image(self._photographs.files[place])
+                views = self._views(image, image_generator(self._seed, epoch, place))
+            except DensebenchError as error:
+                skipped.append(Unreadable(str(self._photographs.files[place]), str(error)))
+                continue
+            return Sample(place, views, skipped)
+        raise DensebenchError(
+            f"{_TRIES} images in a row cannot be used, first: {skipped[0].reason}"
+        )
+
+
+def portions(
+    dataset: ViewDataset,
+    schedule: Schedule,
+    first_step: int,
+    part: tuple[int, int],
+    accumulation: int,
+    workers: int,
+) -> Iterator[list[Portion]]:
+    """One list of portions per step, from `first_step` to the end.
+
+    Args:
+        dataset: the views.
+        schedule: of the images.
+        first_step: where to begin.
+        part: this process's rank and the number of processes; each has a stretch of every step.
+        accumulation: portions per step and process.
+        workers: processes that load images.
+    """
+    batches = _Batches(schedule, first_step, part, accumulation)
+    loader = DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=_portion,
+        worker_init_fn=_leave_interruption_to_the_parent,
+        persistent_workers=workers > 0,
+    )
+    stream = iter(loader)
+    for _ in range(first_step, schedule.length):
+        yield [next(stream) for _ in range(accumulation)]
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """What a DataLoader is to load together: (epoch, image) for the images of every portion."""
+
+    schedule: Schedule
+    first_step: int
+    part: tuple[int, int]
+    accumulation: int
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        rank, size = self.part
+        share = self.schedule.batch_size // size
+        portion = share // self.accumulation
+        for step in range(self.first_step, self.schedule.length):
+            epoch, images = self.schedule.epoch(step), self.schedule.indices(step)
+            own = images[rank * share : (rank + 1) * share]
+            for start in range(0, share, portion):
+                yield [(epoch, index) for index in own[start : start + portion]]
+
+
+def _portion(samples: list[Sample]) -> Portion:
+    views = default_collate([sample.views for sample in samples])
+    return Portion(
+        indices=torch.tensor([sample.index for sample in samples]),
+        images=list(views.images),
+        boxes=PairBoxes(*views.boxes),
+        skipped=[bad for sample in samples for bad in sample.skipped],
+    )
+
+
+def _leave_interruption_to_the_parent(_: int) -> None:
+    """Ctrl-C reaches every process of the terminal; the parent saves before it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

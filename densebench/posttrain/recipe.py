@@ -1,0 +1,168 @@
+"""Recipes: every knob of a post-training, read from a card and overridden from the command line."""
+
+import os
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from densebench.cards import NAME_PATTERN, Card, card_path, read_toml, validate
+from densebench.errors import DensebenchError
+from densebench.posttrain.neco import NeCoSettings, Similarity
+from densebench.posttrain.softsort import Network
+from densebench.posttrain.views import ViewSettings
+
+Masks = Literal["all", "fg", "bg"]
+TrainPrecision = Literal["auto", "fp32", "bf16"]
+PUBLISHED = {14: "neco_dinov2", 16: "neco_dino"}
+
+
+class LossTable(Card):
+    """The loss. `queue_size` 0 draws reference patches from the batch; `masks` chooses patches."""
+
+    align_size: int = Field(default=7, ge=2)
+    network: Network = "bitonic"
+    student_steepness: float = Field(default=100.0, gt=0)
+    teacher_steepness: float = Field(default=100.0, gt=0)
+    similarity: Similarity = "cosine"
+    queue_size: int = Field(default=8192, ge=0)
+    masks: Masks = "all"
+
+    def settings(self, patch_size: int) -> NeCoSettings:
+        """The knobs that the loss itself takes."""
+        return NeCoSettings(
+            patch_size=patch_size,
+            align_size=self.align_size,
+            network=self.network,
+            student_steepness=self.student_steepness,
+            teacher_steepness=self.teacher_steepness,
+            similarity=self.similarity,
+        )
+
+
+class ModelTable(Card):
+    """Projection heads, regularisation and what trains.
+
+    `head_layers` 0 orders the features themselves; `trainable_blocks` 0 trains everything.
+    """
+
+    head_layers: int = Field(default=3, ge=0)
+    head_hidden: int = Field(default=2048, ge=1)
+    head_dim: int = Field(default=256, ge=1)
+    drop_path: float = Field(default=0.1, ge=0, lt=1)
+    trainable_blocks: int = Field(default=0, ge=0)
+    momentum: tuple[float, float] = (0.9995, 1.0)
+    gradient_checkpointing: bool = False
+    compile: bool = False
+
+    @field_validator("momentum")
+    @classmethod
+    def _fractions(cls, momentum: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= value <= 1 for value in momentum):
+            raise ValueError("a momentum lies between 0 and 1")
+        return momentum
+
+
+class OptimiserTable(Card):
+    """AdamW; rates fall to `final_lr`, `weight_decay` goes from first to last, both by cosine.
+
+    `clip_norm` 0 leaves gradients as they are.
+    """
+
+    backbone_lr: float = Field(ge=0)
+    head_lr: float = Field(default=1e-4, ge=0)
+    final_lr: float = Field(default=0.0, ge=0)
+    weight_decay: tuple[float, float] = (0.04, 0.5)
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip_norm: float = Field(default=0.0, ge=0)
+
+
+class TrainingTable(Card):
+    """How long and in what portions.
+
+    `batch_size` counts images over all processes and accumulated portions; `steps` 0 leaves the
+    length to `epochs`.
+    """
+
+    batch_size: int = Field(ge=1)
+    epochs: int = Field(default=25, ge=1)
+    steps: int = Field(default=0, ge=0)
+    accumulation: int = Field(default=1, ge=1)
+    seed: int = Field(default=0, ge=0)
+    precision: TrainPrecision = "auto"
+    checkpoint_every: int = Field(default=500, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
+
+
+class MonitorTable(Card):
+    """What is watched every `every` steps (0: never): a student on a few images of a task."""
+
+    task: str = ""
+    every: int = Field(default=0, ge=0)
+    images: int = Field(default=64, ge=2)
+    input_size: int = Field(default=224, ge=1)
+
+
+class Recipe(Card):
+    """A post-training from beginning to end, beside its backbone and its images."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    description: str = ""
+    views: ViewSettings = Field(default_factory=ViewSettings)
+    loss: LossTable = Field(default_factory=LossTable)
+    model: ModelTable = Field(default_factory=ModelTable)
+    optimiser: OptimiserTable
+    training: TrainingTable
+    monitor: MonitorTable = Field(default_factory=MonitorTable)
+
+    def check_patch_size(self, patch_size: int) -> None:
+        """Nothing, if the patch size divides the views.
+
+        Raises:
+            DensebenchError: it does not; with the override that would do.
+        """
+        for key in ("global_size", "local_size"):
+            size = getattr(self.views, key)
+            if size % patch_size and (key == "global_size" or self.views.local_crops):
+                below = max(1, size // patch_size) * patch_size
+                raise DensebenchError(
+                    f"recipe {self.name}: views.{key} {size} does not divide into patches of "
+                    f"{patch_size} pixels; use --set views.{key}={below}"
+                )
+
+
+def load_recipe(name: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe of that name or path, with dotted keys such as `training.epochs` overridden.
+
+    Raises:
+        DensebenchError: no such recipe, an unknown key, a bad value.
+    """
+    path = card_path("recipes", os.fspath(name))
+    values = deepcopy(read_toml(path))
+    for key, value in (overrides or {}).items():
+        _override(values, key.split("."), value, key)
+    return validate(Recipe, values, str(path) + (" with --set" if overrides else ""))
+
+
+def published_recipe(patch_size: int) -> str:
+    """The name of the published recipe for backbones of a patch size.
+
+    Raises:
+        DensebenchError: none was published for it.
+    """
+    if patch_size not in PUBLISHED:
+        raise DensebenchError(
+            f"no recipe was published for patches of {patch_size} pixels; name one with --recipe "
+            "(`densebench list recipes`)"
+        )
+    return PUBLISHED[patch_size]
+
+
+def _override(values: dict[str, Any], path: Sequence[str], value: Any, key: str) -> None:
+    *tables, last = path
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise DensebenchError(f"--set {key}: {table} is no table of the recipe")
+    values[last] = value

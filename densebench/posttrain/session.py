@@ -1,0 +1,195 @@
+"""One post-training: a backbone, a recipe and images give a new, registered backbone."""
+
+import re
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from densebench.backbones import DenseBackbone, load_backbone, weights_file
+from densebench.cards import NAME_PATTERN, card_names
+from densebench.device import pick_device
+from densebench.distributed import World, joined
+from densebench.errors import DensebenchError
+from densebench.evaluate import Watcher
+from densebench.posttrain.checkpoints import PATTERN
+from densebench.posttrain.export import Origin, export, registered_card
+from densebench.posttrain.monitor import build_monitor
+from densebench.posttrain.photographs import find_photographs
+from densebench.posttrain.recipe import Recipe, load_recipe, published_recipe
+from densebench.posttrain.trainer import Place, Trainer
+
+DEFAULT_FOLDER = Path("posttrained")
+
+
+@dataclass(frozen=True)
+class PosttrainOptions:
+    """What to train, on which images, and where what comes out is put."""
+
+    backbone: str
+    data: tuple[Path, ...]
+    name: str
+    weights: Path | None = None
+    recipe: str | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+    out: Path | None = None
+    device: str = "auto"
+    workers: int | None = None
+    resume: bool = False
+    overwrite: bool = False
+    tensorboard: bool = False
+    offline: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where everything goes."""
+        return self.out or DEFAULT_FOLDER / self.name
+
+
+def posttrain(options: PosttrainOptions, watcher: Watcher | None = None) -> Path:
+    """Train, write the new backbone's folder, and register its name.
+
+    Under `torchrun` every process calls this; the first one writes.
+
+    Returns:
+        The new backbone's card.
+
+    Raises:
+        DensebenchError: bad input, a loss that is not finite, or too many unreadable images.
+        InterruptedTrainingError: told to stop; after a checkpoint.
+    """
+    device = pick_device(options.device)
+    with joined(device) as world:
+        if device.type == "cuda" and world.size > 1:
+            device = torch.device("cuda", world.local_rank)
+        told = watcher if watcher is not None and world.is_main else Watcher()
+        return _Session(options, device, world, told).card()
+
+
+class _Session:
+    """The steps of one post-training."""
+
+    def __init__(
+        self, options: PosttrainOptions, device: torch.device, world: World, watcher: Watcher
+    ) -> None:
+        self._options, self._device, self._world = options, device, world
+        self._watcher = watcher
+        _check_name(options)
+        self._photographs = find_photographs(options.data)
+        self._base_file = weights_file(options.backbone, options.weights, options.offline)
+        self._backbone = self._load()
+        self._recipe = self._choose_recipe()
+
+    def card(self) -> Path:
+        """The new card, after what is left of the training."""
+        options, folder = self._options, self._options.folder
+        if self._world.is_main:
+            _prepare_folder(options)
+        self._world.barrier()
+        with torch.random.fork_rng(devices=[]):
+            trainer = self._trained(folder)
+        if self._world.is_main:
+            export(
+                folder,
+                options.name,
+                trainer.student.backbone,
+                trainer.teacher.backbone,
+                self._recipe,
+                self._origin(trainer),
+            )
+        self._world.barrier()
+        return folder / f"{options.name}.toml"
+
+    def _load(self) -> DenseBackbone:
+        options = self._options
+        size = None if options.recipe is None else load_recipe(options.recipe).views.global_size
+        return load_backbone(
+            options.backbone,
+            weights=options.weights,
+            image_size=size,
+            device=str(self._device),
+            offline=options.offline,
+        )
+
+    def _choose_recipe(self) -> Recipe:
+        name = self._options.recipe or published_recipe(self._backbone.patch_size)
+        return load_recipe(name, self._options.overrides)
+
+    def _trained(self, folder: Path) -> Trainer:
+        base = self._backbone.fingerprint
+        watcher, options = self._watcher, self._options
+        place = Place(
+            folder=folder,
+            device=self._device,
+            world=self._world,
+            workers=self._workers(),
+            tensorboard=options.tensorboard,
+            say=watcher.say,
+            status=watcher.status,
+        )
+        monitor = build_monitor(self._recipe.monitor, self._device)
+        trainer = Trainer(self._backbone, self._recipe, self._photographs, place, base, monitor)
+        if options.resume:
+            trainer.resume()
+        self._announce(trainer)
+        left = trainer.schedule.length - trainer.step
+        with watcher.phase("posttrain", left * trainer.schedule.batch_size) as advance:
+            trainer.place = replace(place, advance=advance)
+            trainer.run()
+        return trainer
+
+    def _announce(self, trainer: Trainer) -> None:
+        schedule, recipe = trainer.schedule, self._recipe
+        began = f", from step {trainer.step} on" if trainer.step else ""
+        self._watcher.say(
+            f"{self._options.name}: {self._backbone.name} after {recipe.name}, {schedule.length} "
+            f"steps of {schedule.batch_size} images out of {schedule.images}, on {self._device}"
+            + (f" and {self._world.size} processes" if self._world.size > 1 else "")
+            + began
+        )
+
+    def _workers(self) -> int:
+        if self._options.workers is not None:
+            return self._options.workers
+        return 0 if self._device.type == "cpu" else 8
+
+    def _origin(self, trainer: Trainer) -> Origin:
+        options = self._options
+        row = Path(options.backbone).name if self._backbone.card is None else self._backbone.name
+        return Origin(
+            backbone=row + (f"@{options.weights.stem}" if options.weights else ""),
+            target=options.backbone,
+            file=self._base_file,
+            images=len(self._photographs),
+            images_fingerprint=self._photographs.fingerprint,
+            sources=tuple(Path(source).name for source in self._photographs.sources),
+            steps=trainer.step,
+            unreadable=len(trainer.unreadable),
+        )
+
+
+def _check_name(options: PosttrainOptions) -> None:
+    """Nothing, for a name that is free, or that this very training has registered."""
+    if not re.match(NAME_PATTERN, options.name):
+        raise DensebenchError(f"--name '{options.name}': use letters, digits, '_', '-' and '.'")
+    taken = card_names("backbones").get(options.name)
+    if taken is not None and taken != registered_card(options.name):
+        raise DensebenchError(f"--name {options.name}: is the name of {taken}; choose another")
+
+
+def _prepare_folder(options: PosttrainOptions) -> None:
+    """An empty folder, or one whose training goes on; never one that is written over unasked."""
+    folder = options.folder
+    begun = (folder / "log.jsonl").exists() or any((folder / "checkpoints").glob(PATTERN))
+    if options.overwrite and not options.resume and begun:
+        shutil.rmtree(folder)
+    elif begun and not options.resume:
+        raise DensebenchError(
+            f"{folder}: holds a post-training already; --resume goes on with it, --overwrite "
+            "removes it, another --name leaves it"
+        )
+    elif folder.exists() and not begun and any(folder.iterdir()):
+        raise DensebenchError(f"{folder}: is there already and is no post-training; choose --out")
+    folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,1 @@
+"""From an empty folder to a dataset that is checked: fetched, unpacked, converted, verified."""
