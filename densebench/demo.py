@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from densebench.cards import task_card
+from densebench.datasets import load_dataset
 from densebench.evaluate import RunOptions, Watcher, evaluate
 from densebench.posttrain.session import PosttrainOptions, posttrain
 from densebench.report.leaderboard import write_leaderboard
