@@ -29,7 +29,7 @@ from densebench.results import RunRecord
 
 BLOCK = re.compile(r'<script type="application/json" id="([^"]+)">(.*?)</script>', re.DOTALL)
 VIEW = "tiny_retrieval, reference"
-LOADED_MS = 3000  # ten times what it takes: the machine may be busy
+LOADED_SECONDS = 1.0  # of the page's thread, which others on the machine do not lengthen
 READABLE = 4.5  # the contrast that WCAG AA asks of text
 
 
@@ -238,6 +238,11 @@ class Reader:
 
     def names(self) -> list[str]:
         return [text.split("\n")[0] for text in self.texts("#results tbody th")]
+
+    def worked(self) -> float:
+        """Seconds that the page's thread has computed since it was opened."""
+        found = self.driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+        return next(m["value"] for m in found if m["name"] == "TaskDuration")
 
     def problems(self) -> list[str]:
         """What the console says, and every request that left the page."""
@@ -555,11 +560,11 @@ def test_fifty_backbones_on_twelve_tasks_are_there_at_once(
     write(crowd, file)
     person = Reader(browser, file)
     person.problems()
+    browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
     for view in ("All tasks, reference", "task_07, reference"):
         person.open(view)
         assert len(person.names()) == 50
-        timing = "return performance.getEntriesByType('navigation')[0].loadEventEnd"
-        assert person.ask(timing) < LOADED_MS
+        assert 0.01 < person.worked() < LOADED_SECONDS
     person.see("classes")
     assert person.ask("return document.querySelectorAll('.heat td').length") == 50 * 27
     person.see("examples")
