@@ -289,12 +289,15 @@ def card_files(folder: Path, kind: CardKind) -> list[Path]:
     nested = [path for path in sorted((folder / kind).glob("*.toml")) if path.is_file()]
     if folder in (own_folder(), user_home()):
         return nested
-    flat = [p for p in sorted(folder.glob("*.toml")) if _flat_kind(p) == kind]
+    flat = [p for p in sorted(folder.glob("*.toml")) if flat_kind(p) == kind]
     return nested + flat
 
 
-def _flat_kind(path: Path) -> CardKind | None:
-    """By more keys than one, so that a card where one is missing is still found, and refused."""
+def flat_kind(path: Path) -> CardKind | None:
+    """The kind of card that a file is; None for another file.
+
+    Told by more keys than one, so that a card where one is missing is still found, and refused.
+    """
     keys = read_toml(path).keys()
     if keys & {"protocol", "dataset"}:
         return "tasks"

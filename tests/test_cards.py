@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import densebench
 from densebench import cards
 from densebench.cards import BackboneCard, DatasetCard, TaskCard, WeightsSource
 from densebench.errors import DensebenchError
+from densebench.posttrain.recipe import Recipe
 from densebench.protocols import load_protocol, protocol_names, task_params
 from densebench.report.published import PublishedNumber
 
@@ -360,13 +362,25 @@ def names_read(trees: list[ast.AST]) -> set[str]:
 DESCRIPTIVE = {"license", "training_data", "adapted_from", "citation"}
 
 
+def is_table(annotation: Any) -> bool:
+    return is_dataclass(annotation) or (
+        isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    )
+
+
+def keys_of(model: Any) -> list[str]:
+    return [f.name for f in fields(model)] if is_dataclass(model) else list(model.model_fields)
+
+
 class TestEveryKeyIsRead:
-    MODELS: tuple[type[BaseModel], ...] = (
+    MODELS: tuple[type, ...] = (
         WeightsSource,
         BackboneCard,
         DatasetCard,
         TaskCard,
         PublishedNumber,
+        Recipe,
+        *(field.annotation for field in Recipe.model_fields.values() if is_table(field.annotation)),
         *(load_protocol(name).Params for name in protocol_names()),
     )
 
@@ -375,7 +389,7 @@ class TestEveryKeyIsRead:
         unread = {
             f"{model.__name__}.{key}"
             for model in self.MODELS
-            for key in model.model_fields
+            for key in keys_of(model)
             if key not in read | DESCRIPTIVE
         }
         assert not unread
