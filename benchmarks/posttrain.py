@@ -32,11 +32,16 @@ from densebench.progress import TerminalWatcher
 from densebench.results import RunRecord
 
 SIZE, CONSISTENCY_IMAGES = 224, 200
-UNBOUNDED = {"memory_size": "unbounded", "augmentation_epochs": 1, "augment": False}
-ONE_VIEW = {"augment": False, "views": 1, "batch_size": 32}
-RUNS: dict[str, tuple[str, dict[str, Any]]] = {
-    "voc_incontext": ("reference", UNBOUNDED),
-    "voc_linear": ("cached", ONE_VIEW),
+UNBOUNDED = {
+    "input_size": SIZE,
+    "memory_size": "unbounded",
+    "augmentation_epochs": 1,
+    "augment": False,
+}
+ONE_VIEW = {"input_size": SIZE, "augment": False, "views": 1, "batch_size": 32}
+RUNS: dict[str, dict[str, Any]] = {
+    "voc_incontext": {"variant": "reference", "params": UNBOUNDED, "precision": "fp32"},
+    "voc_linear": {"variant": "cached", "params": ONE_VIEW, "precision": "bf16"},
 }
 WATCHER = TerminalWatcher(Console(stderr=True))
 
@@ -103,12 +108,11 @@ def _trained(options: argparse.Namespace, seed: int) -> Path:
 
 def _measured(options: argparse.Namespace, backbone: str, weights: Path | None) -> Measured:
     found = {}
-    for task, (variant, params) in RUNS.items():
+    for task, how in RUNS.items():
         run = RunOptions(
             backbone,
             task,
-            variant=variant,
-            params={**params, "input_size": SIZE},
+            **how,
             weights=weights,
             data_root=options.voc,
             train_list=Path(options.train_list),
@@ -138,7 +142,7 @@ def _line(task: str, base: Measured, after: Sequence[Measured]) -> str:
     interval = f"[{100 * before.interval.low:.2f}, {100 * before.interval.high:.2f}]"
     compared = _compared(task, base, after)
     return (
-        f"| {task}, {RUNS[task][0]}, mIoU | {100 * before.miou:.2f} {interval} | "
+        f"| {task}, {RUNS[task]['variant']}, mIoU | {100 * before.miou:.2f} {interval} | "
         f"{_spread([100 * m for m in mious], 2)} | {100 * compared.difference:+.2f} "
         f"[{100 * compared.low:+.2f}, {100 * compared.high:+.2f}], p = {compared.p:.4f} |"
     )

@@ -64,6 +64,11 @@ class World:
             distributed.barrier()
 
 
+def is_main_process() -> bool:
+    """Whether this process is the only or the first one, as `torchrun` tells it."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 @contextmanager
 def joined(device: torch.device) -> Iterator[World]:
     """The processes of this run, as `torchrun` tells them through the environment."""

@@ -320,6 +320,8 @@ class Run:
         weights, name = self._options.weights, self._backbone.name
         if self._backbone.card is None:
             name = Path(name).name  # a plug-in's file, wherever it lies
+        elif name.endswith(".toml"):
+            name = self._backbone.card.name
         return name + (f"@{weights.stem}" if weights else "")
 
     def _score(self) -> tuple[Scorer, PanelKeeper, dict[str, str]]:

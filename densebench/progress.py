@@ -42,7 +42,7 @@ class Lines:
 
     def __init__(self, say: Callable[[str], None], title: str, total: int) -> None:
         self._say, self._title, self._total = say, title, total
-        self._done = 0
+        self._done, self.status = 0, ""
         self._start = self._last = monotonic()
 
     def advance(self, done: int) -> None:
@@ -54,7 +54,8 @@ class Lines:
         self._last = now
         rate = self._done / max(now - self._start, 1e-9)
         left = timedelta(seconds=round((self._total - self._done) / max(rate, 1e-9)))
-        self._say(f"{self._title}: {self._done}/{self._total}, {rate:.1f} images/s, {left} left")
+        line = f"{self._title}: {self._done}/{self._total}, {rate:.1f} images/s, {left} left"
+        self._say(f"{line}, {self.status}" if self.status else line)
 
 
 class TerminalWatcher(Watcher):
@@ -62,16 +63,15 @@ class TerminalWatcher(Watcher):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bar_now: Progress | None = None
+        self._show: Callable[[str], None] = lambda _: None
 
     def say(self, line: str) -> None:
         """Print one line."""
         self._console.print(line, highlight=False, soft_wrap=True)
 
     def status(self, text: str) -> None:
-        """Put a text behind the bar's title."""
-        if self._bar_now is not None:
-            self._bar_now.update(self._bar_now.task_ids[0], description=text)
+        """Put a text behind the bar's title, or at the end of the lines."""
+        self._show(text)
 
     @contextmanager
     def phase(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -79,14 +79,16 @@ class TerminalWatcher(Watcher):
         if not total:
             yield lambda _: None
             return
+        title = TITLES.get(name, name)
         if not self._console.is_terminal:
-            yield Lines(self.say, TITLES.get(name, name), total).advance
+            lines = Lines(self.say, title, total)
+            self._show = lambda text: setattr(lines, "status", text)
+            yield lines.advance
             return
         with self._new_bar() as bar:
-            self._bar_now = bar
-            task = bar.add_task(TITLES.get(name, name), total=total)
+            task = bar.add_task(title, total=total)
+            self._show = lambda text: bar.update(task, description=f"{title}, {text}")
             yield lambda done: bar.advance(task, done)
-        self._bar_now = None
 
     def _new_bar(self) -> Progress:
         return Progress(

@@ -12,6 +12,9 @@ from PIL import Image
 GOLDEN = Path(__file__).parent / "golden"
 SHARED = Path(__file__).parents[2] / "shared"
 
+# Cards are listed while tests are collected, before any fixture; not the user's own.
+os.environ["DENSEBENCH_HOME"] = os.devnull
+
 
 @pytest.fixture(scope="session")
 def golden() -> Callable[[str], dict[str, np.ndarray]]:

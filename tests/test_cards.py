@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import densebench
 from densebench import cards
 from densebench.cards import BackboneCard, DatasetCard, TaskCard, WeightsSource
 from densebench.errors import DensebenchError
+from densebench.posttrain.recipe import Recipe
 from densebench.protocols import load_protocol, protocol_names, task_params
 from densebench.report.published import PublishedNumber
 
@@ -360,13 +362,25 @@ def names_read(trees: list[ast.AST]) -> set[str]:
 DESCRIPTIVE = {"license", "training_data", "adapted_from", "citation"}
 
 
+def is_table(annotation: Any) -> bool:
+    return is_dataclass(annotation) or (
+        isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    )
+
+
+def keys_of(model: Any) -> list[str]:
+    return [f.name for f in fields(model)] if is_dataclass(model) else list(model.model_fields)
+
+
 class TestEveryKeyIsRead:
-    MODELS: tuple[type[BaseModel], ...] = (
+    MODELS: tuple[type, ...] = (
         WeightsSource,
         BackboneCard,
         DatasetCard,
         TaskCard,
         PublishedNumber,
+        Recipe,
+        *(field.annotation for field in Recipe.model_fields.values() if is_table(field.annotation)),
         *(load_protocol(name).Params for name in protocol_names()),
     )
 
@@ -375,7 +389,7 @@ class TestEveryKeyIsRead:
         unread = {
             f"{model.__name__}.{key}"
             for model in self.MODELS
-            for key in model.model_fields
+            for key in keys_of(model)
             if key not in read | DESCRIPTIVE
         }
         assert not unread
@@ -396,8 +410,13 @@ class TestEveryKeyIsRead:
         assert shown.keys() >= DESCRIPTIVE
 
 
+def shipped(kind: str) -> list[str]:
+    """The cards of the package, without those that the user of this machine has registered."""
+    return sorted(path.stem for path in (cards.own_folder() / kind).glob("*.toml"))
+
+
 class TestShippedCards:
-    @pytest.mark.parametrize("name", cards.card_names("backbones"))
+    @pytest.mark.parametrize("name", shipped("backbones"))
     def test_backbone_is_valid_and_named_as_its_file(self, name: str) -> None:
         card = cards.backbone_card(name)
         assert cards.card_path("backbones", name).stem == card.name == name
@@ -405,7 +424,7 @@ class TestShippedCards:
         assert all(0 < value < 1 for value in (*card.mean, *card.std))
         assert (card.weights is None) == (card.source == "baseline")
 
-    @pytest.mark.parametrize("name", cards.card_names("tasks"))
+    @pytest.mark.parametrize("name", shipped("tasks"))
     def test_task_is_valid_and_its_params_fit_its_protocol(self, name: str) -> None:
         card, path = cards.task_card(name)
         assert path.stem == card.name == name

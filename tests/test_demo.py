@@ -13,10 +13,15 @@ def test_the_demo_leaves_a_leaderboard_and_a_picture(tmp_path):
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "demo" / "README.md").read_text()
     assert page in done.stdout
-    links = re.findall(r"\]\((results/[^)]+)\)", page)
-    assert len(links) == 2
+    rows = [line.split(" | ") for line in page.splitlines() if re.match(r"\| \d+ \|", line)]
+    links = [re.search(r"\]\((results/[^)]+)\)", row[2])[1] for row in rows]
+    assert len(links) == 3
     assert all((tmp_path / "demo" / link).is_file() for link in links)
-    best, second = (float(n) for n in re.findall(r"\[(?:\*\*|<u>)([\d.]+)", page))
-    assert best > second + 10
+    scores = {row[1]: float(re.search(r"[\d.]+", row[2])[0]) for row in rows}
+    assert scores["hog_mixer_s14"] > scores["rgb_s14"] + 10
+    trained = next(row for row in rows if row[1] == "hog_mixer_neco")
+    gained = scores["hog_mixer_neco"] - scores["hog_mixer_s14"]
+    assert f"{gained:+.2f} hog_mixer_s14" in trained[-1]
+    assert (tmp_path / "demo" / "hog_mixer_neco" / "student.safetensors").is_file()
     with Image.open(tmp_path / "demo" / "predictions.png") as picture:
-        assert picture.width > 600
+        assert picture.width > 800

@@ -1,5 +1,6 @@
 """Weights as their base's own file has them: the same names, the same shapes, nothing left out."""
 
+from collections.abc import Set
 from pathlib import Path
 
 from torch import nn
@@ -33,10 +34,22 @@ def official_state(backbone: DenseBackbone, base: Path | None) -> StateDict:
 
 def _as_in_file(state: StateDict, base: Path, encoder: nn.Module) -> StateDict:
     known = {*encoder.state_dict()}
-    whole = read_state_dict(base)
-    original = strip_prefixes(whole, known)
-    if not known <= {timm_name(name) for name in original}:
+    prefix, original = _encoder_part(read_state_dict(base), known)
+    if not _covers(original, known):
         return state  # the file's naming is one that only timm's own loader reads
-    prefix = next((p for p in TOWERS if f"{p}{next(iter(original))}" in whole), "")
     named = from_timm_names(state, original)
     return {prefix + name: tensor for name, tensor in named.items()}
+
+
+def _encoder_part(whole: StateDict, known: Set[str]) -> tuple[str, StateDict]:
+    """What of a file is the encoder, and the prefix that it keeps."""
+    for prefix in TOWERS:  # first, as open_clip's text tower has names of the image tower
+        inside = {k.removeprefix("module."): v for k, v in whole.items()}
+        inside = {k[len(prefix) :]: v for k, v in inside.items() if k.startswith(prefix)}
+        if _covers(inside, known):
+            return prefix, inside
+    return "", strip_prefixes(whole, known)
+
+
+def _covers(state: StateDict, known: Set[str]) -> bool:
+    return known <= {timm_name(name) for name in state}

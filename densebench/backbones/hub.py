@@ -28,7 +28,7 @@ from huggingface_hub.errors import (
 from rich.console import Console
 
 from densebench.backbones import ledger
-from densebench.cards import BackboneCard, WeightsSource, card_path
+from densebench.cards import BackboneCard, WeightsSource, backbone_folder
 from densebench.datasets.fingerprint import content_hashes
 from densebench.download import Network, UnreachableError, Wanted, download
 from densebench.errors import DensebenchError
@@ -159,7 +159,7 @@ def file_sha256(path: Path) -> str:
 
 def _beside(source: WeightsSource, called: str) -> Path:
     """The file that is named relative to the card's own."""
-    return card_path("backbones", called).parent / str(source.path)
+    return backbone_folder(called) / str(source.path)
 
 
 def place(source: WeightsSource) -> str:

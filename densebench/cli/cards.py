@@ -1,8 +1,9 @@
 """`densebench list` and `densebench show`: what a name can stand for."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -11,47 +12,87 @@ from densebench.cli.app import app
 from densebench.cli.options import one_of
 from densebench.errors import DensebenchError
 
+KINDS: tuple[cards.CardKind, ...] = get_args(cards.CardKind)
+
 
 @app.command("list")
 def list_cards(
-    kind: Annotated[str, typer.Argument(help="backbones, tasks or all.")] = "all",
+    kind: Annotated[str, typer.Argument(help="backbones, tasks, recipes or all.")] = "all",
 ) -> None:
     """List the cards that a name can stand for."""
-    one_of("KIND", kind, ("backbones", "tasks", "all"))
-    if kind != "tasks":
-        print("backbones")
-        for name, path in cards.card_names("backbones").items():
-            card = cards.backbone_card(path)
-            shape = f"patch {card.patch_size:<3} dim {card.embed_dim:<5}"
-            base = f" (from {card.adapted_from})" if card.adapted_from else ""
-            print(f"  {name:<24} {shape} {card.description}{base}")
-    if kind != "backbones":
-        print("tasks")
-        for name, path in cards.card_names("tasks").items():
-            task, _ = cards.task_card(path)
-            print(f"  {name:<24} {task.protocol:<15} {task.description}")
+    one_of("KIND", kind, (*KINDS, "all"))
+    for shown in KINDS:
+        if kind in (shown, "all"):
+            print(shown)
+            for name, path in cards.card_names(shown).items():
+                print(f"  {name:<24} {LINES[shown](path)}")
+
+
+def _backbone_line(path: Path) -> str:
+    card = cards.backbone_card(path)
+    base = f" (from {card.adapted_from})" if card.adapted_from else ""
+    return f"patch {card.patch_size:<3} dim {card.embed_dim:<5} {card.description}{base}"
+
+
+def _task_line(path: Path) -> str:
+    task, _ = cards.task_card(path)
+    return f"{task.protocol:<15} {task.description}"
+
+
+def _recipe_line(path: Path) -> str:
+    return str(cards.read_toml(path).get("description", ""))  # checking it would import torch
+
+
+LINES: dict[cards.CardKind, Callable[[Path], str]] = {
+    "backbones": _backbone_line,
+    "tasks": _task_line,
+    "recipes": _recipe_line,
+}
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="A backbone's or task's name or path.")]) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="A backbone's, task's or recipe's name or path.")],
+) -> None:
     """Show everything that a card says, parameters at their published values included."""
-    if name in cards.card_names("tasks") or (name.endswith(".toml") and _is_task(Path(name))):
-        from densebench.protocols import task_params
-
-        card, path = cards.task_card(name)
-        shown = card.model_dump(mode="json", exclude_none=True)
-        shown["params"] = task_params(card, str(path)).model_dump(mode="json")
-    else:
-        known = [*cards.card_names("backbones"), *cards.card_names("tasks")]
-        if name not in known and not Path(name).is_file():
-            raise DensebenchError(
-                f"no card named '{name}'{cards.suggestion(name, known)}; see `densebench list`"
-            )
-        path = cards.card_path("backbones", name)
-        shown = cards.backbone_card(name).model_dump(mode="json", exclude_none=True)
+    kind = _kind(name)
+    path = cards.card_path(kind, name)
     print(f"# {path}")
-    print(json.dumps(shown, indent=2))
+    print(json.dumps(CONTENTS[kind](path), indent=2))
 
 
-def _is_task(path: Path) -> bool:
-    return path.is_file() and "protocol" in cards.read_toml(path)
+def _kind(name: str) -> cards.CardKind:
+    if Path(name).is_file():
+        return cards.flat_kind(Path(name)) or "backbones"
+    known = {kind: cards.card_names(kind) for kind in KINDS}
+    found: cards.CardKind | None = next((kind for kind in KINDS if name in known[kind]), None)
+    if found is None:
+        near = cards.suggestion(name, [name for names in known.values() for name in names])
+        raise DensebenchError(f"no card named '{name}'{near}; see `densebench list`")
+    return found
+
+
+def _backbone(path: Path) -> dict[str, Any]:
+    return cards.backbone_card(path).model_dump(mode="json", exclude_none=True)
+
+
+def _task(path: Path) -> dict[str, Any]:
+    from densebench.protocols import task_params
+
+    card, _ = cards.task_card(path)
+    shown = card.model_dump(mode="json", exclude_none=True)
+    shown["params"] = task_params(card, str(path)).model_dump(mode="json")
+    return shown
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    from densebench.posttrain.recipe import load_recipe
+
+    return load_recipe(path).model_dump(mode="json")
+
+
+CONTENTS: dict[cards.CardKind, Callable[[Path], dict[str, Any]]] = {
+    "backbones": _backbone,
+    "tasks": _task,
+    "recipes": _recipe,
+}

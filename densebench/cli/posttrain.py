@@ -1,12 +1,15 @@
 """`densebench posttrain`: train a backbone with NeCo, and benchmark it again."""
 
+import os
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from densebench.cards import task_card
 from densebench.cli.app import app
 from densebench.cli.options import (
     BackboneName,
@@ -18,6 +21,7 @@ from densebench.cli.options import (
     names,
 )
 from densebench.console import INTERRUPTED, clean_stdout
+from densebench.errors import DensebenchError
 
 
 @app.command()
@@ -64,9 +68,13 @@ def posttrain(
 ) -> None:
     """Train a backbone with NeCo on images without labels; under torchrun on several GPUs."""
     tasks = names("tasks", then) if then else []
+    for task in tasks:
+        task_card(task)  # before hours of training, not after
+    _check_then(tasks, {"--data-root": data_root, "--limit": limit, "--results": results})
     with clean_stdout() as stdout:
         from rich.console import Console
 
+        from densebench.distributed import is_main_process
         from densebench.posttrain.session import PosttrainOptions, posttrain
         from densebench.posttrain.trainer import InterruptedTrainingError
         from densebench.progress import TerminalWatcher
@@ -90,8 +98,11 @@ def posttrain(
         try:
             card = posttrain(options, watcher)
         except InterruptedTrainingError as stopped:
-            print(f"interrupted: {stopped}; go on with: {_resuming()}", file=sys.stderr)
+            if is_main_process():
+                print(f"interrupted: {stopped}; go on with: {_resuming()}", file=sys.stderr)
             sys.exit(INTERRUPTED)
+        if not is_main_process():
+            return
         print(f"{name}: {card}", file=stdout)
         if tasks:
             from densebench.posttrain.comparison import compared
@@ -100,7 +111,17 @@ def posttrain(
             Console(file=stdout).print(table)
 
 
+def _check_then(tasks: Sequence[str], options: Mapping[str, object]) -> None:
+    """Nothing, unless options are given that only --then reads."""
+    given = [name for name, value in options.items() if value is not None]
+    if given and not tasks:
+        raise DensebenchError(f"{', '.join(given)}: only for --then, which names tasks")
+
+
 def _resuming() -> str:
     """The command that goes on where this one was."""
+    processes = os.environ.get("LOCAL_WORLD_SIZE")
+    started = ["torchrun", "--nproc-per-node", processes, "-m"] if processes else []
     given = [argument for argument in sys.argv[1:] if argument != "--overwrite"]
-    return shlex.join(["densebench", *given] + ["--resume"] * ("--resume" not in given))
+    resume = ["--resume"] * ("--resume" not in given)
+    return shlex.join([*started, "densebench", *given, *resume])

@@ -1,7 +1,7 @@
 """Training checkpoints: written whole or not at all, the last few kept."""
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def save_state(folder: Path, state: TrainingState, keep: int) -> Path:
     part = path.with_name(path.name + PART)
     try:
         with part.open("wb") as file:
-            torch.save(asdict(state), file)
+            torch.save(vars(state), file)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -48,19 +48,19 @@ def save_state(folder: Path, state: TrainingState, keep: int) -> Path:
     return path
 
 
-def latest_state(folder: Path, identity: dict[str, str], device: torch.device) -> TrainingState:
-    """The last checkpoint of a training.
+def latest_state(folder: Path, identity: dict[str, str]) -> TrainingState:
+    """The last checkpoint of a training, with its tensors on the CPU.
 
     Raises:
         DensebenchError: there is none, it cannot be read, or it is of another training.
     """
     for leftover in folder.glob(PATTERN + PART):  # of a process that was killed
-        leftover.unlink()
+        leftover.unlink(missing_ok=True)  # another process may have done so
     paths = sorted(folder.glob(PATTERN))
     if not paths:
         raise DensebenchError(f"{folder}: no checkpoint to go on from; leave --resume out")
     try:
-        state = TrainingState(**torch.load(paths[-1], map_location=device, weights_only=True))
+        state = TrainingState(**torch.load(paths[-1], map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises what its readers happen to raise
         raise DensebenchError(
             f"{paths[-1]}: not a readable checkpoint; remove it to go on from the one before"

@@ -70,8 +70,8 @@ class _Pair:
 class Share:
     """Which images of a step a loss is about: those from `start` on, of `total`.
 
-    References are drawn for all `total` images and the share takes its own, so that the loss of a
-    step does not depend on how many portions or processes it is split into.
+    References from a queue are drawn for all `total` images and the share takes its own, so that
+    the loss of a step does not depend on how many portions or processes it is split into.
     """
 
     total: int

@@ -20,8 +20,6 @@ from densebench.posttrain.views import MultiCrop, PairBoxes, Views, image_genera
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MOST_UNREADABLE = 0.01
-# An image that cannot be read gives its place to a later one; so many in a row are no accident.
-_TRIES = 20
 _ORDER, _STEP = 1, 2  # what a draw is for, so that no two draws share a seed
 
 
@@ -47,32 +45,44 @@ class Photographs:
 def find_photographs(sources: Sequence[Path]) -> Photographs:
     """All images under the given folders, and those that text lists name, one path a line.
 
-    Paths in a list are relative to the list's own folder. Each file counts once.
+    Paths in a list are relative to the list's own folder. Hidden files and folders are left out.
+    Each file counts once, by whichever links it is reached.
 
     Raises:
         DensebenchError: a source or a listed file is missing, or there is no image at all.
     """
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}
     for source in sources:
-        if source.is_dir():
-            found |= dict.fromkeys(_in_folder(source))
-        elif source.is_file():
-            found |= dict.fromkeys(_in_list(source))
-        else:
+        if not source.exists():
             raise DensebenchError(f"{source}: no such folder or list of images")
+        for path in _in_folder(source) if source.is_dir() else _in_list(source):
+            found.setdefault(os.path.realpath(path), path)
     if not found:
         named = ", ".join(map(str, sources)) or "nothing"
         raise DensebenchError(f"no images in {named}; looked for {', '.join(SUFFIXES)}")
-    return Photographs(tuple(found), tuple(map(str, sources)))
+    return Photographs(tuple(found.values()), tuple(map(str, sources)))
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    found = []
-    for path, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
-        kept = (n for n in sorted(names) if n.lower().endswith(SUFFIXES) and not n.startswith("."))
-        found += [Path(path, name) for name in kept]
+    found: list[Path] = []
+    entered: set[str] = set()  # links may lead back to where they are
+    for path, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        place = os.path.realpath(path)
+        if place in entered:
+            folders.clear()
+            continue
+        entered.add(place)
+        folders[:] = _shown(folders)
+        found += [Path(path, name) for name in _shown(names) if name.lower().endswith(SUFFIXES)]
     return found
+
+
+def _shown(names: list[str]) -> list[str]:
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise DensebenchError(f"{error.filename}: cannot be listed: {error.strerror}") from error
 
 
 def _in_list(file: Path) -> list[Path]:
@@ -98,19 +108,23 @@ class Unreadable(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """The views of one image; before it, what could not be read."""
+    """The views of one image, and what could not be read before it; no views if nothing could."""
 
     index: int
-    views: Views
+    views: Views | None
     skipped: list[Unreadable]
 
 
 @dataclass(frozen=True)
 class Portion:
-    """The part of a step's images that go through the model at once."""
+    """The part of a step's images that go through the model at once.
+
+    `images` has one entry per view, global crops first. Where so many images were skipped that
+    the training must end, there are none.
+    """
 
     indices: Int64[Tensor, " b"]
-    images: list[Float[Tensor, "b 3 _ _"]]  # one entry per view, global crops first
+    images: list[Float[Tensor, "b 3 _ _"]]
     boxes: PairBoxes
     skipped: list[Unreadable]
 
@@ -152,32 +166,39 @@ def _epoch_order(images: int, seed: int, epoch: int) -> Int64[Tensor, " n"]:
     return torch.randperm(images, generator=image_generator(seed, epoch, -_ORDER % 2**32))
 
 
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """The seed of what a process draws in a step."""
-    return image_generator(seed, step, -(_STEP + rank) % 2**32).initial_seed()
+def step_seed(seed: int, step: int, purpose: int) -> int:
+    """The seed of what is drawn in a step for one purpose, a number from 0 on."""
+    return image_generator(seed, step, -(_STEP + purpose) % 2**32).initial_seed()
+
+
+def too_many_unreadable(unreadable: int, images: int) -> bool:
+    """Whether more than one image in a hundred cannot be used."""
+    return unreadable > MOST_UNREADABLE * images
 
 
 class ViewDataset(Dataset[Sample]):
-    """The views of images; an unreadable image gives its place to the next one."""
+    """The views of images; an unreadable image gives its place to the next one that is not.
+
+    An error is never raised, as it would arrive from a worker in many lines: the search ends when
+    it has found too many unreadable images, which is for the trainer to tell.
+    """
 
     def __init__(self, photographs: Photographs, views: MultiCrop, seed: int) -> None:
         self._photographs, self._views, self._seed = photographs, views, seed
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, first = key
+        epoch, place = key
         skipped: list[Unreadable] = []
-        for index in range(first, first + _TRIES):
-            place = index % len(self._photographs)
+        while not too_many_unreadable(len(skipped), len(self._photographs)):
             try:
                 image = read_image(self._photographs.files[place])
                 views = self._views(image, image_generator(self._seed, epoch, place))
             except DensebenchError as error:
                 skipped.append(Unreadable(str(self._photographs.files[place]), str(error)))
+                place = (place + 1) % len(self._photographs)
                 continue
             return Sample(place, views, skipped)
-        raise DensebenchError(
-            f"{_TRIES} images in a row cannot be used, first: {skipped[0].reason}"
-        )
+        return Sample(place, None, skipped)
 
 
 def portions(
@@ -233,13 +254,13 @@ class _Batches:
 
 
 def _portion(samples: list[Sample]) -> Portion:
-    views = default_collate([sample.views for sample in samples])
-    return Portion(
-        indices=torch.tensor([sample.index for sample in samples]),
-        images=list(views.images),
-        boxes=PairBoxes(*views.boxes),
-        skipped=[bad for sample in samples for bad in sample.skipped],
-    )
+    indices = torch.tensor([sample.index for sample in samples])
+    skipped = [bad for sample in samples for bad in sample.skipped]
+    views = [sample.views for sample in samples if sample.views is not None]
+    if len(views) < len(samples):
+        return Portion(indices, [], PairBoxes(torch.empty(0), torch.empty(0)), skipped)
+    together = default_collate(views)
+    return Portion(indices, list(together.images), PairBoxes(*together.boxes), skipped)
 
 
 def _leave_interruption_to_the_parent(_: int) -> None:

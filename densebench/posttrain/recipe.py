@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from densebench.cards import NAME_PATTERN, Card, card_path, read_toml, validate
 from densebench.errors import DensebenchError
@@ -16,6 +16,7 @@ from densebench.posttrain.views import ViewSettings
 Masks = Literal["all", "fg", "bg"]
 TrainPrecision = Literal["auto", "fp32", "bf16"]
 PUBLISHED = {14: "neco_dinov2", 16: "neco_dino"}
+BASE_WIDTH = 768  # from a ViT-B on, DINOv2's rates and batch are others
 
 
 class LossTable(Card):
@@ -77,6 +78,13 @@ class OptimiserTable(Card):
     betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float = Field(default=0.0, ge=0)
 
+    @field_validator("weight_decay", "betas")
+    @classmethod
+    def _in_range(cls, pair: tuple[float, float], info: ValidationInfo) -> tuple[float, float]:
+        if min(pair) < 0 or (info.field_name == "betas" and max(pair) >= 1):
+            raise ValueError("give numbers from 0 on, betas below 1")
+        return pair
+
 
 class TrainingTable(Card):
     """How long and in what portions.
@@ -96,12 +104,18 @@ class TrainingTable(Card):
 
 
 class MonitorTable(Card):
-    """What is watched every `every` steps (0: never): a student on a few images of a task."""
+    """What is watched every `every` steps (0: never): a student on a few images of `task`."""
 
     task: str = ""
     every: int = Field(default=0, ge=0)
     images: int = Field(default=64, ge=2)
     input_size: int = Field(default=224, ge=1)
+
+    @model_validator(mode="after")
+    def _has_a_task(self) -> "MonitorTable":
+        if self.every and not self.task:
+            raise ValueError("every needs task, the task whose images are watched")
+        return self
 
 
 class Recipe(Card):
@@ -145,8 +159,13 @@ def load_recipe(name: str | os.PathLike[str], overrides: Mapping[str, Any] | Non
     return validate(Recipe, values, str(path) + (" with --set" if overrides else ""))
 
 
-def published_recipe(patch_size: int) -> str:
-    """The name of the published recipe for backbones of a patch size.
+def published_recipe(patch_size: int, embed_dim: int = 384, registers: bool = False) -> str:
+    """The name of the published recipe for backbones of a patch size and width.
+
+    Args:
+        patch_size: in pixels.
+        embed_dim: of the backbone.
+        registers: whether it was pre-trained with register tokens.
 
     Raises:
         DensebenchError: none was published for it.
@@ -156,6 +175,8 @@ def published_recipe(patch_size: int) -> str:
             f"no recipe was published for patches of {patch_size} pixels; name one with --recipe "
             "(`densebench list recipes`)"
         )
+    if patch_size == 14 and embed_dim >= BASE_WIDTH:
+        return "neco_dinov2_reg_b" if registers else "neco_dinov2_b"
     return PUBLISHED[patch_size]
 
 

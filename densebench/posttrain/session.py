@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 
-from densebench.backbones import DenseBackbone, load_backbone, weights_file
+from densebench.backbones import DenseBackbone, card_for, load_backbone, weights_file
 from densebench.cards import NAME_PATTERN, card_names
 from densebench.device import pick_device
 from densebench.distributed import World, joined
 from densebench.errors import DensebenchError
 from densebench.evaluate import Watcher
 from densebench.posttrain.checkpoints import PATTERN
-from densebench.posttrain.export import Origin, export, registered_card
+from densebench.posttrain.export import STUDENT, Origin, export
 from densebench.posttrain.monitor import build_monitor
 from densebench.posttrain.photographs import find_photographs
 from densebench.posttrain.recipe import Recipe, load_recipe, published_recipe
-from densebench.posttrain.trainer import Place, Trainer
+from densebench.posttrain.trainer import LOG, Place, Trainer
 
 DEFAULT_FOLDER = Path("posttrained")
 
@@ -77,6 +77,7 @@ class _Session:
         self._options, self._device, self._world = options, device, world
         self._watcher = watcher
         _check_name(options)
+        self._goes_on = _goes_on(options)
         self._photographs = find_photographs(options.data)
         self._base_file = weights_file(options.backbone, options.weights, options.offline)
         self._backbone = self._load()
@@ -85,11 +86,13 @@ class _Session:
     def card(self) -> Path:
         """The new card, after what is left of the training."""
         options, folder = self._options, self._options.folder
-        if self._world.is_main:
-            _prepare_folder(options)
-        self._world.barrier()
         with torch.random.fork_rng(devices=[]):
-            trainer = self._trained(folder)
+            trainer = self._trainer(folder)
+            self._world.barrier()  # before it, every process looked at the folder as it was
+            if self._world.is_main:
+                _prepare_folder(options)
+            self._world.barrier()
+            self._train(trainer)
         if self._world.is_main:
             export(
                 folder,
@@ -103,8 +106,12 @@ class _Session:
         return folder / f"{options.name}.toml"
 
     def _load(self) -> DenseBackbone:
+        """The backbone; one of fixed input size is built for the recipe's global views."""
         options = self._options
-        size = None if options.recipe is None else load_recipe(options.recipe).views.global_size
+        card, size = card_for(options.backbone), None
+        if options.recipe is not None and card is not None:
+            size = load_recipe(options.recipe, options.overrides).views.global_size
+            size = None if size % card.patch_size else size  # of which the recipe tells more
         return load_backbone(
             options.backbone,
             weights=options.weights,
@@ -114,31 +121,37 @@ class _Session:
         )
 
     def _choose_recipe(self) -> Recipe:
-        name = self._options.recipe or published_recipe(self._backbone.patch_size)
+        backbone, name = self._backbone, self._options.recipe
+        if name is None:
+            card = backbone.card
+            dropped = card is not None and "register_tokens" in card.drop_keys
+            registers = dropped or (card is not None and card.prefix_tokens > 1)
+            name = published_recipe(backbone.patch_size, backbone.embed_dim, registers)
         return load_recipe(name, self._options.overrides)
 
-    def _trained(self, folder: Path) -> Trainer:
+    def _trainer(self, folder: Path) -> Trainer:
         base = self._backbone.fingerprint
-        watcher, options = self._watcher, self._options
         place = Place(
             folder=folder,
             device=self._device,
             world=self._world,
             workers=self._workers(),
-            tensorboard=options.tensorboard,
-            say=watcher.say,
-            status=watcher.status,
+            tensorboard=self._options.tensorboard,
+            say=self._watcher.say,
+            status=self._watcher.status,
         )
         monitor = build_monitor(self._recipe.monitor, self._device)
-        trainer = Trainer(self._backbone, self._recipe, self._photographs, place, base, monitor)
-        if options.resume:
+        return Trainer(self._backbone, self._recipe, self._photographs, place, base, monitor)
+
+    def _train(self, trainer: Trainer) -> None:
+        """What is left of the training."""
+        if self._goes_on:
             trainer.resume()
         self._announce(trainer)
         left = trainer.schedule.length - trainer.step
-        with watcher.phase("posttrain", left * trainer.schedule.batch_size) as advance:
-            trainer.place = replace(place, advance=advance)
+        with self._watcher.phase("posttrain", left * trainer.schedule.batch_size) as advance:
+            trainer.place = replace(trainer.place, advance=advance)
             trainer.run()
-        return trainer
 
     def _announce(self, trainer: Trainer) -> None:
         schedule, recipe = trainer.schedule, self._recipe
@@ -156,40 +169,56 @@ class _Session:
         return 0 if self._device.type == "cpu" else 8
 
     def _origin(self, trainer: Trainer) -> Origin:
-        options = self._options
-        row = Path(options.backbone).name if self._backbone.card is None else self._backbone.name
+        options, card = self._options, self._backbone.card
+        row = options.backbone  # a file counts by its name, wherever it lies
+        if card is None or Path(row).is_file():
+            row = Path(row).name if card is None else card.name
         return Origin(
             backbone=row + (f"@{options.weights.stem}" if options.weights else ""),
             target=options.backbone,
             file=self._base_file,
             images=len(self._photographs),
             images_fingerprint=self._photographs.fingerprint,
-            sources=tuple(Path(source).name for source in self._photographs.sources),
+            sources=tuple(Path(source).resolve().name for source in self._photographs.sources),
             steps=trainer.step,
             unreadable=len(trainer.unreadable),
         )
 
 
 def _check_name(options: PosttrainOptions) -> None:
-    """Nothing, for a name that is free, or that this very training has registered."""
+    """Nothing, for a name that is free, or that this very folder has registered."""
     if not re.match(NAME_PATTERN, options.name):
         raise DensebenchError(f"--name '{options.name}': use letters, digits, '_', '-' and '.'")
     taken = card_names("backbones").get(options.name)
-    if taken is not None and taken != registered_card(options.name):
+    own = options.folder / f"{options.name}.toml"
+    if taken is not None and taken.resolve() != own.resolve():
         raise DensebenchError(f"--name {options.name}: is the name of {taken}; choose another")
 
 
-def _prepare_folder(options: PosttrainOptions) -> None:
-    """An empty folder, or one whose training goes on; never one that is written over unasked."""
+def _goes_on(options: PosttrainOptions) -> bool:
+    """Whether there is a checkpoint to go on from; a training killed before one starts over.
+
+    Raises:
+        DensebenchError: the folder holds what must not be written over unasked.
+    """
     folder = options.folder
-    begun = (folder / "log.jsonl").exists() or any((folder / "checkpoints").glob(PATTERN))
-    if options.overwrite and not options.resume and begun:
-        shutil.rmtree(folder)
-    elif begun and not options.resume:
+    saved = any((folder / "checkpoints").glob(PATTERN))
+    finished, begun = (folder / STUDENT).exists(), (folder / LOG).exists()
+    if options.resume:
+        if not saved and (finished or not begun):
+            raise DensebenchError(f"{folder}: no checkpoint to go on from; leave --resume out")
+        return saved
+    if (saved or finished) and not options.overwrite:
         raise DensebenchError(
             f"{folder}: holds a post-training already; --resume goes on with it, --overwrite "
             "removes it, another --name leaves it"
         )
-    elif folder.exists() and not begun and any(folder.iterdir()):
+    if not (saved or finished or begun) and folder.exists() and any(folder.iterdir()):
         raise DensebenchError(f"{folder}: is there already and is no post-training; choose --out")
-    folder.mkdir(parents=True, exist_ok=True)
+    return False
+
+
+def _prepare_folder(options: PosttrainOptions) -> None:
+    if options.overwrite and not options.resume and options.folder.exists():
+        shutil.rmtree(options.folder)
+    options.folder.mkdir(parents=True, exist_ok=True)

@@ -15,14 +15,12 @@ def teacher_of(student: Projector) -> Projector:
 
 @torch.no_grad()
 def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Move the teacher to momentum * teacher + (1 - momentum) * student; whole numbers are copied.
+    """Move the teacher to momentum * teacher + (1 - momentum) * student; buffers are copied.
 
     Frozen parameters are equal in both, and stay so bit for bit.
     """
-    with_gradient = {name for name, p in student.named_parameters() if p.requires_grad}
-    theirs = student.state_dict()
-    for name, own in teacher.state_dict().items():
-        if name in with_gradient:
-            own.mul_(momentum).add_(theirs[name], alpha=1 - momentum)
-        else:
-            own.copy_(theirs[name])
+    for own, theirs in zip(teacher.parameters(), student.parameters(), strict=True):
+        if theirs.requires_grad:
+            own.mul_(momentum).add_(theirs, alpha=1 - momentum)
+    for buffer, latest in zip(teacher.buffers(), student.buffers(), strict=True):
+        buffer.copy_(latest)

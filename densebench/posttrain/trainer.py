@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from types import FrameType
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,7 +22,6 @@ from densebench.posttrain.journal import Journal
 from densebench.posttrain.neco import PatchQueue, Share, neco_loss
 from densebench.posttrain.optimiser import apply_rates, build_optimiser, rates
 from densebench.posttrain.photographs import (
-    MOST_UNREADABLE,
     Photographs,
     Portion,
     Schedule,
@@ -31,6 +29,7 @@ from densebench.posttrain.photographs import (
     ViewDataset,
     portions,
     step_seed,
+    too_many_unreadable,
 )
 from densebench.posttrain.recipe import Recipe
 from densebench.posttrain.student import (
@@ -45,7 +44,10 @@ from densebench.posttrain.teacher import follow, teacher_of
 from densebench.posttrain.views import MultiCrop
 
 Monitor = Callable[[DenseBackbone], dict[str, float]]
-_REFERENCES, _ENTRIES = 0, 1
+# What is drawn in a step; what a process draws for itself, such as drop path, comes last.
+_REFERENCES, _ENTRIES, _HEAD, _OWN = range(4)
+LOG = "log.jsonl"
+SECOND_THOUGHT = 1.0  # seconds; torchrun passes on a Ctrl-C that the process got already
 
 
 class InterruptedTrainingError(Exception):
@@ -97,6 +99,7 @@ class Trainer:
     ) -> None:
         _check_portions(recipe, place.world)
         recipe.check_patch_size(backbone.patch_size)
+        _check_attention(backbone, recipe, place.device)
         self._recipe, self._photographs, self.place = recipe, photographs, place
         self._monitor = monitor
         self.schedule = _schedule(recipe, len(photographs))
@@ -119,7 +122,7 @@ class Trainer:
         Raises:
             DensebenchError: there is none, or it is of another training.
         """
-        state = latest_state(self.place.checkpoints, self._identity, self.place.device)
+        state = latest_state(self.place.checkpoints, self._identity)
         self.student.load_state_dict(state.student)
         self.teacher.load_state_dict(state.teacher)
         if self._queue is not None:
@@ -136,7 +139,7 @@ class Trainer:
         """
         board = self.place.folder / "tensorboard" if self.place.tensorboard else None
         main = self.place.world.is_main
-        journal = Journal(self.place.folder / "log.jsonl", self.step, board) if main else None
+        journal = Journal(self.place.folder / LOG, self.step, board) if main else None
         try:
             with _stopping() as stopped:
                 self._run(journal, stopped)
@@ -156,8 +159,8 @@ class Trainer:
             self._recipe.training.accumulation,
             self.place.workers,
         )
+        start = perf_counter()
         for batch in stream:
-            start = perf_counter()
             self._note_unreadable(batch, journal)
             loss, norm = self._take_step(batch)
             if journal is not None:
@@ -172,13 +175,14 @@ class Trainer:
                 raise InterruptedTrainingError(
                     f"saved after step {self.step} of {self.schedule.length}"
                 )
+            start = perf_counter()
 
     def _take_step(self, batch: Sequence[Portion]) -> tuple[float, float]:
         """Loss and gradient norm of one step, over all processes."""
         recipe, world = self._recipe, self.place.world
         now = rates(recipe, self.step, self.schedule.length)
         apply_rates(self._optimiser, now)
-        torch.manual_seed(step_seed(recipe.training.seed, self.step, 2 + world.rank))
+        torch.manual_seed(step_seed(recipe.training.seed, self.step, _OWN + world.rank))
         images = [self._to_device(portion) for portion in batch]
         grids, masks = self._teach(images)
         losses = [
@@ -193,6 +197,8 @@ class Trainer:
         self._check_finite(norm, "gradient", batch)
         self._optimiser.step()
         self._optimiser.zero_grad()
+        weights = torch.stack([p.detach().norm() for p in parameters]).norm()
+        self._check_finite(float(weights), "weight norm", batch)
         follow(self.teacher, self.student, now.momentum)
         return float(loss), norm
 
@@ -223,10 +229,7 @@ class Trainer:
         chosen = []
         for view in views:
             attention = self.teacher.backbone.attention(view)
-            if attention is None:
-                raise DensebenchError(
-                    f"{self.teacher.backbone.name}: gives no attention, so loss.masks must be 'all'"
-                )
+            assert attention is not None  # _check_attention saw to it
             shown = foreground(attention.float())
             chosen.append(shown if kind == "fg" else ~shown)
         return chosen
@@ -270,30 +273,31 @@ class Trainer:
         return torch.autocast(kind, dtype=torch.bfloat16, enabled=half)
 
     def _check_finite(self, value: float, what: str, batch: Sequence[Portion]) -> None:
-        world = self.place.world
-        if not world.any(not math.isfinite(value), self.place.device):
-            return
-        files = [
-            self._photographs.files[index].name
-            for portion in batch
-            for index in portion.indices.tolist()
-        ]
-        raise DensebenchError(
-            f"the {what} of step {self.step + 1} is not finite ({value}); the batch held "
-            f"{', '.join(files)}; lower optimiser.backbone_lr or optimiser.head_lr, or use "
-            "training.precision=fp32; what was saved before is kept"
-        )
+        """Nothing, if a number is finite in every process."""
+        here = [] if math.isfinite(value) else [(value, self._files(batch))]
+        found = self.place.world.together(here, self.place.device)
+        if found:
+            files = ", ".join(name for _, names in found for name in names)
+            raise DensebenchError(
+                f"the {what} of step {self.step + 1} is not finite ({found[0][0]}); the batch held "
+                f"{files}; lower optimiser.backbone_lr or optimiser.head_lr, or use "
+                "training.precision=fp32; what was saved before is kept"
+            )
+
+    def _files(self, batch: Sequence[Portion]) -> list[str]:
+        places = [index for portion in batch for index in portion.indices.tolist()]
+        return [str(self._photographs.files[place]) for place in places]
 
     def _note_unreadable(self, batch: Sequence[Portion], journal: Journal | None) -> None:
         """Count and name what could not be read; more than one in a hundred is too much."""
         here = [bad for portion in batch for bad in portion.skipped]
         for bad in self.place.world.together(here, self.place.device):
             self._note(bad, journal)
-        if len(self.unreadable) > MOST_UNREADABLE * len(self._photographs):
+        if too_many_unreadable(len(self.unreadable), len(self._photographs)):
             first = next(iter(self.unreadable.values()))
             raise DensebenchError(
                 f"{len(self.unreadable)} of {len(self._photographs)} images cannot be used, more "
-                f"than {MOST_UNREADABLE:.0%}; first: {first}"
+                f"than one in a hundred; first: {first}"
             )
 
     def _note(self, bad: Unreadable, journal: Journal | None) -> None:
@@ -358,6 +362,18 @@ def _check_portions(recipe: Recipe, world: World) -> None:
         )
 
 
+def _check_attention(backbone: DenseBackbone, recipe: Recipe, device: torch.device) -> None:
+    """Nothing, if masks are not asked for or the backbone's attention gives them."""
+    if recipe.loss.masks == "all":
+        return
+    size = recipe.views.global_size
+    with torch.no_grad():
+        attention = backbone.attention(torch.zeros(1, 3, size, size, device=device))
+    if attention is None:
+        raise DensebenchError(f"{backbone.name}: gives no attention, so loss.masks must be 'all'")
+    foreground(attention)
+
+
 def _schedule(recipe: Recipe, images: int) -> Schedule:
     training = recipe.training
     if images < training.batch_size:
@@ -374,7 +390,7 @@ def _networks(backbone: DenseBackbone, recipe: Recipe, place: Place) -> tuple[Pr
     model = recipe.model
     freeze_all_but_last(backbone, model.trainable_blocks)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(step_seed(recipe.training.seed, 0, 0))
+        torch.manual_seed(step_seed(recipe.training.seed, 0, _HEAD))
         head = ProjectionHead(
             backbone.embed_dim, model.head_layers, model.head_hidden, model.head_dim
         )
@@ -399,13 +415,13 @@ def _queue(recipe: Recipe, dim: int, device: torch.device) -> PatchQueue | None:
 
 @contextmanager
 def _stopping() -> Iterator[Callable[[], bool]]:
-    """Whether a signal asked to stop; a second Ctrl-C ends at once."""
-    asked: list[int] = []
+    """Whether a signal asked to stop; a second Ctrl-C some time later ends at once."""
+    asked: list[float] = []
 
-    def ask(number: int, frame: FrameType | None) -> Any:
-        if asked and number == signal.SIGINT:
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.append(monotonic())
+        if number == signal.SIGINT and asked[-1] - asked[0] > SECOND_THOUGHT:
             raise KeyboardInterrupt
-        asked.append(number)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

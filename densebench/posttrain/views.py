@@ -75,6 +75,13 @@ class ViewSettings:
             low, high = getattr(self, name)
             if not 0 < low <= high <= 1:
                 raise DensebenchError(f"{name} is ({low}, {high}): give 0 < low <= high <= 1")
+        for name in ("jitter_probability", "grey_probability", "blur_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise DensebenchError(f"{name} is {getattr(self, name)}: give 0 to 1")
+        if min(self.jitter) < 0 or self.jitter[3] > 0.5:
+            raise DensebenchError(f"jitter is {self.jitter}: give 0 or more, for the hue up to 0.5")
+        if not 0 <= self.blur_sigma[0] <= self.blur_sigma[1]:
+            raise DensebenchError(f"blur_sigma is {self.blur_sigma}: give 0 <= low <= high")
         if not 0 <= self.min_intersection < 0.5:
             raise DensebenchError(
                 f"min_intersection is {self.min_intersection}: give a part of the area below 0.5"

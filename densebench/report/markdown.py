@@ -92,7 +92,7 @@ def _cells(row: Row, mark: str, folder: Path) -> list[str]:
         percent(row.pixel_accuracy),
         "; ".join(f"*{number.miou:.1f}* ({number.source})" for number in row.published),
         str(backbone.patch_size),
-        f"{backbone.parameters / 1e6:.1f} M" if backbone.parameters else "none",
+        _count(backbone.parameters),
     ]
 
 
@@ -211,3 +211,9 @@ def _backbones(board: Board) -> str:
     told |= {r.record.backbone.name: f"{r.description} **{r.notice}**" for r in rows if r.notice}
     lines = [f"- {name}: {text or 'no card'}" for name, text in sorted(told.items())]
     return "\n".join(["## Backbones", "", *lines, ""])
+
+
+def _count(parameters: int) -> str:
+    if parameters >= 1e6:
+        return f"{parameters / 1e6:.1f} M"
+    return f"{parameters / 1e3:.0f} k" if parameters else "none"

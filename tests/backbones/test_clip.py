@@ -6,11 +6,12 @@ import open_clip
 import pytest
 import torch
 from open_clip.transformer import QuickGELU, VisionTransformer
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
 from densebench.backbones import card_for, clip, load_backbone
+from densebench.backbones.export import official_state
 from densebench.cards import BackboneCard
 from densebench.errors import DensebenchError
 
@@ -185,3 +186,37 @@ def test_a_card_of_another_tower_is_refused(
         clip.ClipBackbone(visual, make_card(**{**right, **change}))
     with pytest.raises(DensebenchError, match="position_embedding"):
         clip.ClipBackbone(visual, make_card(**right, position_embedding="none"))
+
+
+def test_a_trained_tower_keeps_the_names_of_the_whole_file(tmp_path: Path) -> None:
+    """Among them the text tower's, some of which are the image tower's own without `visual.`."""
+    file = tmp_path / "clip.safetensors"
+    saved("tiny-vit", file)
+    backbone = load_backbone("open_clip:tiny-vit/plain", weights=file)
+    with torch.no_grad():
+        backbone.visual.conv1.weight.add_(0.01)
+    whole, exported = load_file(file), official_state(backbone, file)
+    assert exported.keys() == {key for key in whole if key.startswith("visual.")}
+    changed = [key for key in exported if not torch.equal(exported[key], whole[key])]
+    assert changed == ["visual.conv1.weight"]
+    save_file(exported, tmp_path / "tower.safetensors")
+    again = load_backbone("open_clip:tiny-vit/plain", weights=tmp_path / "tower.safetensors")
+    assert again.fingerprint == backbone.fingerprint
+
+
+def test_a_trained_timm_tower_keeps_its_prefix(tmp_path: Path) -> None:
+    file = tmp_path / "clip.safetensors"
+    saved("tiny-timm", file)
+    backbone = load_backbone("open_clip:tiny-timm/plain", weights=file)
+    exported = official_state(backbone, file)
+    whole = load_file(file)
+    assert exported.keys() == {key for key in whole if key.startswith("visual.trunk.")}
+    assert all(torch.equal(exported[key], whole[key]) for key in exported)
+
+
+def test_blocks_and_what_follows(tmp_path: Path) -> None:
+    saved("tiny-vit", tmp_path / "clip.safetensors")
+    backbone = load_backbone("open_clip:tiny-vit/plain", weights=tmp_path / "clip.safetensors")
+    assert len(backbone.blocks()) == 2
+    assert backbone.after_blocks() == [backbone.visual.ln_post]
+    assert backbone.attention(torch.zeros(1, 3, 32, 32)) is None

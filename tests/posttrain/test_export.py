@@ -1,0 +1,139 @@
+"""What a training leaves: TOML, cards, a registered name."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from densebench.backbones import load_backbone
+from densebench.cards import backbone_card, card_names
+from densebench.posttrain.export import (
+    Origin,
+    as_toml,
+    export,
+    model_card,
+    register,
+    registered_card,
+)
+from densebench.posttrain.recipe import Recipe, load_recipe
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+pytestmark = pytest.mark.usefixtures("own_places")
+ORIGIN = Origin("tiny", "tiny", None, 1200, "f" * 64, ("coco", "voc"), 80, 3)
+
+
+def test_toml_comes_back_as_it_was() -> None:
+    values = {
+        "name": 'a "quoted" \\ name\twith é',
+        "flag": True,
+        "rates": [1e-05, 0.5, 3],
+        "table": {"x": 1e-30, "empty": "", "many": ["a", "b"]},
+    }
+    assert tomllib.loads(as_toml(values)) == values
+
+
+@pytest.mark.parametrize("name", ["neco_dinov2", "neco_dino"])
+def test_a_recipe_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name, {"training.seed": 4})
+    (tmp_path / "recipe.toml").write_text(as_toml(recipe.model_dump(mode="json")))
+    assert load_recipe(tmp_path / "recipe.toml") == recipe
+
+
+def test_the_folder(make_backbone: Callable, make_recipe: Callable[..., Recipe]) -> None:
+    student, teacher = make_backbone(seed=1), make_backbone(seed=2)
+    folder = Path("new")
+    path = export(folder, "mine", student, teacher, make_recipe(), ORIGIN)
+    assert {file.name for file in folder.iterdir()} == {
+        "mine.toml",
+        "student.safetensors",
+        "teacher.safetensors",
+        "recipe.toml",
+        "README.md",
+    }
+    for name, backbone in (("student", student), ("teacher", teacher)):
+        stored = load_file(folder / f"{name}.safetensors")
+        assert all(torch.equal(stored[k], v) for k, v in backbone.model.state_dict().items())
+    card = backbone_card(path)
+    assert card == backbone_card("mine")
+    assert card.adapted_from == "tiny"
+    assert card.license == "MIT"
+    assert card.training_data == "noise; then 1,200 images of coco, voc, no labels"
+    assert card.weights is not None
+    assert card.weights.path == "student.safetensors"
+    assert "arXiv 2408.11054" in card.citation
+    assert load_recipe(folder / "recipe.toml") == make_recipe()
+
+
+def test_the_model_card(make_backbone: Callable, make_recipe: Callable[..., Recipe]) -> None:
+    folder = Path("new")
+    path = export(folder, "mine", make_backbone(), make_backbone(), make_recipe(), ORIGIN)
+    text = (folder / "README.md").read_text()
+    head = text.split("---\n")[1].splitlines()
+    assert 'license: "mit"' in head
+    assert 'base_model: "tiny"' in head
+    told = " ".join(text.split())
+    assert "1,200 images of coco, voc, no labels" in told
+    assert "3 images could not be read and were left out." in told
+    assert "80 steps of 4 images" in told
+    assert "Licence: MIT, carried over from the base" in told
+    assert str(Path.cwd()) not in text + path.read_text()
+    clean = Origin(**{**vars(ORIGIN), "unreadable": 0})
+    assert "could not be read" not in model_card(backbone_card(path), make_recipe(), clean)
+
+
+def test_a_plug_ins_card_finds_its_code_from_anywhere(
+    make_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Path("net.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Conv2d):\n"
+        "    patch_size, embed_dim, mean = 14, 5, (0.1, 0.2, 0.3)\n"
+        "    def forward(self, images):\n"
+        "        return super().forward(images).permute(0, 2, 3, 1)\n"
+        "def make():\n"
+        "    return Net(3, 5, 14, 14)\n"
+    )
+    backbone = load_backbone("net.py:make")
+    origin = Origin("net.py:make", "net.py:make", None, 5, "0", ("x",), 1, 0)
+    export(Path("new"), "mine", backbone, backbone, make_recipe(), origin)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = load_backbone("mine")
+    assert (found.patch_size, found.embed_dim, found.mean) == (14, 5, (0.1, 0.2, 0.3))
+    images = torch.randn(1, 3, 28, 28)
+    assert torch.equal(found(images), backbone(images))
+    card = backbone_card("mine")
+    assert card.license == "not stated"
+    again = Origin("mine", "mine", None, 5, "0", ("x",), 1, 0)
+    export(Path("third"), "again", found, found, make_recipe(), again)
+    assert torch.equal(load_backbone("again")(images), backbone(images))
+    assert backbone_card("again").id == card.id
+
+
+class TestRegistration:
+    def test_a_deleted_folder_takes_its_name_along(self, tmp_path: Path) -> None:
+        shutil.copytree(Path(__file__).parents[2] / "backbones", tmp_path / "cards")
+        card = tmp_path / "cards/rgb_s14.toml"
+        card.write_text(card.read_text().replace('"rgb_s14"', '"mine"'))
+        register("mine", card)
+        assert card_names("backbones")["mine"] == registered_card("mine")
+        shutil.rmtree(tmp_path / "cards")
+        assert "mine" not in card_names("backbones")
+        assert registered_card("mine").is_symlink()
+
+    def test_again_means_the_last_one(self, tmp_path: Path) -> None:
+        for folder in ("one", "two"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "mine.toml").write_text(f"name = {json.dumps('mine')}\n")
+            register("mine", tmp_path / folder / "mine.toml")
+        assert registered_card("mine").resolve() == tmp_path / "two/mine.toml"
+        assert len([*registered_card("mine").parent.iterdir()]) == 1
