@@ -174,8 +174,10 @@ class TestTheCommandItself:
     def test_list_names_every_card(self, run: Cli) -> None:
         shown = run("list").out
         listed = [line.split()[0] for line in shown.splitlines() if line.startswith("  ")]
-        assert listed == [*card_names("backbones"), *card_names("tasks")]
-        assert run("list", "tasks").out.splitlines()[0] == "tasks"
+        kinds = ("backbones", "tasks", "recipes")
+        assert listed == [name for kind in kinds for name in card_names(kind)]
+        for kind in kinds:
+            assert run("list", kind).out.splitlines()[0] == kind
 
     def test_list_into_a_pipe_that_is_closed(self) -> None:
         done = subprocess.run(
@@ -188,15 +190,16 @@ class TestTheCommandItself:
         assert (done.stdout, done.stderr) == ("backbones\n", "")
 
     def test_show(self, run: Cli, tiny_task: Path) -> None:
-        for name in ("rgb_s14", "voc_linear", tiny_task):
+        for name in ("rgb_s14", "voc_linear", "neco_dinov2", tiny_task):
             head, _, body = run("show", name).out.partition("\n")
             assert Path(head.removeprefix("# ")).is_file()
             assert json.loads(body)["name"] == (name if isinstance(name, str) else "tiny_retrieval")
 
     @pytest.mark.parametrize(
-        ("name", "near"), [("rgb_s15", "rgb_s14"), ("voc_incontex", "voc_incontext")]
+        ("name", "near"),
+        [("rgb_s15", "rgb_s14"), ("voc_incontex", "voc_incontext"), ("nec_dino", "neco_dino")],
     )
-    def test_show_suggests_from_backbones_and_tasks(self, run: Cli, name: str, near: str) -> None:
+    def test_show_suggests_from_every_kind(self, run: Cli, name: str, near: str) -> None:
         assert f"did you mean '{near}'?" in run("show", name).error
 
     def test_an_interruption_says_that_it_goes_on(

@@ -71,9 +71,9 @@ class OptimiserTable(Card):
     `clip_norm` 0 leaves gradients as they are.
     """
 
-    backbone_lr: float = Field(ge=0)
-    head_lr: float = Field(default=1e-4, ge=0)
-    final_lr: float = Field(default=0.0, ge=0)
+    backbone_lr: float = Field(ge=0, le=1e37)  # what float32 holds
+    head_lr: float = Field(default=1e-4, ge=0, le=1e37)
+    final_lr: float = Field(default=0.0, ge=0, le=1e37)
     weight_decay: tuple[float, float] = (0.04, 0.5)
     betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float = Field(default=0.0, ge=0)

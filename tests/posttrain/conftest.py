@@ -13,6 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from densebench.backbones.timm_vit import TimmBackbone
 from densebench.cards import BackboneCard
+from densebench.posttrain.export import as_toml
 from densebench.posttrain.photographs import Photographs, find_photographs
 from densebench.posttrain.recipe import Recipe
 from densebench.posttrain.trainer import Monitor, Place, Trainer
@@ -91,6 +92,37 @@ def write_photographs() -> Callable[..., Path]:
         return folder
 
     return write
+
+
+# A convolution with batch normalisation; PAUSE makes it slow enough to be interrupted.
+PLUGIN = """
+import os, time
+import torch
+
+class Net(torch.nn.Module):
+    patch_size, embed_dim = 14, 6
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches, self.norm = torch.nn.Conv2d(3, 6, 14, 14), torch.nn.BatchNorm2d(6)
+    def forward(self, images):
+        time.sleep(float(os.environ.get("PAUSE", 0)))
+        return self.norm(self.patches(images)).permute(0, 2, 3, 1)
+
+def make():
+    return Net()
+"""
+
+
+@pytest.fixture
+def workplace(
+    own_places: Path, write_photographs: Callable[..., Path], make_recipe: Callable[..., Recipe]
+) -> Path:
+    """A working directory with a plug-in net.py, a recipe tiny.toml and ten photos."""
+    (own_places / "net.py").write_text(PLUGIN)
+    (own_places / "tiny.toml").write_text(as_toml(make_recipe().model_dump(mode="json")))
+    write_photographs(own_places / "photos", 10)
+    return own_places
 
 
 @pytest.fixture(scope="session")

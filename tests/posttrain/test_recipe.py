@@ -102,6 +102,7 @@ class TestOverrides:
             ("training.epochs", True, "another kind"),
             ("training.precision", "fp16", "'auto', 'fp32' or 'bf16'"),
             ("optimiser.backbone_lr", -1, "greater than or equal to 0"),
+            ("optimiser.head_lr", 1e38, "less than or equal to 1e+37"),
             ("optimiser.betas", [0.9, 1.0], "betas below 1"),
             ("optimiser.weight_decay", [-1, 0.5], "numbers from 0 on"),
             ("model.drop_path", 1, "less than 1"),

@@ -1,0 +1,223 @@
+"""One post-training from its options: which folder, which name, which recipe."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from timm import create_model
+
+from densebench.backbones import load_backbone
+from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
+from densebench.cards import BackboneCard, backbone_card, card_names
+from densebench.errors import DensebenchError
+from densebench.evaluate import Watcher
+from densebench.posttrain.export import as_toml
+from densebench.posttrain.journal import read_journal
+from densebench.posttrain.recipe import load_recipe
+from densebench.posttrain.session import PosttrainOptions, posttrain
+
+pytestmark = pytest.mark.usefixtures("workplace")
+BASE = PosttrainOptions("net.py:make", (Path("photos"),), "mine", recipe="tiny.toml", device="cpu")
+
+
+def error_of(**changes: Any) -> str:
+    with pytest.raises(DensebenchError) as caught:
+        posttrain(replace(BASE, **changes))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+class Told(Watcher):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_a_plug_in_the_whole_way() -> None:
+    watcher = Told()
+    before = torch.random.get_rng_state()
+    card = posttrain(BASE, watcher)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert card == Path("posttrained/mine/mine.toml")
+    assert backbone_card("mine").adapted_from == "net.py:make"
+    assert watcher.lines[-1] == (
+        "mine: net.py:make after tiny, 4 steps of 4 images out of 10, on cpu"
+    )
+    student = load_file("posttrained/mine/student.safetensors")
+    teacher = load_file("posttrained/mine/teacher.safetensors")
+    base = load_backbone(BASE.backbone).module.state_dict()
+    assert student.keys() == teacher.keys() == base.keys()
+    for name, value in base.items():
+        fixed = "running" in name or "num_batches" in name
+        assert torch.equal(student[name], value) == fixed, name
+        assert torch.equal(teacher[name], value) == fixed, name
+    found = load_backbone("mine").module.state_dict()
+    assert all(torch.equal(found[name], student[name]) for name in student)
+    by_file = load_backbone("mine", weights="posttrained/mine/teacher.safetensors")
+    assert all(torch.equal(by_file.module.state_dict()[k], teacher[k]) for k in teacher)
+    assert load_recipe("posttrained/mine/recipe.toml") == load_recipe("tiny.toml")
+
+
+def test_a_timm_card_keeps_the_names_of_its_file() -> None:
+    model = create_model("test_vit", num_classes=7)
+    save_file(model.state_dict(), "base.safetensors")
+    card = BackboneCard(
+        name="small",
+        source="timm",
+        id="test_vit",
+        weights={"path": "base.safetensors"},
+        patch_size=16,
+        embed_dim=64,
+        prefix_tokens=1,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        position_embedding="dino",
+        drop_keys=("head.", "fc_norm."),
+        license="Apache-2.0",
+        training_data="noise",
+    )
+    Path("small.toml").write_text(as_toml(card.model_dump(mode="json", exclude_none=True)))
+    sizes = {"views.global_size": 64, "views.local_size": 32, "training.steps": 1}
+    posttrain(replace(BASE, backbone="small.toml", overrides=sizes))
+    found = backbone_card("mine")
+    assert (found.adapted_from, found.license, found.id) == ("small", "Apache-2.0", "test_vit")
+    exported, base = load_file("posttrained/mine/student.safetensors"), model.state_dict()
+    assert exported.keys() == base.keys()
+    assert torch.equal(exported["head.weight"], base["head.weight"])
+    assert not torch.equal(exported["cls_token"], base["cls_token"])
+    model.load_state_dict(exported)
+    assert (
+        load_backbone("mine").model.blocks[0].attn.qkv.weight.equal(model.blocks[0].attn.qkv.weight)
+    )
+    again = replace(BASE, backbone="mine", name="twice", overrides=sizes)
+    posttrain(again)
+    assert backbone_card("twice").adapted_from == "mine"
+    assert load_file("posttrained/twice/student.safetensors").keys() == base.keys()
+
+
+class TestNames:
+    @pytest.mark.parametrize("name", ["no/slash", "", ".hidden", "a b"])
+    def test_that_are_none(self, name: str) -> None:
+        assert error_of(name=name).startswith(f"--name '{name}': use letters")
+
+    def test_of_a_shipped_card(self) -> None:
+        told = error_of(name="dinov2_s14")
+        assert told.startswith("--name dinov2_s14: is the name of /")
+        assert not Path("posttrained").exists()
+
+    def test_of_another_folder(self) -> None:
+        posttrain(BASE)
+        told = error_of(out=Path("elsewhere"))
+        assert told.startswith("--name mine: is the name of /")
+        shutil.rmtree("posttrained")
+        assert "mine" not in card_names("backbones")
+        posttrain(replace(BASE, out=Path("elsewhere")))
+        assert backbone_card("mine").name == "mine"
+
+
+class TestFolders:
+    def test_one_that_holds_a_training_is_not_written_over_unasked(self) -> None:
+        posttrain(BASE)
+        before = snapshot(Path("posttrained"))
+        told = error_of()
+        assert "holds a post-training already; --resume goes on with it" in told
+        shutil.rmtree("posttrained/mine/checkpoints")
+        assert "holds a post-training already" in error_of()
+        assert "no checkpoint to go on from" in error_of(resume=True)
+        kept = {path: content for path, content in before.items() if "checkpoints" not in path}
+        assert snapshot(Path("posttrained")) == kept
+
+    def test_overwrite(self) -> None:
+        posttrain(BASE)
+        before = snapshot(Path("posttrained"))
+        bad = {"training.batch_size": 11}
+        assert "fewer than training.batch_size" in error_of(overwrite=True, overrides=bad)
+        assert snapshot(Path("posttrained")) == before
+        Path("posttrained/mine/checkpoints/step-00009999.pt").write_bytes(b"of the last one")
+        posttrain(replace(BASE, overwrite=True, overrides={"training.steps": 2}))
+        assert len(read_journal(Path("posttrained/mine/log.jsonl"))) == 2
+        assert not Path("posttrained/mine/checkpoints/step-00009999.pt").exists()
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_one_that_is_no_training_is_left_alone(self, overwrite: bool) -> None:
+        Path("thesis").mkdir()
+        Path("thesis/chapter.tex").write_text("years of work")
+        told = error_of(out=Path("thesis"), overwrite=overwrite)
+        assert told == "thesis: is there already and is no post-training; choose --out"
+        assert snapshot(Path("thesis")) == {"thesis/chapter.tex": b"years of work"}
+
+    def test_nothing_to_go_on_with(self) -> None:
+        assert "no checkpoint to go on from; leave --resume out" in error_of(resume=True)
+        assert not Path("posttrained").exists()
+
+    @pytest.mark.parametrize("resume", [False, True])
+    def test_killed_before_the_first_checkpoint_starts_over(self, resume: bool) -> None:
+        folder = Path("posttrained/mine")
+        folder.mkdir(parents=True)
+        (folder / "log.jsonl").write_text('{"step": 1, "loss": 9.0}\n{"st')
+        posttrain(replace(BASE, resume=resume))
+        lines = read_journal(folder / "log.jsonl")
+        assert [line["step"] for line in lines] == [1, 2, 3, 4]
+        assert lines[0]["loss"] != 9.0
+
+    def test_a_finished_one_resumed_is_exported_again(self) -> None:
+        posttrain(BASE)
+        before = snapshot(Path("posttrained"))
+        Path("posttrained/mine/student.safetensors").unlink()
+        posttrain(replace(BASE, resume=True))
+        assert snapshot(Path("posttrained")) == before
+
+
+class TestRecipes:
+    def test_as_published_for_the_backbone(self) -> None:
+        told = error_of(recipe=None)
+        assert told.startswith("10 images are fewer than training.batch_size 64")
+
+    def test_an_override_can_make_a_recipe_suit(self) -> None:
+        told = error_of(recipe="neco_dino", backbone="hog_mixer_s14")
+        assert "views.global_size 224" not in told
+        assert "views.local_size 96 does not divide into patches of 14" in told
+        told = error_of(recipe="neco_dinov2", overrides={"views.global_size": 60})
+        assert "use --set views.global_size=56" in told
+
+    @pytest.mark.parametrize(
+        ("changes", "told"),
+        [
+            ({"backbone": "rgb_s14"}, "rgb_s14: has no parameters"),
+            ({"data": (Path("nowhere"),)}, "nowhere: no such folder or list of images"),
+            ({"recipe": "neco_dinov9"}, "unknown recipe 'neco_dinov9' (did you mean"),
+            ({"overrides": {"training.epoch": 1}}, "did you mean 'epochs'?"),
+            (
+                {"overrides": {"monitor.every": 2, "monitor.task": "voc_incontex"}},
+                "did you mean 'voc_incontext'?",
+            ),
+        ],
+    )
+    def test_bad_input_leaves_nothing(self, changes: dict[str, Any], told: str) -> None:
+        assert told in error_of(**changes)
+        assert not Path("posttrained").exists()
+
+
+def test_watching_stays_in_the_log(tiny_task: Path) -> None:
+    watched = {"monitor.every": 2, "monitor.task": str(tiny_task), "monitor.input_size": 60}
+    posttrain(replace(BASE, overrides=watched, tensorboard=True))
+    lines = read_journal(Path("posttrained/mine/log.jsonl"))
+    found = [line for line in lines if "monitor_miou" in line]
+    assert [line["step"] for line in found] == [2, 4]
+    assert all(0 <= line["monitor_miou"] <= 1 for line in found)
+    assert all(-1 <= line["monitor_consistency"] <= 1 for line in found)
+    assert not [*Path().rglob("leaderboard/**/*.json")]
+    assert len([*Path("posttrained/mine/tensorboard").iterdir()]) == 1
+    posttrain(replace(BASE, name="unwatched"))
+    plain = read_journal(Path("posttrained/unwatched/log.jsonl"))
+    assert [line["loss"] for line in plain] == [line["loss"] for line in lines if "loss" in line]
