@@ -13,6 +13,7 @@ from densebench.errors import DensebenchError
 from densebench.posttrain.neco import (
     NeCoSettings,
     PatchQueue,
+    Share,
     neco_loss,
     neco_loss_from_references,
     pair_loss,
@@ -305,3 +306,26 @@ def test_bad_settings() -> None:
         NeCoSettings(14, align_size=1)
     with pytest.raises(DensebenchError, match="holds nothing"):
         PatchQueue(2, 8, capacity=0)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+def test_shares_average_to_the_loss_of_the_whole_batch(similarity: Any) -> None:
+    teacher, student, boxes = grids()
+    settings = NeCoSettings(patch_size=14, align_size=3, similarity=similarity)
+    queue = PatchQueue(2, 8, capacity=30)
+    queue.enter(teacher, seeded(5))
+    known = {"generator": seeded(3), "queue": queue}
+    whole = neco_loss(teacher, student, boxes, settings, **known)
+    gradients = torch.autograd.grad(whole, student)
+    halves = []
+    for image in (0, 1):
+        own = slice(image, image + 1)
+        ours, theirs = ([grid[own] for grid in views] for views in (teacher, student))
+        region = PairBoxes(boxes.in_global[own], boxes.in_view[own])
+        known = {"generator": seeded(3), "queue": queue, "share": Share(2, image)}
+        halves.append(neco_loss(ours, theirs, region, settings, **known))
+    together = torch.stack(halves).mean()
+    torch.testing.assert_close(together, whole)
+    for ours, theirs in zip(torch.autograd.grad(together, student), gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert not torch.isclose(*halves)

@@ -1,10 +1,12 @@
 """One post-training from its options: which folder, which name, which recipe."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,7 +16,7 @@ from densebench.backbones import load_backbone
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from densebench.cards import BackboneCard, backbone_card, card_names
 from densebench.errors import DensebenchError
-from densebench.evaluate import Watcher
+from densebench.evaluate import RunOptions, Watcher, evaluate
 from densebench.posttrain.export import as_toml
 from densebench.posttrain.journal import read_journal
 from densebench.posttrain.recipe import load_recipe
@@ -103,6 +105,34 @@ def test_a_timm_card_keeps_the_names_of_its_file() -> None:
     posttrain(again)
     assert backbone_card("twice").adapted_from == "mine"
     assert load_file("posttrained/twice/student.safetensors").keys() == base.keys()
+
+
+def test_an_open_clip_tower_the_whole_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_task: Path
+) -> None:
+    vision = {"image_size": 28, "layers": 2, "width": 64, "head_width": 32, "patch_size": 14}
+    text = {"context_length": 5, "vocab_size": 20, "width": 32, "heads": 2, "layers": 1}
+    Path("configs").mkdir()
+    arch = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}
+    Path("configs/tiny-clip.json").write_text(json.dumps(arch))
+    open_clip.add_model_config(Path("configs"))
+    tag = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "hf_hub": "someone/tiny/"}
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda arch, name: tag)
+    save_file(open_clip.create_model("tiny-clip").state_dict(), "clip.safetensors")
+    base = replace(BASE, backbone="open_clip:tiny-clip/tag", weights=Path("clip.safetensors"))
+    posttrain(replace(base, overrides={"model.trainable_blocks": 1}))
+    assert backbone_card("mine").adapted_from == "open_clip:tiny-clip/tag@clip"
+    before = load_file("clip.safetensors")
+    after = load_file("posttrained/mine/student.safetensors")
+    assert after.keys() == {name for name in before if name.startswith("visual.")}
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert {name for name in changed if ".1." not in name} == {
+        "visual.ln_post.weight",
+        "visual.ln_post.bias",
+    }
+    record, _ = evaluate(RunOptions("mine", str(tiny_task), device="cpu"))
+    assert record.backbone.name == "mine"
+    assert record.backbone.fingerprint == load_backbone("mine").fingerprint
 
 
 class TestNames:

@@ -54,6 +54,12 @@ class TestHead:
         assert out.shape == (2, 3, 4, 5)
         torch.testing.assert_close(out.norm(dim=-1), torch.ones(2, 3, 4))
 
+    def test_without_layers_it_only_normalises(self) -> None:
+        head = ProjectionHead(6, layers=0)
+        assert (head.dim, [*head.parameters()]) == (6, [])
+        patches = torch.randn(2, 3, 4, 6)
+        torch.testing.assert_close(head(patches), patches / patches.norm(dim=-1, keepdim=True))
+
 
 class TestViews:
     def test_one_pass_per_size_equals_view_by_view(self, make_backbone: Make) -> None:
