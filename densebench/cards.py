@@ -216,7 +216,7 @@ def card_names(kind: CardKind) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in search_path():
         here: dict[str, Path] = {}
-        for path in _card_files(folder, kind):
+        for path in card_files(folder, kind):
             name = str(read_toml(path).get("name", path.stem))
             if name in here:
                 raise DensebenchError(f"{path}: name '{name}' is already taken by {here[name]}")
@@ -233,40 +233,61 @@ def search_path() -> list[Path]:
         if not folder.is_dir():
             raise DensebenchError(f"DENSEBENCH_PATH names {folder}, which is no folder")
     registered = [user_home()] if user_home().is_dir() else []
-    return [*folders, *registered, *_entry_point_folders(), _own_folder()]
+    return [*folders, *registered, *_entry_point_folders(), own_folder()]
 
 
 def _entry_point_folders() -> Iterator[Path]:
     """Found without importing the package, which may import torch."""
-    for entry in metadata.entry_points(group="densebench.cards"):
-        try:
-            spec = find_spec(entry.module)
-        except ImportError:
-            spec = None
-        if spec is None or not spec.submodule_search_locations:
-            raise DensebenchError(
-                f"entry point '{entry.name}' of densebench.cards: there is no package "
-                f"{entry.module}; mend or uninstall the distribution that registers it"
-            )
-        yield from map(Path, spec.submodule_search_locations)
+    for entry in card_entry_points():
+        yield from entry_point_folders(entry)
 
 
-def _own_folder() -> Path:
+def card_entry_points() -> list[metadata.EntryPoint]:
+    """What installed distributions register as places of cards."""
+    return list(metadata.entry_points(group="densebench.cards"))
+
+
+def entry_point_folders(entry: metadata.EntryPoint) -> list[Path]:
+    """The folders of the package that an entry point names.
+
+    Raises:
+        DensebenchError: there is no such package.
+    """
+    try:
+        spec = find_spec(entry.module)
+    except ImportError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise DensebenchError(
+            f"entry point '{entry.name}' of densebench.cards: there is no package "
+            f"{entry.module}; mend or uninstall the distribution that registers it"
+        )
+    return [Path(folder) for folder in spec.submodule_search_locations]
+
+
+def own_folder() -> Path:
+    """The folder of the cards that come with the package."""
     packaged = Path(__file__).parent / "_cards"
     return packaged if packaged.is_dir() else Path(__file__).parent.parent
 
 
 def resource_path(name: str) -> Path:
     """A file of data that comes with the package: beside the cards, or in ``leaderboard``."""
-    own = _own_folder()
+    own = own_folder()
     return own / name if own.name == "_cards" else own / "leaderboard" / name
 
 
-def _card_files(folder: Path, kind: CardKind) -> list[Path]:
-    """Files in the sub-folder of that kind; flat files are told apart by the keys they have."""
+def card_files(folder: Path, kind: CardKind) -> list[Path]:
+    """The cards of a folder of the search path.
+
+    They lie in its sub-folder of that kind; flat files are told apart by the keys they have.
+
+    Raises:
+        DensebenchError: a flat file is no TOML.
+    """
     # A registered card is a link, and its backbone may have been deleted.
     nested = [path for path in sorted((folder / kind).glob("*.toml")) if path.is_file()]
-    if folder in (_own_folder(), user_home()):
+    if folder in (own_folder(), user_home()):
         return nested
     flat = [p for p in sorted(folder.glob("*.toml")) if flat_kind(p) == kind]
     return nested + flat

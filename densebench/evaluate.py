@@ -21,7 +21,8 @@ from densebench.errors import DensebenchError
 from densebench.features import PatchSource, Precision
 from densebench.protocols import load_protocol, task_params
 from densebench.protocols.base import Protocol, ProtocolParams, Setting, resolve_input_size
-from densebench.report.panels import PanelKeeper, panel_folder
+from densebench.report.keeper import PanelKeeper
+from densebench.report.panels import load_panels, panel_folder
 from densebench.results import (
     DEFAULT_RESULTS,
     BackboneRecord,
@@ -145,8 +146,12 @@ class Run:
         path = record.path(self._options.results)
         for ending, content in self._protocol.artifacts().items():
             write_atomically(path.with_suffix(f".{ending}"), content)
-        if self._options.panels:
-            panels.save(panel_folder(path), self._dataset, record.score.mapping[0])
+        if len(panels):
+            mapping, protocol = record.score.mapping[0], self._protocol
+            with self._watcher.phase("panels", len(panels)) as advance:
+                panels.save(
+                    panel_folder(path), self._run_id, self._dataset, mapping, protocol, advance
+                )
         size = save_counts(path, record.run_id, counts)
         self._watcher.say(f"counts of each of {len(counts.names)} images: {size / 1e3:.1f} kB")
         save_record(record, self._options.results)
@@ -166,7 +171,8 @@ class Run:
             return False
         skipped = len(load_record(done).dataset.skipped)
         wanted = min(self._options.panels, len(self._dataset.val)) - skipped
-        return len(list(panel_folder(done).glob("*.png"))) >= wanted
+        index = load_panels(panel_folder(done))
+        return (0 if index is None else len(index.panels)) >= wanted
 
     def _make_record(self, scores: list[Score], skipped: dict[str, str]) -> RunRecord:
         return RunRecord(
@@ -231,6 +237,7 @@ class Run:
             workdir=self._workdir,
             say=self._watcher.say,
             status=self._watcher.status,
+            explained=self._options.panels > 0,
         )
         variants = self._protocol_class.variants
         if setting.variant not in variants:
@@ -313,10 +320,13 @@ class Run:
         weights, name = self._options.weights, self._backbone.name
         if self._backbone.card is None:
             name = Path(name).name  # a plug-in's file, wherever it lies
+        elif name.endswith(".toml"):
+            name = self._backbone.card.name
         return name + (f"@{weights.stem}" if weights else "")
 
     def _score(self) -> tuple[Scorer, PanelKeeper, dict[str, str]]:
-        train, val = self._source("train"), self._source("val")
+        panels = PanelKeeper(self._options.panels)
+        train, val = self._source("train"), panels.watching(self._source("val"))
         n_train = len(train) * self._protocol.train_passes
         if n_train:
             with self._phase("fit", n_train) as train.advance:
@@ -324,7 +334,6 @@ class Run:
         scorer = Scorer(
             self._protocol.scoring, self._dataset.classes, self._dataset.ignore_index, val.split
         )
-        panels = PanelKeeper(self._options.panels)
         with self._phase("predict", len(val) * self._protocol.val_passes) as val.advance:
             for prediction in self._protocol.predict(val):
                 scorer.add(prediction)

@@ -19,6 +19,7 @@ from densebench.cards import validate
 from densebench.errors import DensebenchError
 
 DEFAULT_RESULTS = Path("leaderboard") / "results"
+PANELS_ENDING = ".panels"  # of the folder beside a record
 PROFILE_ENDING = ".profile.json"  # which no run record has: their names end in an id
 LONGEST_NAME = 100
 
@@ -196,8 +197,12 @@ def load_record(path: Path) -> RunRecord:
 
 def load_records(results: Path) -> list[tuple[Path, RunRecord]]:
     """Every run record under a folder with its file, in the order of the files' names."""
-    files = (f for f in results.rglob("*.json") if not f.name.endswith(PROFILE_ENDING))
-    return [(path, load_record(path)) for path in sorted(files)]
+    files = sorted(
+        file
+        for file in results.rglob("*.json")
+        if not file.name.endswith(PROFILE_ENDING) and file.parent.suffix != PANELS_ENDING
+    )
+    return [(path, load_record(path)) for path in files]
 
 
 def load_profiles(results: Path) -> list[tuple[Path, ProfileRecord]]:

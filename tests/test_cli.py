@@ -368,7 +368,7 @@ class TestRuns:
     def test_panels_are_kept(self, score: Cli) -> None:
         record = json.loads(score("--json", "--save-panels", 1).out)
         folder = Path("leaderboard/results/rgb_s14/tiny_retrieval")
-        (picture,) = folder.glob("*.panels/*.png")
+        (picture,) = folder.glob("*.panels/*.prediction.png")
         assert record["run_id"] in str(picture)
         with Image.open(picture) as labels:
             assert labels.mode == "P"
@@ -379,7 +379,7 @@ class TestRuns:
         for count, done_before in ((1, False), (1, True), (2, False), (1, True), (9, True)):
             done = score("--save-panels", count)
             assert ("already done" in done.err) == done_before
-        assert len(list(Path("leaderboard").glob("results/*/*/*.panels/*.png"))) == 2
+        assert len(list(Path("leaderboard").glob("results/*/*/*.panels/*.prediction.png"))) == 2
 
     def test_linear_leaves_a_head(self, score: Cli, run: Cli, tiny_task: Path) -> None:
         done = score(task=tiny_task.with_name("linear.toml"))

@@ -3,7 +3,6 @@
 import json
 import statistics
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from densebench.errors import DensebenchError
 from densebench.evaluate import RunOptions, Watcher, evaluate
 from densebench.features import PatchSource
 from densebench.matrix import matrix_table, run_matrix
+from densebench.report.panels import load_panels
 from densebench.results import load_record
 from densebench.transforms import Squash
 
@@ -168,9 +168,8 @@ def test_a_run_that_the_system_kills_is_tried_with_half_the_batch(colour_task, t
 
 
 def test_panels_are_kept_beside_the_record(colour_task, tmp_path):
-    _, path = evaluate(_options(colour_task, tmp_path, panels=2))
-    assert sorted(p.name for p in path.with_suffix(".panels").iterdir()) == [
-        "picture06.png",
-        "picture07.png",
-    ]
-    assert Path(path).exists()
+    record, path = evaluate(_options(colour_task, tmp_path, panels=2))
+    index = load_panels(path.with_suffix(".panels"))
+    assert index.run_id == record.run_id
+    assert [panel.name for panel in index.panels] == ["picture06", "picture07"]
+    assert path.exists()

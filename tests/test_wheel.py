@@ -59,6 +59,10 @@ def test_it_holds_every_card_and_nothing_of_the_tests(unpacked: Path) -> None:
         assert names(packed / kind)
     assert (packed / "published.toml").is_file()
     assert (unpacked / "densebench" / "datasets" / "classes.toml").is_file()
+    page = Path("densebench", "report", "page")
+    assert sorted(f.name for f in (unpacked / page).iterdir()) == sorted(
+        f.name for f in (ROOT / page).iterdir()
+    )
     (metadata,) = unpacked.glob("*.dist-info")
     assert (metadata / "licenses" / "LICENSE").is_file()
     assert {path.name for path in unpacked.iterdir()} == {"densebench", metadata.name}
@@ -87,3 +91,10 @@ def test_it_runs_a_task(unpacked: Path, tmp_path: Path, write_dataset: Callable[
     record = json.loads(told)
     assert record["backbone"]["name"] == "hog_s14"
     assert 0 < record["scores"][0]["miou"] <= 1
+
+
+def test_it_writes_the_page(unpacked: Path, tmp_path: Path) -> None:
+    results = ROOT / "leaderboard" / "results"
+    page = ["--results", str(results), "--html", str(tmp_path / "page.html")]
+    run(unpacked, "-m", "densebench.cli", "leaderboard", *page)
+    assert "hog_s14" in (tmp_path / "page.html").read_text(encoding="utf-8")

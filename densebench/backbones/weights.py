@@ -17,6 +17,7 @@ class WeightsState:
         path: the file, if it is on this machine.
         sha256: what the file's must be, as far as it is known.
         known_from: who says so: "card", "record" (of the first use), or "" for nobody.
+        is_own: whether the file lies beside the card, and is not fetched.
         revision: of a repository: the commit that is used, or the branch before the first use.
     """
 
@@ -26,6 +27,7 @@ class WeightsState:
     sha256: str | None = None
     known_from: str = ""
     revision: str = ""
+    is_own: bool = False
 
     @property
     def n_bytes(self) -> int | None:
@@ -51,6 +53,7 @@ def weights_state(name: str) -> WeightsState:
         sha256=hub.known_sha256(source),
         known_from="card" if source.sha256 else "record" if entry is not None else "",
         revision=hub.revision(source) if source.repo else "",
+        is_own=source.path is not None,
     )
 
 

@@ -7,6 +7,7 @@ import typer
 
 from densebench.cli.app import app
 from densebench.cli.options import ResultsFolder
+from densebench.errors import DensebenchError
 
 
 @app.command()
@@ -21,23 +22,36 @@ def leaderboard(
         str | None,
         typer.Option(metavar="BACKBONE", help="Print a Hugging Face model card's model-index."),
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write one self-contained page for a browser.")
+    ] = None,
+    no_images: Annotated[
+        bool,
+        typer.Option("--no-images", help="Leave out of the page all that shows dataset images."),
+    ] = False,
     partial: Annotated[bool, typer.Option("--partial", help="Show --limit runs too.")] = False,
 ) -> None:
     """Write the leaderboard of all records: markdown, or what else is asked for."""
     from densebench.report import model_index as metadata
+    from densebench.report.html import write_page
     from densebench.report.leaderboard import write_formats
     from densebench.report.tables import load_board
     from densebench.results import DEFAULT_RESULTS
 
+    if no_images and html is None:
+        raise DensebenchError("--no-images is about the page that --html FILE writes")
     folder = results or DEFAULT_RESULTS
     wanted = {"markdown": out, "csv": csv, "latex": latex}
     files = {name: file for name, file in wanted.items() if file is not None}
-    if not files and model_index is None:
+    if not files and model_index is None and html is None:
         files = {"markdown": folder.parent / "README.md"}
     board = load_board(folder, partial, lambda line: typer.echo(line, err=True))
     if model_index is not None:
         print(metadata.model_index(board, model_index), end="")
     write_formats(board, files)
+    if html is not None:
+        write_page(board, html, images=not no_images)
+        files["html"] = html
     tables = f"{len(board.tables)} table{'s' * (len(board.tables) != 1)}"
     for file in files.values():
         typer.echo(f"{tables} in {file}", err=model_index is not None)

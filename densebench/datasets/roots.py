@@ -57,6 +57,10 @@ LAYOUTS = {
 }
 
 
+class MissingDatasetError(DensebenchError):
+    """There is no such dataset, or only a part of it, in the place where it is looked for."""
+
+
 def find_root(card: DatasetCard, card_path: Path | None, data_root: str | Path | None) -> Path:
     """The dataset's own folder.
 
@@ -64,7 +68,8 @@ def find_root(card: DatasetCard, card_path: Path | None, data_root: str | Path |
     folder of datasets; each may be the dataset itself or what holds it.
 
     Raises:
-        DensebenchError: there is no such dataset.
+        MissingDatasetError: there is no such dataset.
+        DensebenchError: an archive in its place cannot be read.
     """
     base = _base(card, card_path, data_root)
     refuse_compressed(base)
@@ -120,7 +125,7 @@ def _complete(base: Path, layout: Layout) -> Path | None:
 
 
 def _missing(problem: str, path: Path) -> DensebenchError:
-    return DensebenchError(
+    return MissingDatasetError(
         f"{problem}; the first that is missing is {path}; "
         "give the place with --data-root DIR or DENSEBENCH_DATA"
     )

@@ -55,7 +55,10 @@ def export(
     card = new_card(folder, name, student, recipe, origin)
     write_atomically(folder / "README.md", model_card(card, recipe, origin))
     path = folder / f"{name}.toml"
-    write_atomically(path, as_toml(card.model_dump(mode="json", exclude_none=True)))
+    write_atomically(
+        path,
+        as_toml(card.model_dump(mode="json", exclude_none=True, exclude={"weights": {"revision"}})),
+    )
     register(name, path)
     return path
 

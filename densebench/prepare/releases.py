@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from densebench.datasets.lists import read_names
+from densebench.datasets.store import is_dir
 from densebench.datasets.voc import lists_folder
 from densebench.errors import DensebenchError
 
@@ -52,7 +53,7 @@ def trainaug_problem(n_names: int) -> str:
 
 def _voc(root: Path, place: Path) -> Iterator[str]:
     older = [path for base in (root, root / "VOCdevkit") for path in base.glob("VOC20[01][0-9]")]
-    if not place.is_dir():
+    if not is_dir(place):
         for path in sorted({path.name for path in older} - {"VOC2012"}):
             yield f"{path} is there, but not VOC2012, which densebench reads"
         if any((root / sbd).is_dir() for sbd in ("SBD", "benchmark_RELEASE")):
@@ -79,7 +80,7 @@ def _voc(root: Path, place: Path) -> Iterator[str]:
 
 def _ade(root: Path, place: Path) -> Iterator[str]:
     full = [name for name in FULL_ADE if (root / name).is_dir()]
-    if not place.is_dir() and full:
+    if not is_dir(place) and full:
         yield f"{full[0]} is the full ADE20K; densebench reads ADEChallengeData2016 (150 classes)"
     training = place / "images" / "training"
     if training.is_dir() and any(

@@ -20,6 +20,7 @@ from densebench.datasets.fingerprint import content_hashes
 from densebench.datasets.load import load_dataset
 from densebench.datasets.roots import LAYOUTS, find_root
 from densebench.datasets.shares import data_fingerprint
+from densebench.datasets.store import exists, is_dir, list_names, locate
 from densebench.errors import DensebenchError
 from densebench.prepare.progress import Watcher
 from densebench.prepare.releases import release_problems, trainaug_problem
@@ -109,8 +110,8 @@ def is_there(name: str, root: Path, table: Table | None = None) -> bool:
     }.get(name)
     if own is None:
         return True
-    folders = [place / "annotations" / p.format(split) for p in own for split in SPLITS]
-    return any(folder.exists() for folder in folders)
+    inside = [f"annotations/{p.format(split)}" for p in own for split in SPLITS]
+    return any(exists(locate(place, folder)) for folder in inside)
 
 
 def has_expected_counts(name: str, root: Path, table: Table) -> bool:
@@ -161,7 +162,7 @@ def _find(kind: Kind, root: Path) -> tuple[Path | None, str]:
         layout = LAYOUTS[kind.partition("_")[0]]
         places = [root, *(root / folder for folder in layout.folders)]
         needs = [need for way in layout.needs for need in way if need != "annotations"]
-        there = (p for p in places if any((p / need).is_dir() for need in needs))
+        there = (p for p in places if any(is_dir(p / need) for need in needs))
         return next(there, None), str(error)
 
 
@@ -185,11 +186,11 @@ def _lone_masks(split: Split) -> Iterator[str]:
 
 def _folders(files: Iterable[str]) -> list[str]:
     folders = {os.path.split(file)[0] for file in files}
-    return sorted(folder for folder in folders if Path(folder).is_dir())
+    return sorted(folder for folder in folders if is_dir(Path(folder)))
 
 
 def _bare_names(folder: str) -> list[str]:
-    stems = (entry.name.rpartition(".")[0] for entry in os.scandir(folder))
+    stems = (name.rpartition(".")[0] for name in list_names(Path(folder)))
     endings = (cityscapes.IMAGE_ENDING, cityscapes.MASK_ENDING)
     return sorted(s.removesuffix(endings[0]).removesuffix(endings[1]) for s in stems if s)
 

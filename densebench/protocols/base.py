@@ -19,7 +19,7 @@ from densebench.cards import Card
 from densebench.errors import DensebenchError
 from densebench.features import CPU, PatchSource
 from densebench.metrics import Absent, Matching
-from densebench.transforms import Triple
+from densebench.transforms import Transform, Triple
 
 Resolution = PositiveInt | Literal["input", "original"]
 InputSize = int | Literal["auto", "published"]
@@ -59,6 +59,7 @@ class Setting:
     workdir: Path | None = None  # for checkpoints; removed when the run is recorded
     say: Callable[[str], None] = silent
     status: Callable[[str], None] = silent
+    explained: bool = False  # whether `explain` will be asked for: what that needs is kept
 
     @property
     def n_classes(self) -> int:
@@ -89,6 +90,22 @@ class Prediction:
     scores: Float[Tensor, "b c h w"] | None = None
     labels: Int64[Tensor, "b h w"] | None = None
     repeat: int = 0
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The patches of training views that are nearest to some query patches, best first.
+
+    A view is ``view`` of the training image ``image`` in the pass ``epoch``; ``patch`` counts the
+    view's grid row by row, and ``label`` is the most frequent class of the patch's pixels.
+    """
+
+    similarity: Float[Tensor, "q k"]
+    image: Int64[Tensor, "q k"]
+    epoch: Int64[Tensor, "q k"]
+    patch: Int64[Tensor, "q k"]
+    label: Int64[Tensor, "q k"]
+    view: Transform
 
 
 class Protocol(ABC):
@@ -134,6 +151,13 @@ class Protocol(ABC):
     @abstractmethod
     def predict(self, val: PatchSource) -> Iterator[Prediction]:
         """Predict every validation image, batch by batch."""
+
+    def explain(self, queries: Float[Tensor, "q d"], k: int) -> Nearest | None:
+        """The training patches that the prediction of some patches rests on, where it does.
+
+        Asked for after ``predict``, and only where the setting says ``explained``.
+        """
+        return None
 
     @abstractmethod
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from densebench.features import PatchBatch, PatchSource
 from densebench.neighbours import Neighbours, build_search, recall
-from densebench.protocols.base import Prediction, Protocol, ProtocolParams, Scoring
+from densebench.protocols.base import Nearest, Prediction, Protocol, ProtocolParams, Scoring
 from densebench.transforms import JitteredCrop, Squash, Transform, Triple, derived_seed
 
 PUBLISHED_MEMORY = 10_240_000
@@ -26,6 +26,7 @@ HBIRD_STD = (0.229, 0.224, 0.255)
 VOID = 255
 RECALL_QUERIES = 512
 PATCH_DRAWS = 1
+ORIGIN_BYTES = 4
 
 
 class InContextParams(ProtocolParams):
@@ -71,6 +72,28 @@ class MemoryBank:
         return counts / counts.sum(dim=-1, keepdim=True)
 
 
+class Origins:
+    """Which patch of which training view each row of a memory bank is."""
+
+    def __init__(self) -> None:
+        self._views: list[tuple[int, int]] = []
+        self._patches: list[Int[Tensor, " n"]] = []
+
+    def add(self, image: int, epoch: int, patches: Int64[Tensor, " n"]) -> None:
+        """The next rows of the bank are these patches of one view."""
+        self._views.append((image, epoch))
+        self._patches.append(patches.to(torch.int32))
+
+    def find(
+        self, rows: Int64[Tensor, "*n"]
+    ) -> tuple[Int64[Tensor, "*n"], Int64[Tensor, "*n"], Int64[Tensor, "*n"]]:
+        """Image, epoch and patch of some rows."""
+        ends = torch.tensor([len(patches) for patches in self._patches]).cumsum(dim=0)
+        views = torch.searchsorted(ends, rows, right=True)
+        image, epoch = torch.tensor(self._views)[views].unbind(dim=-1)
+        return image, epoch, torch.cat(self._patches)[rows].long()
+
+
 class InContext(Protocol):
     """Retrieval from a memory bank, exact or approximate, bounded or not."""
 
@@ -79,6 +102,7 @@ class InContext(Protocol):
 
     _bank: MemoryBank
     _search: Neighbours
+    _origins: Origins
     _recall: float | None = None
 
     @property
@@ -105,6 +129,8 @@ class InContext(Protocol):
         plan = {"memory features": features, "memory labels": labels}
         if self.params.search == "ivf":
             plan["inverted file"] = rows * self.setting.embed_dim * 4
+        if self.setting.explained:
+            plan["memory origins"] = rows * ORIGIN_BYTES * 2  # twice while they are joined
         return {**plan, "queries": neighbours + upsampled}
 
     def fit(self, train: PatchSource, val: PatchSource) -> None:
@@ -117,6 +143,7 @@ class InContext(Protocol):
             setting.patch_size**2,
             self.params.memory_dtype == "fp16",
         )
+        self._origins = Origins()
         view = self._memory_view()
         for epoch in range(self.params.augmentation_epochs):
             for batch in train.batches(view, setting.seed, epoch):
@@ -133,6 +160,14 @@ class InContext(Protocol):
         """Class frequencies of every validation patch."""
         for batch in val.batches(self._view()):
             yield Prediction(batch.indices, batch.masks, scores=self._retrieve(batch.patches))
+
+    def explain(self, queries: Float[Tensor, "q d"], k: int) -> Nearest:
+        """The memory's nearest rows, traced back to their views."""
+        count = min(k, len(self._bank.features))
+        similarity, rows = self._search.search(normalize(queries, dim=-1), count)
+        rows = rows.cpu()
+        label = self._bank.soft_labels(rows).argmax(dim=-1)
+        return Nearest(similarity.cpu(), *self._origins.find(rows), label, self._memory_view())
 
     def details(self) -> dict[str, Any]:
         """Rows of the bank, and the recall of an approximate search."""
@@ -174,6 +209,8 @@ class InContext(Protocol):
                 kept = sample_rare(of_image, uniform, per_image)
             kept = kept[of_image[kept].sum(dim=-1) > 0]
             self._bank.add(rows[kept], of_image[kept])
+            if self.setting.explained:
+                self._origins.add(int(index), epoch, kept)
 
     def _labelled(self, masks: UInt8[Tensor, "b H W"]) -> UInt8[Tensor, "b H W"]:
         """The reference remembers void as class 0; ``clean`` gives it no label."""

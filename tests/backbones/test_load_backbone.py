@@ -51,6 +51,10 @@ def test_weights_beside_the_card(
     assert by_path.fingerprint == load_backbone(card, weights=moved).fingerprint
     monkeypatch.setenv("DENSEBENCH_PATH", str(tmp_path))
     assert load_backbone("trained", offline=True).fingerprint == by_path.fingerprint
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/trained.toml").symlink_to(card)
+    linked = load_backbone(tmp_path / "linked/trained.toml", offline=True)
+    assert linked.fingerprint == by_path.fingerprint
     moved.rename(tmp_path / "gone")
     with pytest.raises(DensebenchError, match=r"trained: no weights: there is no file .*/kept/stu"):
         load_backbone("trained")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,22 @@ def test_good_data_has_the_fingerprint_of_the_records(
         assert found.ignored == counts[split.ignore_index]
         assert sum(found.pixels.values()) + found.ignored == values.size
     assert json.loads(json.dumps(report.as_json()))["dataset"] == name
+
+
+@pytest.mark.parametrize("name", ["voc", "coco_things"])
+def test_data_in_an_archive_are_verified_as_they_are(
+    name: str, ready: Callable[..., Path], check: Check
+) -> None:
+    root = ready(name)
+    expected = check(name)
+    folder = root / {"voc": "VOCdevkit", "coco_things": "coco"}[name]
+    with tarfile.open(root / "packed.tar", "w") as tar:
+        tar.add(folder, folder.name)
+    shutil.rmtree(folder)
+    report = check(name)
+    assert (report.problems, report.splits) == ([], expected.splits)
+    assert report.fingerprint == expected.fingerprint
+    assert report.place == expected.place.replace(str(root), f"{root}/packed.tar")
 
 
 def test_a_sample_is_quick(ready: Callable[..., Path], check: Check, monkeypatch: Any) -> None:

@@ -11,6 +11,7 @@ from densebench.protocols.base import Setting
 from densebench.protocols.in_context import (
     InContext,
     InContextParams,
+    Origins,
     patch_class_counts,
     sample_rare,
 )
@@ -37,7 +38,7 @@ class StoredPatches:
 
 def _retrieval(arrays, masks, variant="reference", **params):
     width = arrays["mem_feat"].shape[-1]
-    setting = Setting(tuple("abcdefghijk"), 255, 16, width, ONE, ONE, variant)
+    setting = Setting(tuple("abcdefghijk"), 255, 16, width, ONE, ONE, variant, explained=True)
     params = {"input_size": 224, "augment": False, "augmentation_epochs": 1, **params}
     protocol = InContext(InContextParams(**params), setting)
     val = StoredPatches(arrays["query_feat"], masks["val_mask"])
@@ -142,3 +143,26 @@ def test_memory_plan_counts_the_bank(golden):
     plan = protocol.memory_plan(24, 12)
     assert plan["memory features"] == 480 * 64 * 4
     assert plan["memory labels"] == 480 * 11 * 2
+
+
+def test_rows_are_traced_to_the_patches_that_they_are(golden):
+    arrays = {**golden("hbird_efflite16_d64"), **golden("hbird_efflite16_d64_bounded480")}
+    masks = golden("hbird_masks")
+    protocol = _retrieval(arrays, masks, memory_size=480)
+    assert protocol.explain(torch.rand(1, 64), 5).similarity.shape == (1, 5)
+    image, epoch, patch = protocol._origins.find(torch.arange(480))
+    assert epoch.tolist() == [0] * 480
+    patches = torch.nn.functional.normalize(torch.from_numpy(arrays["mem_feat"]), dim=-1)
+    torch.testing.assert_close(patches[image, patch], protocol._bank.features)
+
+
+def test_origins_of_views_of_other_lengths_and_of_none():
+    origins = Origins()
+    for image, epoch, patches in ((4, 0, [7, 2]), (9, 0, []), (1, 1, [3])):
+        origins.add(image, epoch, torch.tensor(patches, dtype=torch.int64))
+    found = origins.find(torch.tensor([[2, 0], [1, 2]]))
+    assert [part.tolist() for part in found] == [
+        [[1, 4], [4, 1]],
+        [[1, 0], [0, 1]],
+        [[3, 7], [2, 3]],
+    ]
