@@ -28,7 +28,7 @@ FAMILIES = {
     "clip": ["b16"],
     "siglip": ["b16"],
     "vit": ["s16_augreg"],
-    "hog": ["s14"],
+    "hog": ["mixer_s14", "s14"],
     "rgb": ["s14"],
 }
 NAMES = sorted(f"{family}_{size}" for family, sizes in FAMILIES.items() for size in sizes)

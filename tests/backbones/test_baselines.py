@@ -158,7 +158,7 @@ def test_the_fingerprint_follows_the_descriptor(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"id": "sift"}, "unknown baseline id 'sift'; allowed are hog, rgb"),
+        ({"id": "sift"}, "unknown baseline id 'sift'; allowed are hog, hog_mixer, rgb"),
         ({"embed_dim": 7}, "embed_dim of 'hog' is 52, not 7"),
         ({"patch_size": 7}, "even patch_size"),
     ],
