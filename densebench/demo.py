@@ -32,10 +32,9 @@ def run_demo(out: Path, watcher: Watcher) -> Demo:
     options = RunOptions("", TASK, results=results, panels=SHOWN, batch_size=32)
     panels = {}
     for backbone in (FLOOR, BASE, TRAINED):
-        if backbone == TRAINED:
-            posttrain(_training(out), watcher)
+        trained = posttrain(_training(out), watcher) if backbone == TRAINED else None
         watcher.say(f"{backbone} on {TASK}")
-        _, path = evaluate(replace(options, backbone=backbone), watcher)
+        _, path = evaluate(replace(options, backbone=str(trained or backbone)), watcher)
         panels[backbone] = panel_folder(path)
     made = Demo(out / "README.md", out / "predictions.png")
     write_leaderboard(results, made.page, partial=False)
@@ -52,5 +51,12 @@ def _training(out: Path) -> PosttrainOptions:
     folder = out / TRAINED
     begun = any((folder / "checkpoints").glob("*.pt"))
     return PosttrainOptions(
-        BASE, (listed,), TRAINED, recipe=RECIPE, out=folder, resume=begun, overwrite=not begun
+        BASE,
+        (listed,),
+        TRAINED,
+        recipe=RECIPE,
+        out=folder,
+        resume=begun,
+        overwrite=not begun,
+        register=False,
     )

@@ -45,7 +45,7 @@ def export(
     recipe: Recipe,
     origin: Origin,
 ) -> Path:
-    """Write everything into a folder and register the name; returns the card's path.
+    """Write everything into a folder; returns the card's path.
 
     The card comes last, so that a name is never without its weights.
     """
@@ -59,7 +59,6 @@ def export(
         path,
         as_toml(card.model_dump(mode="json", exclude_none=True, exclude={"weights": {"revision"}})),
     )
-    register(name, path)
     return path
 
 

@@ -15,7 +15,7 @@ from densebench.distributed import World, joined
 from densebench.errors import DensebenchError
 from densebench.evaluate import Watcher
 from densebench.posttrain.checkpoints import PATTERN
-from densebench.posttrain.export import STUDENT, Origin, export
+from densebench.posttrain.export import STUDENT, Origin, export, register
 from densebench.posttrain.monitor import build_monitor
 from densebench.posttrain.photographs import find_photographs
 from densebench.posttrain.recipe import Recipe, load_recipe, published_recipe
@@ -41,6 +41,7 @@ class PosttrainOptions:
     overwrite: bool = False
     tensorboard: bool = False
     offline: bool = False
+    register: bool = True  # the name, for every later command of this user
 
     @property
     def folder(self) -> Path:
@@ -49,7 +50,7 @@ class PosttrainOptions:
 
 
 def posttrain(options: PosttrainOptions, watcher: Watcher | None = None) -> Path:
-    """Train, write the new backbone's folder, and register its name.
+    """Train, write the new backbone's folder, and register its name if that is wanted.
 
     Under `torchrun` every process calls this; the first one writes.
 
@@ -94,7 +95,7 @@ class _Session:
             self._world.barrier()
             self._train(trainer)
         if self._world.is_main:
-            export(
+            card = export(
                 folder,
                 options.name,
                 trainer.student.backbone,
@@ -102,6 +103,8 @@ class _Session:
                 self._recipe,
                 self._origin(trainer),
             )
+            if options.register:
+                register(options.name, card)
         self._world.barrier()
         return folder / f"{options.name}.toml"
 
@@ -191,7 +194,7 @@ def _check_name(options: PosttrainOptions) -> None:
         raise DensebenchError(f"--name '{options.name}': use letters, digits, '_', '-' and '.'")
     taken = card_names("backbones").get(options.name)
     own = options.folder / f"{options.name}.toml"
-    if taken is not None and taken.resolve() != own.resolve():
+    if options.register and taken is not None and taken.resolve() != own.resolve():
         raise DensebenchError(f"--name {options.name}: is the name of {taken}; choose another")
 
 

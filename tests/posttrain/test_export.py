@@ -52,6 +52,7 @@ def test_the_folder(make_backbone: Callable, make_recipe: Callable[..., Recipe])
     student, teacher = make_backbone(seed=1), make_backbone(seed=2)
     folder = Path("new")
     path = export(folder, "mine", student, teacher, make_recipe(), ORIGIN)
+    register("mine", path)
     assert {file.name for file in folder.iterdir()} == {
         "mine.toml",
         "student.safetensors",
@@ -104,7 +105,7 @@ def test_a_plug_ins_card_finds_its_code_from_anywhere(
     )
     backbone = load_backbone("net.py:make")
     origin = Origin("net.py:make", "net.py:make", None, 5, "0", ("x",), 1, 0)
-    export(Path("new"), "mine", backbone, backbone, make_recipe(), origin)
+    register("mine", export(Path("new"), "mine", backbone, backbone, make_recipe(), origin))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     found = load_backbone("mine")
@@ -114,7 +115,7 @@ def test_a_plug_ins_card_finds_its_code_from_anywhere(
     card = backbone_card("mine")
     assert card.license == "not stated"
     again = Origin("mine", "mine", None, 5, "0", ("x",), 1, 0)
-    export(Path("third"), "again", found, found, make_recipe(), again)
+    register("again", export(Path("third"), "again", found, found, make_recipe(), again))
     assert torch.equal(load_backbone("again")(images), backbone(images))
     assert backbone_card("again").id == card.id
 

@@ -154,6 +154,12 @@ class TestNames:
         posttrain(replace(BASE, out=Path("elsewhere")))
         assert backbone_card("mine").name == "mine"
 
+    def test_that_are_not_registered_may_stand_in_several_folders(self) -> None:
+        for folder in ("one", "two"):
+            card = posttrain(replace(BASE, out=Path(folder), register=False))
+            assert "mine" not in card_names("backbones")
+            assert load_backbone(card).card.adapted_from == "net.py:make"
+
 
 class TestFolders:
     def test_one_that_holds_a_training_is_not_written_over_unasked(self) -> None:
