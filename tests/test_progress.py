@@ -53,7 +53,8 @@ def test_lines_without_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
     assert out.getvalue() == "validation images: 4/4, 2.0 images/s, 0:00:00 left\n"
 
 
-def test_nobody_watches() -> None:
+def test_nobody_watches(capfd: pytest.CaptureFixture[str]) -> None:
     with Watcher().phase("x", 1) as advance:
         advance(1)
     Watcher().status("x")
+    assert capfd.readouterr() == ("", "")

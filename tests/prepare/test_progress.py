@@ -43,7 +43,8 @@ def test_a_line_now_and_then_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     assert out.getvalue().splitlines()[-1] == "unpacking: 60 files, 2 files/s"
 
 
-def test_nobody_watches() -> None:
+def test_nobody_watches(capfd: pytest.CaptureFixture[str]) -> None:
     with Watcher().phase("x", 1, "files") as advance:
         advance(1)
     Watcher().say("x")
+    assert capfd.readouterr() == ("", "")
