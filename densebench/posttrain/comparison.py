@@ -1,13 +1,14 @@
 """Base and post-trained backbone on the same tasks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.table import Table
 
 from densebench.errors import DensebenchError
 from densebench.evaluate import RunOptions, Watcher
-from densebench.matrix import Outcome, matrix_table, run_matrix
+from densebench.matrix import matrix_table, run_matrix
 from densebench.posttrain.session import PosttrainOptions
 from densebench.results import DEFAULT_RESULTS
 
@@ -35,8 +36,8 @@ def compared(
         offline=options.offline,
         results=results or DEFAULT_RESULTS,
     )
-    outcomes: list[Outcome] = run_matrix(base, [options.backbone], tasks, [base.seed], watcher)
-    new = RunOptions(**{**vars(base), "backbone": options.name, "weights": None})
+    outcomes = run_matrix(base, [options.backbone], tasks, [base.seed], watcher)
+    new = replace(base, backbone=options.name, weights=None)
     outcomes += run_matrix(new, [options.name], tasks, [base.seed], watcher)
     failed = [f"{outcome.run}: {outcome.reason}" for outcome in outcomes if outcome.record is None]
     if failed:

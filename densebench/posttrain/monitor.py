@@ -16,9 +16,8 @@ from densebench.datasets.shares import limited
 from densebench.features import PatchSource
 from densebench.posttrain.consistency import neighbour_consistency
 from densebench.posttrain.recipe import MonitorTable
-from densebench.protocols import load_protocol
-from densebench.protocols.base import ProtocolParams, Setting
-from densebench.protocols.in_context import InContextParams
+from densebench.protocols.base import Setting
+from densebench.protocols.in_context import InContext, InContextParams
 from densebench.scoring import Scorer
 
 
@@ -53,12 +52,6 @@ def retrieval_miou(
     params = InContextParams(
         input_size=size, memory_size="unbounded", augmentation_epochs=1, augment=False
     )
-    return _miou(backbone, dataset, params, device)
-
-
-def _miou(
-    backbone: DenseBackbone, dataset: Dataset, params: ProtocolParams, device: torch.device
-) -> float:
     setting = Setting(
         classes=dataset.classes,
         ignore_index=dataset.ignore_index,
@@ -68,7 +61,7 @@ def _miou(
         std=backbone.std,
         device=device,
     )
-    protocol = load_protocol("in_context")(params, setting)
+    protocol = InContext(params, setting)
     train = PatchSource(dataset.train, backbone, device)
     val = replace(train, split=dataset.val)
     protocol.fit(train, val)
