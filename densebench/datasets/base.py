@@ -42,6 +42,10 @@ class Split:
         reader: how a mask file is read.
         classes: their names, by index.
         ignore_index: the pixel value that no score counts.
+        order: positions into ``names`` in the order of the list that named them; None where that
+            is the sorted one.
+        groups: what each image belongs to (a video, a city), one a name; images of one group are
+            no independent draws.
     """
 
     name: SplitName
@@ -51,6 +55,8 @@ class Split:
     reader: MaskReader
     classes: tuple[str, ...]
     ignore_index: int
+    order: tuple[int, ...] | None = None
+    groups: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -93,11 +99,15 @@ class Split:
         if not wanted:
             raise DensebenchError(f"a subset of the {self.name} split needs at least one name")
         kept = [i for i, name in enumerate(self.names) if name in wanted]
+        place = {old: new for new, old in enumerate(kept)}
+        order = None if self.order is None else tuple(place[i] for i in self.order if i in place)
         return replace(
             self,
             names=tuple(self.names[i] for i in kept),
             image_files=tuple(self.image_files[i] for i in kept),
             mask_files=tuple(self.mask_files[i] for i in kept),
+            order=None if order == tuple(range(len(kept))) else order,
+            groups=None if self.groups is None else tuple(self.groups[i] for i in kept),
         )
 
     def fingerprint(self) -> str:
@@ -121,7 +131,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a validation split that share their classes."""
+    """A training and a validation split that share their classes.
+
+    ``group_name`` says what the groups of its images are, in the plural: ``sequences``, ``cities``.
+    """
 
     kind: str
     root: Path
@@ -130,3 +143,4 @@ class Dataset:
     palette: tuple[Colour, ...]
     train: Split
     val: Split
+    group_name: str | None = None
