@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from densebench import memory
 from densebench.backbones import card_for, load_backbone
+from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Triple
 from densebench.cache import FeatureCache, feature_cache
-from densebench.cards import TaskCard, task_card
+from densebench.cards import TaskCard, own_folder, task_card
 from densebench.counts import ImageCounts, save_counts
 from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.shares import data_fingerprint, limited, subset_names
@@ -110,9 +111,10 @@ class Run:
         self._device = pick_device(options.device)
         self._cache = _cache(options.cache, watcher)
         with self._phase("load"):
-            self._card, card_file = task_card(options.task)
-            self._params = _with_overrides(self._card, options.params, str(card_file))
-            self._dataset = self._load_dataset(card_file)
+            self._card, self._card_file = task_card(options.task)
+            self._protocol_class = load_protocol(self._card.protocol)
+            self._params = self._resolved(options.params)
+            self._dataset = self._load_dataset()
             self._backbone = load_backbone(
                 options.backbone,
                 weights=options.weights,
@@ -121,8 +123,7 @@ class Run:
                 offline=options.offline,
             )
             self._fingerprint = self._backbone.fingerprint
-            self._data_fingerprint = data_fingerprint(self._dataset)
-            self._protocol_class = load_protocol(self._card.protocol)
+            self._backbone.resize_positions(self._params.positions)
             self._run_id = content_hash(self._identity())[:12]
             self._protocol = self._make_protocol()
 
@@ -196,23 +197,31 @@ class Run:
             peak_cuda_bytes=peak_cuda(self._device),
         )
 
-    def _load_dataset(self, card_file: Path) -> Dataset:
+    def _resolved(self, params: dict[str, Any]) -> ProtocolParams:
+        """The card's parameters with those of the command, nothing left to be chosen."""
+        given = _with_overrides(self._card, params, str(self._card_file))
+        return self._protocol_class.resolve(given, self._options.variant)
+
+    def _load_dataset(self) -> Dataset:
+        """The images of the run; the fingerprint is that of all that they were chosen from."""
         options = self._options
         dataset = load_dataset(
             self._card.dataset,
-            card_path=card_file,
+            card_path=self._card_file,
             data_root=options.data_root,
             train_list=options.train_list,
             val_list=options.val_list,
         )
+        chosen = dataset
         if self._share is not None:
             names = subset_names(dataset.train.names, self._share, options.subset_seed)
-            dataset = replace(dataset, train=dataset.train.subset(names))
-        if options.limit is None:
-            return dataset
-        cut = limited(dataset, options.limit)
-        self._limit = options.limit if cut != dataset else None
-        return cut
+            chosen = replace(dataset, train=dataset.train.subset(names))
+        if options.limit is not None:
+            cut = limited(chosen, options.limit)
+            self._limit = options.limit if cut != chosen else None
+            dataset, chosen = limited(dataset, options.limit), cut
+        self._data_fingerprint = data_fingerprint(dataset)
+        return chosen
 
     def _known_input_size(self) -> int | None:
         """The input size, for models that are built for one; a plug-in's patch is not known yet."""
@@ -228,8 +237,8 @@ class Run:
             ignore_index=self._dataset.ignore_index,
             patch_size=backbone.patch_size,
             embed_dim=backbone.embed_dim,
-            mean=backbone.mean,
-            std=backbone.std,
+            mean=self._normalisation[0],
+            std=self._normalisation[1],
             variant=self._options.variant,
             seed=self._options.seed,
             device=self._device,
@@ -239,12 +248,14 @@ class Run:
             status=self._watcher.status,
             explained=self._options.panels > 0,
         )
-        variants = self._protocol_class.variants
-        if setting.variant not in variants:
-            raise DensebenchError(
-                f"{self._card.name} has the variants {', '.join(variants)}, not '{setting.variant}'"
-            )
         return self._protocol_class(self._params, setting)
+
+    @property
+    def _normalisation(self) -> tuple[Triple, Triple]:
+        """Mean and deviation of the pixels that the backbone is given."""
+        if self._params.normalisation == "imagenet":
+            return IMAGENET_MEAN, IMAGENET_STD
+        return self._backbone.mean, self._backbone.std
 
     def _about(self) -> dict[str, Any]:
         """What a file that a protocol keeps says of the run."""
@@ -254,16 +265,23 @@ class Run:
             "classes": self._dataset.classes,
             "palette": self._dataset.palette,
             "ignore_index": self._dataset.ignore_index,
+            "mean": self._normalisation[0],
+            "std": self._normalisation[1],
+            "positions": self._params.positions,
         }
 
     def _identity(self) -> dict[str, Any]:
         """All that tells one run from another; where and how fast it ran does not."""
+        options = self._options
         return {
             "backbone": self._fingerprint,
             "task": self._card.name,
             "dataset": self._data_fingerprint,
+            "subset": [self._share, options.subset_seed] if self._share else None,
+            "limit": self._limit,
+            "skip_bad": options.skip_bad,
             "protocol": self._protocol_hash(),
-            "seed": self._options.seed,
+            "seed": options.seed,
             "precision": self._precision,
         }
 
@@ -368,6 +386,7 @@ class Run:
             weights=weights.name if weights else "as the card says",
             patch_size=backbone.patch_size,
             embed_dim=backbone.embed_dim,
+            positions=backbone.positions,
             parameters=sum(p.numel() for p in backbone.parameters()),
         )
 
@@ -378,7 +397,9 @@ class Run:
             fingerprint=self._data_fingerprint,
             n_train=len(dataset.train),
             n_val=len(dataset.val),
-            subset=self._subset(),
+            subset=self._share,
+            subset_seed=self._options.subset_seed if self._share else None,
+            groups=dataset.group_name,
             train_names=self._chosen_names(),
             classes=dataset.classes,
             ignore_index=dataset.ignore_index,
@@ -389,9 +410,6 @@ class Run:
     def _share(self) -> str | None:
         """The share of the training images: the command's, or else the task's."""
         return self._options.subset or self._card.dataset.subset
-
-    def _subset(self) -> str | None:
-        return self._share and f"{self._share}, seed {self._options.subset_seed}"
 
     def _chosen_names(self) -> list[str] | None:
         """The training images by name, where the dataset's own list does not tell them."""
@@ -405,10 +423,18 @@ class Run:
             version=self._protocol_class.version,
             variant=self._options.variant,
             params=self._params.model_dump(mode="json"),
+            as_shipped=self._as_shipped(),
             hash=self._protocol_hash(),
             input_size=self._protocol.input_size,
             details=self._protocol.details(),
         )
+
+    def _as_shipped(self) -> bool:
+        """Whether parameters and lists are those of a task card that comes with the package."""
+        options = self._options
+        own = self._card_file.resolve().parent == (own_folder() / "tasks").resolve()
+        lists = options.train_list is None and options.val_list is None
+        return own and lists and self._params == self._resolved({})
 
     @contextmanager
     def _phase(self, name: str, total: int = 0) -> Iterator[Callable[[int], None]]:

@@ -33,6 +33,27 @@ class PatchBatch:
 
 
 @dataclass(frozen=True)
+class FeatureSpec:
+    """Which features: the weights and their card's choices, and what a protocol overrides.
+
+    ``positions`` is the rule in effect, so that two protocols that come to the same rule by
+    different ways share features; None where the backbone has no learnt table.
+    """
+
+    fingerprint: str
+    positions: str | None
+
+    @classmethod
+    def of(cls, backbone: DenseBackbone) -> "FeatureSpec":
+        """What the backbone gives as it is now."""
+        return cls(backbone.fingerprint, backbone.positions)
+
+    def key(self) -> dict[str, str | None]:
+        """All of it, for the key of cached features."""
+        return {"backbone": self.fingerprint, "positions": self.positions}
+
+
+@dataclass(frozen=True)
 class Unreadable:
     """Stands for an image that could not be read; a worker process hands it over unraised."""
 
@@ -131,8 +152,9 @@ class PatchSource:
         }
 
     @cached_property
-    def _identity(self) -> dict[str, str]:
-        return {"backbone": self.backbone.fingerprint, "images": self.split.fingerprint()}
+    def _identity(self) -> dict[str, str | None]:
+        spec = FeatureSpec.of(self.backbone)
+        return {**spec.key(), "images": self.split.fingerprint()}
 
     def _through(
         self,

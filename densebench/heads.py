@@ -12,8 +12,9 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
+from densebench.backbones.base import PositionsOf
 from densebench.errors import DensebenchError
-from densebench.transforms import resize_labels
+from densebench.transforms import Triple, resize_labels
 
 HeadKind = Literal["linear", "bn_linear"]
 
@@ -121,6 +122,9 @@ class HeadFile:
     input_size: int
     backbone: str
     fingerprint: str
+    mean: Triple
+    std: Triple
+    positions: PositionsOf
 
 
 def head_bytes(head: Head, kind: HeadKind, about: dict[str, Any]) -> bytes:
@@ -139,9 +143,11 @@ def load_head(path: Path) -> HeadFile:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})["densebench_head"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about["mean"], about["std"] = tuple(about["mean"]), tuple(about["std"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise DensebenchError(
-            f"{path}: not a head of densebench; a run of a linear task leaves one beside its record"
+            f"{path}: not a head of this version of densebench; a run of a linear task leaves one "
+            "beside its record"
         ) from error
     weight = state["classify.weight"]
     head = Head(weight.shape[1], weight.shape[0], about.pop("kind"))

@@ -43,7 +43,8 @@ def predict_image(
             "weights gives others; use the same backbone and weights"
         )
     picture = read_image(image)
-    view = Squash(trained.input_size, model.mean, model.std)
+    model.resize_positions(trained.positions)
+    view = Squash(trained.input_size, trained.mean, trained.std)
     pixels, _ = view(picture, np.zeros((picture.height, picture.width), dtype=np.uint8))
     logits = trained.head.to(place)(model(pixels[None].to(place)).float())
     winners = upsampled(logits[0], (picture.height, picture.width)).argmax(dim=0)

@@ -41,6 +41,7 @@ class BackboneRecord(Part):
     patch_size: int
     embed_dim: int
     parameters: int
+    positions: str | None = None  # the rule that resized a learnt table; none where there is none
 
 
 class DatasetRecord(Part):
@@ -50,7 +51,9 @@ class DatasetRecord(Part):
     fingerprint: str
     n_train: int
     n_val: int
-    subset: str | None  # share of the training images and its seed
+    subset: str | None  # the share of the training images: 1/N of a published list, or own:1/N
+    subset_seed: int | None = None
+    groups: str | None = None  # what its images are grouped by, in the plural
     train_names: list[str] | None  # where a subset, a limit or a list of names was chosen
     classes: tuple[str, ...]
     ignore_index: int
@@ -67,6 +70,7 @@ class ProtocolRecord(Part):
     hash: str
     input_size: int
     details: dict[str, Any]
+    as_shipped: bool = False  # parameters and lists are those of the package's own task card
 
 
 class IntervalRecord(Part):

@@ -50,16 +50,47 @@ def _options(colour_task, results, **changes):
     return RunOptions("rgb_s14", str(colour_task), results=results, cache="off", **changes)
 
 
-def test_a_subset_is_in_the_record_by_name_and_in_the_fingerprint(colour_task, tmp_path):
+def test_a_subset_is_in_the_record_by_name_and_in_the_identity(colour_task, tmp_path):
     whole, _ = evaluate(_options(colour_task, tmp_path))
     part, path = evaluate(_options(colour_task, tmp_path, subset="1/2", subset_seed=7))
     assert part.dataset.n_train == 3
-    assert part.dataset.subset == "1/2, seed 7"
+    assert (part.dataset.subset, part.dataset.subset_seed) == ("1/2", 7)
     assert part.dataset.train_names == json.loads(path.read_text())["dataset"]["train_names"]
     assert len(part.dataset.train_names) == 3
     assert whole.dataset.train_names is None
-    assert part.dataset.fingerprint != whole.dataset.fingerprint
+    assert part.dataset.fingerprint == whole.dataset.fingerprint
     assert part.protocol.hash == whole.protocol.hash
+    other, _ = evaluate(_options(colour_task, tmp_path, subset="1/2", subset_seed=8))
+    assert len({whole.run_id, part.run_id, other.run_id}) == 3
+    assert other.dataset.fingerprint == part.dataset.fingerprint, "five seeds are one column"
+
+
+def test_leaving_bad_images_out_is_another_run(colour_task, tmp_path):
+    strict, _ = evaluate(_options(colour_task, tmp_path))
+    lenient, _ = evaluate(_options(colour_task, tmp_path, skip_bad=True))
+    assert strict.run_id != lenient.run_id
+
+
+def test_reference_normalises_as_published_and_clean_as_the_card_says(colour_task, tmp_path):
+    params = {}
+    for variant in ("reference", "clean"):
+        record, _ = evaluate(_options(colour_task, tmp_path, variant=variant))
+        params[variant] = record.protocol.params
+    assert params["reference"]["normalisation"] == "imagenet"
+    assert params["reference"]["positions"] == "official"
+    assert params["clean"]["normalisation"] == params["clean"]["positions"] == "card"
+
+
+def test_only_the_package_s_own_task_unchanged_is_as_shipped(colour_task, tmp_path):
+    record, _ = evaluate(_options(colour_task, tmp_path))
+    assert not record.protocol.as_shipped
+    small = {"results": tmp_path, "limit": 2}
+    shipped, _ = evaluate(RunOptions("rgb_s14", "scenes_incontext", **small))
+    assert shipped.protocol.as_shipped
+    same, _ = evaluate(RunOptions("rgb_s14", "scenes_incontext", params={"beta": 0.02}, **small))
+    assert same.protocol.as_shipped, "a parameter set to its own value is no change"
+    changed, _ = evaluate(RunOptions("rgb_s14", "scenes_incontext", params={"beta": 0.1}, **small))
+    assert not changed.protocol.as_shipped
 
 
 def test_a_done_run_is_read_and_not_repeated(colour_task, tmp_path):

@@ -129,14 +129,18 @@ def test_a_head_survives_its_file(tmp_path):
         "input_size": 224,
         "backbone": "b",
         "fingerprint": "f",
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.3, 0.2, 0.1],
+        "positions": "neco",
     }
     file = tmp_path / "head.safetensors"
     file.write_bytes(head_bytes(head, "bn_linear", about))
     loaded = load_head(file)
     assert loaded.classes == ("sky", "ground")
     assert loaded.palette == ((0, 0, 0), (1, 2, 3))
+    assert (loaded.mean, loaded.positions) == ((0.5, 0.4, 0.3), "neco")
     patches = torch.randn(1, 2, 2, 8)
     torch.testing.assert_close(loaded.head(patches), head.eval()(patches))
     file.write_bytes(b"no head")
-    with pytest.raises(DensebenchError, match="not a head of densebench"):
+    with pytest.raises(DensebenchError, match="not a head of this version"):
         load_head(file)

@@ -3,6 +3,7 @@
 import abc
 import hashlib
 import json
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -12,6 +13,7 @@ from densebench.cards import BackboneCard
 from densebench.errors import DensebenchError
 
 Triple = tuple[float, float, float]
+PositionsOf = Literal["card", "official", "neco"]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 
@@ -52,6 +54,18 @@ class DenseBackbone(nn.Module, abc.ABC):
     @abc.abstractmethod
     def patch_map(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
         """Features of all patches of normalised images whose sides the patch size divides."""
+
+    @property
+    def positions(self) -> str | None:
+        """The rule by which the table of learnt positions is resized; None where there is none."""
+        return None
+
+    def resize_positions(self, rule: PositionsOf) -> None:
+        """Resize the table by the card's rule, the family's official code's, or NeCo's.
+
+        A backbone without a learnt table ignores it, and its ``positions`` stay None. It changes
+        features and not the ``fingerprint``, which is that of the card: a ``FeatureSpec`` has both.
+        """
 
     def choices(self) -> dict[str, object]:
         """What changes the features beside weights, patch size and normalisation; JSON values."""

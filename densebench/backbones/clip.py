@@ -18,9 +18,9 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from densebench.backbones import timm_vit
-from densebench.backbones.base import DenseBackbone
+from densebench.backbones.base import DenseBackbone, PositionsOf
 from densebench.backbones.checkpoints import StateDict, drop_keys, load_strictly, read_state_dict
-from densebench.backbones.positions import interpolate_positions
+from densebench.backbones.positions import PositionRule, interpolate_positions, rule_for
 from densebench.cards import BackboneCard, WeightsSource, suggestion
 from densebench.errors import DensebenchError
 
@@ -52,6 +52,16 @@ class ClipBackbone(DenseBackbone):
         )
         _check_card(card, visual)
         self.visual = visual
+        self._rule: PositionRule = card.position_embedding
+
+    @property
+    def positions(self) -> str:
+        """The rule in effect."""
+        return self._rule
+
+    def resize_positions(self, rule: PositionsOf) -> None:
+        """Change the rule."""
+        self._rule = rule_for(self.card, rule)
 
     def patch_map(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
         """The patch tokens of the last block."""
@@ -66,9 +76,7 @@ class ClipBackbone(DenseBackbone):
         """Class token and patches, with their positions, as they enter the first block."""
         height, width = patches.shape[-2:]
         table = self.visual.positional_embedding[None]
-        positions = interpolate_positions(
-            table[:, 1:], (height, width), self.card.position_embedding
-        )
+        positions = interpolate_positions(table[:, 1:], (height, width), self._rule)
         classes = (self.visual.class_embedding + table[:, :1]).expand(len(patches), -1, -1)
         embedded = patches.flatten(2).transpose(1, 2) + positions
         tokens = torch.cat([classes, embedded], dim=1).to(patches.dtype)

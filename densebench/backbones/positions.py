@@ -18,10 +18,14 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, cat, nn
 from torch.nn import functional
 
+from densebench.backbones.base import PositionsOf
+from densebench.cards import BackboneCard
 from densebench.errors import DensebenchError
 
 PositionRule = Literal["dino", "dinov2", "dinov2_reg", "neco", "timm", "none"]
+NO_TABLE = "none"
 OFFSET_RULES = ("dino", "dinov2", "neco")
+DINOV2_PATCH = 14
 # The official code adds it so that rounding never loses a row; it shifts the samples, too.
 OFFSET = 0.1
 
@@ -55,6 +59,26 @@ def interpolate_positions(
     return square.flatten(2).transpose(1, 2).to(table.dtype)
 
 
+def official_rule(card: BackboneCard) -> PositionRule:
+    """The rule of the entry points through which a model's family is published.
+
+    Weights of NeCo are loaded by open-hummingbird-eval through those of their architecture: DINOv2
+    with or without registers at patch 14, DINO else.
+    """
+    if card.position_embedding != "neco":
+        return card.position_embedding
+    if card.prefix_tokens > 1:
+        return "dinov2_reg"
+    return "dinov2" if card.patch_size == DINOV2_PATCH else "dino"
+
+
+def rule_for(card: BackboneCard, whose: PositionsOf) -> PositionRule:
+    """The rule that resizes a card's table: its own, its family's official one, or NeCo's."""
+    if card.position_embedding == NO_TABLE or whose == "card":
+        return card.position_embedding
+    return official_rule(card) if whose == "official" else "neco"
+
+
 class RuledVisionTransformer(VisionTransformer):
     """timm's vision transformer with another rule for its positions; all else is timm's."""
 
@@ -75,6 +99,13 @@ class RuledVisionTransformer(VisionTransformer):
         return out
 
 
+def takes_rules(model: nn.Module) -> bool:
+    """Whether a timm model has a learnt table that can be resized by every rule."""
+    plain = type(model) in (VisionTransformer, RuledVisionTransformer)
+    learnt = getattr(model, "pos_embed", None) is not None
+    return plain and learnt and bool(model.dynamic_img_size)
+
+
 def use_position_rule(model: nn.Module, rule: PositionRule) -> None:
     """Make a timm model resize its positions by a rule, at every forward pass.
 
@@ -90,10 +121,9 @@ def use_position_rule(model: nn.Module, rule: PositionRule) -> None:
         raise DensebenchError(
             f"position_embedding 'none', but {kind} has a table of positions; use 'timm'"
         )
-    if rule in ("timm", "none"):
+    if rule in ("timm", "none") and type(model) is not RuledVisionTransformer:
         return
-    plain = type(model) in (VisionTransformer, RuledVisionTransformer)
-    if not plain or not learnt or not model.dynamic_img_size:
+    if not takes_rules(model):
         raise DensebenchError(
             f"position_embedding '{rule}' needs timm's VisionTransformer with a learnt table of "
             f"positions, not {kind}; use 'timm' or 'none'"

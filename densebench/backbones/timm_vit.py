@@ -12,7 +12,7 @@ from jaxtyping import Float
 from timm.layers.attention import Attention
 from torch import Tensor, nn
 
-from densebench.backbones.base import DenseBackbone
+from densebench.backbones.base import DenseBackbone, PositionsOf
 from densebench.backbones.checkpoints import (
     drop_keys,
     load_strictly,
@@ -20,7 +20,13 @@ from densebench.backbones.checkpoints import (
     strip_prefixes,
 )
 from densebench.backbones.naming import architecture, to_timm_names
-from densebench.backbones.positions import use_position_rule
+from densebench.backbones.positions import (
+    NO_TABLE,
+    PositionRule,
+    rule_for,
+    takes_rules,
+    use_position_rule,
+)
 from densebench.cards import BackboneCard, WeightsSource
 from densebench.errors import DensebenchError
 
@@ -62,6 +68,7 @@ class TimmBackbone(DenseBackbone):
         use_position_rule(model, card.position_embedding)
         self.model = model
         self.fixed_size = fixed_size
+        self._rule: PositionRule = card.position_embedding
 
     def patch_map(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
         """The last feature map, normed if the card says so."""
@@ -80,6 +87,17 @@ class TimmBackbone(DenseBackbone):
             ) from error
         mapped: Tensor = features.permute(0, 2, 3, 1).contiguous()
         return mapped
+
+    @property
+    def positions(self) -> str | None:
+        """The rule in effect; None for a model without a table."""
+        return None if self._rule == NO_TABLE else self._rule
+
+    def resize_positions(self, rule: PositionsOf) -> None:
+        """Change the rule, where the table is one that every rule can resize."""
+        if takes_rules(self.model):
+            self._rule = rule_for(self.card, rule)
+            use_position_rule(self.model, self._rule)
 
     @property
     def encoder(self) -> nn.Module:

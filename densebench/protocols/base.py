@@ -8,13 +8,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
+from densebench.backbones.base import PositionsOf
 from densebench.cards import Card
 from densebench.errors import DensebenchError
 from densebench.features import CPU, PatchSource
@@ -23,6 +24,9 @@ from densebench.transforms import Transform, Triple
 
 Resolution = PositiveInt | Literal["input", "original"]
 InputSize = int | Literal["auto", "published"]
+PositionsParam = Literal["auto", "card", "official", "neco"]
+NormalisationParam = Literal["auto", "card", "imagenet"]
+P = TypeVar("P", bound="ProtocolParams")
 
 LARGEST_AUTO = 518
 LARGEST_PUBLISHED = 512
@@ -33,9 +37,15 @@ class ProtocolParams(Card):
 
     ``input_size``: side of the square input in pixels; ``published`` is 504 for patch 14 and 512
     for patch 16, ``auto`` the largest multiple of the patch size that is at most 518.
+    ``positions``: by whose rule a learnt table of positions is resized: the ``card``'s, the
+    ``official`` code's of the family, or ``neco``'s. ``normalisation``: by the ``card``'s mean and
+    deviation, or by ``imagenet``'s. ``auto`` is what the published code does in ``reference``,
+    and the card's own in every other variant.
     """
 
     input_size: InputSize = Field(default="auto")
+    positions: PositionsParam = "auto"
+    normalisation: NormalisationParam = "auto"
 
 
 def silent(_: str) -> None:
@@ -113,13 +123,35 @@ class Protocol(ABC):
 
     Params: ClassVar[type[ProtocolParams]] = ProtocolParams
     variants: ClassVar[tuple[str, ...]] = ("reference", "clean")
-    version: ClassVar[int] = 1  # raised whenever the same parameters give another number
+    version: ClassVar[int] = 2  # raised whenever the same parameters give another number
+    published_positions: ClassVar[PositionsOf] = "official"
 
     def __init__(self, params: Any, setting: Setting) -> None:
         self.params = params
         self.setting = setting
         self.input_size = resolve_input_size(params.input_size, setting.patch_size)
         self.grid = self.input_size // setting.patch_size
+
+    @classmethod
+    def resolve(cls, params: P, variant: str) -> P:
+        """The parameters with every ``auto`` replaced by what it stands for in a variant.
+
+        All published protocols normalise by ImageNet's values, whatever the backbone's own are.
+
+        Raises:
+            DensebenchError: the protocol has no such variant.
+        """
+        if variant not in cls.variants:
+            raise DensebenchError(
+                f"the protocol has the variants {', '.join(cls.variants)}, not '{variant}'"
+            )
+        published = variant == "reference"
+        chosen: dict[str, str] = {}
+        if params.positions == "auto":
+            chosen["positions"] = cls.published_positions if published else "card"
+        if params.normalisation == "auto":
+            chosen["normalisation"] = "imagenet" if published else "card"
+        return params.model_copy(update=chosen)
 
     @property
     @abstractmethod

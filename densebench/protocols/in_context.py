@@ -21,7 +21,6 @@ from densebench.protocols.base import Nearest, Prediction, Protocol, ProtocolPar
 from densebench.transforms import JitteredCrop, Squash, Transform, Triple, derived_seed
 
 PUBLISHED_MEMORY = 10_240_000
-IMAGENET_STD = (0.229, 0.224, 0.225)
 HBIRD_STD = (0.229, 0.224, 0.255)
 VOID = 255
 RECALL_QUERIES = 512
@@ -185,7 +184,7 @@ class InContext(Protocol):
 
     def _std(self) -> Triple:
         """The reference's ImageNet deviation has 0.255 for blue, where 0.225 is meant."""
-        if self.setting.variant == "reference" and self.setting.std == IMAGENET_STD:
+        if self.setting.variant == "reference" and self.params.normalisation == "imagenet":
             return HBIRD_STD
         return self.setting.std
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from densebench.backbones.base import PositionsOf
 from densebench.errors import DensebenchError
 from densebench.features import PatchBatch, PatchSource
 from densebench.heads import Head, HeadTraining, Optimisation, head_bytes
@@ -68,6 +69,7 @@ class Linear(Protocol):
     number of views that are extracted once.
     """
 
+    published_positions: ClassVar[PositionsOf] = "neco"
     Params: ClassVar[type[ProtocolParams]] = LinearParams
     variants: ClassVar[tuple[str, ...]] = ("reference", "clean", "cached")
     params: LinearParams

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64, UInt8
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
+from densebench.backbones.base import PositionsOf
 from densebench.clustering import StreamedPCA, cluster
 from densebench.features import PatchSource
 from densebench.metrics import Absent
@@ -50,6 +51,7 @@ class OverclusteringParams(ProtocolParams):
 class Overclustering(Protocol):
     """Clusters of the validation set; nothing is learnt from the training images."""
 
+    published_positions: ClassVar[PositionsOf] = "neco"
     Params: ClassVar[type[ProtocolParams]] = OverclusteringParams
     params: OverclusteringParams
 

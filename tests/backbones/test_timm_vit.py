@@ -53,6 +53,32 @@ def test_another_rule_gives_other_tokens(official: Callable, name: str, rule: st
     assert difference(golden, loaded(golden, rule), golden.sizes[0]) > 1e-3
 
 
+@pytest.mark.parametrize(("name", "rule"), COMPLETE)
+@pytest.mark.parametrize("card_rule", ["neco", "timm"])
+def test_a_protocol_overrides_the_rule_and_not_the_fingerprint(
+    every_golden: Callable, name: str, rule: str, card_rule: str
+) -> None:
+    golden = every_golden(name)
+    backbone = loaded(golden, card_rule)
+    fingerprint = backbone.fingerprint
+    backbone.resize_positions("official")
+    official = rule if card_rule == "neco" else "timm"
+    assert backbone.positions == official
+    if card_rule == "neco":
+        assert max(difference(golden, backbone, size) for size in golden.sizes) < 1e-5
+    backbone.resize_positions("neco")
+    assert backbone.positions == "neco"
+    with torch.no_grad():
+        other = loaded(golden, "neco")(golden.images(golden.sizes[0]))
+        assert torch.equal(backbone(golden.images(golden.sizes[0])), other)
+    assert backbone.fingerprint == fingerprint
+    backbone.resize_positions("card")
+    assert backbone.positions == card_rule
+    with torch.no_grad():
+        same = loaded(golden, card_rule)(golden.images(golden.sizes[0]))
+        torch.testing.assert_close(backbone(golden.images(golden.sizes[0])), same)
+
+
 def test_without_the_final_norm(official: Callable) -> None:
     golden = official("arch_dino")
     images = golden.images(golden.sizes[0])
@@ -127,6 +153,9 @@ def test_rotary_positions_and_registers(make_card: Callable[..., BackboneCard]) 
     images = torch.randn(2, 3, 80, 48)
     with torch.no_grad():
         wanted = model.forward_features(images)[:, 5:].reshape(2, 5, 3, 64)
+        torch.testing.assert_close(backbone(images), wanted)
+        backbone.resize_positions("neco")
+        assert backbone.positions is None, "there is no table that a rule could resize"
         torch.testing.assert_close(backbone(images), wanted)
 
 
