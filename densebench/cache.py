@@ -80,6 +80,16 @@ class Entry:
         self._patches[start : start + len(patches)] = patches
         self._masks[start : start + len(masks)] = masks
 
+    @property
+    def devices(self) -> list[str]:
+        """Where the patches were computed; ``unknown`` for entries that do not say."""
+        return list(self._meta.get("devices", ["unknown"]))
+
+    def note_device(self, device: str) -> None:
+        """What is written from now on comes from that device; it stands with the next commit."""
+        known = self._meta.get("devices", ["unknown"] if self.filled else [])
+        self._meta["devices"] = sorted({*known, device})
+
     def commit(self, filled: int) -> None:
         """Make all images before ``filled`` count, with checksums of every whole block."""
         self._patches.flush()

@@ -2,6 +2,8 @@
 
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 
 import torch
@@ -30,6 +32,35 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DensebenchError("no GPU is available to torch here; use --device cpu")
     return device
+
+
+@contextmanager
+def exact_products(exact: bool) -> Iterator[None]:
+    """Matrix products and convolutions of a GPU in whole float32 (``exact``), or in TF32.
+
+    torch leaves convolutions in TF32, with 10 bits of mantissa, unless it is told otherwise.
+    """
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = not exact
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+@contextmanager
+def room_on_gpu(advice: str) -> Iterator[None]:
+    """Whatever goes beyond the GPU's memory ends in one line.
+
+    Raises:
+        DensebenchError: the GPU's memory was too small, with the advice.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        reason = str(error).partition(". ")[0]
+        raise DensebenchError(f"the GPU's memory is too small: {reason}; {advice}") from error
 
 
 def device_name(device: torch.device) -> str:

@@ -7,17 +7,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from densebench import memory
 from densebench.backbones import card_for, load_backbone
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Triple
+from densebench.backbones.repeatable import TOLERANCE, disagreement, largest_difference
 from densebench.cache import FeatureCache, feature_cache
 from densebench.cards import TaskCard, own_folder, task_card
 from densebench.counts import ImageCounts, save_counts
 from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.shares import data_fingerprint, limited, subset_names
-from densebench.device import device_name, peak_cuda, pick_device, versions
+from densebench.device import device_name, peak_cuda, pick_device, room_on_gpu, versions
 from densebench.errors import DensebenchError
 from densebench.features import PatchSource, Precision
 from densebench.protocols import load_protocol, task_params
@@ -40,6 +41,7 @@ from densebench.results import (
 from densebench.scoring import Scorer
 
 CacheMode = Literal["fp32", "fp16", "off"]
+LESS_GPU_MEMORY = "lower --batch-size, memory_size or input_size, or use --device cpu"
 LESS_MEMORY = "lower memory_size, the number of images (--limit) or input_size"
 
 
@@ -84,6 +86,14 @@ class RunOptions:
     panels: int = 0
     cache: CacheMode = "fp32"
     offline: bool = False
+    allow_nondeterministic: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what Python lets through, before it is recorded as if it had been done."""
+        for name, allowed in (("precision", get_args(Precision)), ("cache", get_args(CacheMode))):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise DensebenchError(f"{name} is one of {', '.join(allowed)}, not '{value}'")
 
 
 def evaluate(options: RunOptions, watcher: Watcher | None = None) -> tuple[RunRecord, Path]:
@@ -97,7 +107,8 @@ def evaluate(options: RunOptions, watcher: Watcher | None = None) -> tuple[RunRe
     Raises:
         DensebenchError: bad input, or a run that does not fit into memory.
     """
-    return Run(options, watcher or Watcher()).record()
+    with room_on_gpu(LESS_GPU_MEMORY):
+        return Run(options, watcher or Watcher()).record()
 
 
 class Run:
@@ -123,6 +134,7 @@ class Run:
                 offline=options.offline,
             )
             self._fingerprint = self._backbone.fingerprint
+            assert self._params.positions != "auto"  # it is resolved
             self._backbone.resize_positions(self._params.positions)
             self._run_id = content_hash(self._identity())[:12]
             self._protocol = self._make_protocol()
@@ -135,6 +147,7 @@ class Run:
             return load_record(done), done
         self._options.results.mkdir(parents=True, exist_ok=True)  # not found out hours later
         self._check_memory()
+        self._check_repeatable()
         scorer, panels, skipped = self._score()
         with self._phase("score"):
             scores = scorer.scores()
@@ -188,7 +201,9 @@ class Run:
             partial=self._limit is not None,
             limit=self._limit,
             precision=self._precision,
+            nondeterministic=self._nondeterministic,
             device=device_name(self._device),
+            feature_devices=sorted(self._produced_on),
             batch_size=self._options.batch_size,
             versions=versions(),
             scores=scores,
@@ -283,6 +298,7 @@ class Run:
             "protocol": self._protocol_hash(),
             "seed": options.seed,
             "precision": self._precision,
+            "allow_nondeterministic": options.allow_nondeterministic,
         }
 
     @property
@@ -302,6 +318,19 @@ class Run:
                 "ignore_index": self._dataset.ignore_index,
             }
         )
+
+    def _check_repeatable(self) -> None:
+        """Refuse features that are others at every pass, unless they are asked for by name."""
+        size, device = self._protocol.input_size, self._device
+        with self._phase("check"):
+            batch = min(2, self._options.batch_size)
+            difference = largest_difference(self._backbone, size, device, batch)
+        self._nondeterministic = difference > TOLERANCE
+        if self._nondeterministic:
+            told = disagreement(self._backbone, difference)
+            if not self._options.allow_nondeterministic:
+                raise DensebenchError(f"{told}; or --allow-nondeterministic records it so")
+            self._watcher.say(f"warning: {told}; recorded as not repeatable")
 
     def _check_memory(self) -> None:
         plan = self._protocol.memory_plan(len(self._dataset.train), len(self._dataset.val))
@@ -356,6 +385,7 @@ class Run:
             for prediction in self._protocol.predict(val):
                 scorer.add(prediction)
                 panels.add(prediction)
+        self._produced_on = train.produced_on | val.produced_on
         return scorer, panels, {**train.unreadable, **val.unreadable}
 
     def _source(self, split: str) -> PatchSource:

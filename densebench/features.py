@@ -14,10 +14,11 @@ from torch.utils.data import DataLoader, Dataset
 from densebench.backbones.base import DenseBackbone
 from densebench.cache import Entry, FeatureCache
 from densebench.datasets.base import Split
+from densebench.device import device_name, exact_products
 from densebench.errors import DensebenchError
 from densebench.transforms import Transform, derived_seed
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 CPU = torch.device("cpu")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Advance = Callable[[int], None]
@@ -100,6 +101,7 @@ class PatchSource:
     advance: Advance = lambda _: None
     say: Callable[[str], None] = lambda _: None
     unreadable: dict[str, str] = field(default_factory=dict)
+    produced_on: set[str] = field(default_factory=set)  # devices that the patches are from
 
     def __len__(self) -> int:
         return len(self.split)
@@ -166,6 +168,9 @@ class PatchSource:
     ) -> Iterator[PatchBatch]:
         """Read what the entry has and extract the rest into it, in the split's own order."""
         views = Views(self.split, transform, seed, epoch)
+        if entry.filled < len(self):
+            entry.note_device(device_name(self.device))
+        self.produced_on.update(entry.devices)
         if order is not None:
             for _ in self._fill(entry, views):
                 pass
@@ -203,6 +208,7 @@ class PatchSource:
 
     def _extracted(self, views: Views, order: Sequence[int] | None) -> Iterator[PatchBatch]:
         for indices, images, masks in self._views(views, order):
+            self.produced_on.add(device_name(self.device))
             yield PatchBatch(indices, self._patches(images), masks)
 
     def _views(
@@ -232,7 +238,8 @@ class PatchSource:
     @torch.inference_mode()
     def _patches(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
         dtype = AUTOCAST.get(self.precision)
-        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+        whole = exact_products(self.precision != "tf32")
+        with whole, torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             patches = self._halving(images.to(self.device)).float()
         if not torch.isfinite(patches).all():
             raise DensebenchError(

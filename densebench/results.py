@@ -122,7 +122,9 @@ class RunRecord(Part):
     partial: bool
     limit: int | None
     precision: str
+    nondeterministic: bool = False  # features were others at every pass, and that was allowed
     device: str
+    feature_devices: list[str] = Field(default_factory=list)  # where features were computed
     batch_size: int
     versions: dict[str, str]
     scores: list[Score] = Field(min_length=1)

@@ -163,13 +163,24 @@ class TestTheCommandItself:
             (["run", "--backbone", "a", "--task", "b", "--varant", "c"], "--variant"),
             (["run", "--backbone", "a", "--task", "b", "--batch-size", "0"], "--batch-size"),
             (["run", "--backbone", "a", "--task", "b", "--seed", "x"], "--seed"),
-            (["run", "--backbone", "a", "--task", "b", "--precision", "fp8"], "fp32, bf16, fp16"),
+            (
+                ["run", "--backbone", "a", "--task", "b", "--precision", "fp8"],
+                "fp32, tf32, bf16, fp16",
+            ),
             (["run", "--backbone", "a", "--task", "b", "--cache", "on"], "fp32, fp16, off"),
             (["list", "backbone"], "did you mean 'backbones'?"),
         ],
     )
     def test_usage_errors(self, run: Cli, arguments: list[str], told: str) -> None:
         assert told in run(*arguments).error
+
+    def test_torchrun_is_refused_before_every_process_does_all_of_it(
+        self, run: Cli, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WORLD_SIZE", "4")
+        done = run("run", "--backbone", "rgb_s14", "--task", "scenes_incontext")
+        assert done.code == 2
+        assert "torchrun started 4" in done.error
 
     def test_list_names_every_card(self, run: Cli) -> None:
         shown = run("list").out
@@ -482,7 +493,7 @@ class TestProcesses:
         with subprocess.Popen(
             command, env=slow, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as killed:
-            wait_for(lambda: Path("batches.txt").exists() and lines("batches.txt") >= 5)
+            wait_for(lambda: Path("batches.txt").exists() and lines("batches.txt") >= 9)
             killed.send_signal(signal.SIGKILL)
         assert killed.returncode == -signal.SIGKILL
         assert not list(tmp_path.rglob("leaderboard/**/*.json"))
@@ -490,7 +501,8 @@ class TestProcesses:
         Path("batches.txt").unlink()
         record = json.loads(run(*arguments).out)
         images = sum(map(int, Path("batches.txt").read_text().split()))
-        assert images in (40 - 16 + 2, 40 - 32 + 2)  # whole blocks are kept
+        checked = 6  # whether the plug-in is repeatable
+        assert images in (checked + 40 - 16 + 2, checked + 40 - 32 + 2)  # whole blocks are kept
         went_on = features(tmp_path / "cache")
 
         monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path / "fresh"))

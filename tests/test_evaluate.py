@@ -16,6 +16,7 @@ from densebench.errors import DensebenchError
 from densebench.evaluate import RunOptions, Watcher, evaluate
 from densebench.features import PatchSource
 from densebench.matrix import matrix_table, run_matrix
+from densebench.paths import cache_home
 from densebench.report.panels import load_panels
 from densebench.results import load_record
 from densebench.transforms import Squash
@@ -204,3 +205,62 @@ def test_panels_are_kept_beside_the_record(colour_task, tmp_path):
     assert index.run_id == record.run_id
     assert [panel.name for panel in index.panels] == ["picture06", "picture07"]
     assert path.exists()
+
+
+NOISY = """
+import torch
+from torch import nn
+
+class Noisy(nn.Module):
+    patch_size = 14
+    embed_dim = 3
+
+    def forward(self, images):
+        patches = nn.functional.avg_pool2d(images, 14).permute(0, 2, 3, 1)
+        return patches + 0.01 * torch.randn_like(patches)
+
+def noisy():
+    return Noisy()
+"""
+
+
+def test_features_that_change_at_every_pass_are_refused_or_marked(colour_task, tmp_path):
+    (tmp_path / "noisy.py").write_text(NOISY)
+    options = replace(_options(colour_task, tmp_path / "r"), backbone=f"{tmp_path}/noisy.py:noisy")
+    with pytest.raises(DensebenchError, match=r"other features .* --allow-nondeterministic"):
+        evaluate(options)
+    assert not list((tmp_path / "r").rglob("*.json"))
+    record, _ = evaluate(replace(options, allow_nondeterministic=True))
+    assert record.nondeterministic
+    steady, _ = evaluate(_options(colour_task, tmp_path / "r", allow_nondeterministic=True))
+    assert not steady.nondeterministic, "the record says what is, not what was allowed"
+
+
+@pytest.mark.parametrize("option", [{"precision": "fp8"}, {"cache": "fp64"}])
+def test_python_is_refused_what_the_command_line_is(colour_task, tmp_path, option):
+    with pytest.raises(DensebenchError, match=f"{next(iter(option))} is one of .* not 'fp"):
+        RunOptions("rgb_s14", str(colour_task), results=tmp_path, **option)
+
+
+def test_a_gpu_without_room_is_one_line(colour_task, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0")
+
+    monkeypatch.setattr("densebench.protocols.in_context.vote", full)
+    with pytest.raises(DensebenchError, match=r"memory is too small: CUDA out of memory; lower"):
+        evaluate(_options(colour_task, tmp_path))
+
+
+def test_the_record_and_the_cache_say_where_features_were_computed(
+    colour_task, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path / "cache"))
+    options = replace(_options(colour_task, tmp_path / "a"), cache="fp32")
+    record, _ = evaluate(options)
+    assert record.feature_devices == [record.device]
+    for meta in (cache_home() / "features").glob("*/meta.json"):
+        told = json.loads(meta.read_text())
+        assert told["devices"] == [record.device]
+        meta.write_text(json.dumps({**told, "devices": ["cuda (somewhere else)"]}))
+    again, _ = evaluate(replace(options, results=tmp_path / "b"))
+    assert again.feature_devices == ["cuda (somewhere else)"]

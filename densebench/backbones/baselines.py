@@ -5,6 +5,7 @@ origin, so each part is centred: a patch of average brightness, contrast and ori
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -17,7 +18,7 @@ from densebench.cards import BackboneCard
 from densebench.errors import DensebenchError
 
 # To be raised with every change of a formula; the constants below enter the fingerprint themselves.
-VERSION = 1
+VERSION = 2
 MEAN_CENTRE = 0.45
 SPREAD_CENTRE = 0.10
 BINS = 9
@@ -32,12 +33,25 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class _Descriptor(DenseBackbone):
-    """A descriptor of images in [0, 1], behind a backbone's interface."""
+    """A descriptor of images in [0, 1], behind a backbone's interface.
+
+    Images are described one by one: torch computes the last few elements of a tensor by another
+    routine than the rest, so that in a batch the last bit of a feature would depend on its size.
+    """
 
     def __init__(self, card: BackboneCard, embed_dim: int) -> None:
         super().__init__(
             card.name, card.patch_size, embed_dim, mean=card.mean, std=card.std, card=card
         )
+
+    def patch_map(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
+        """The descriptor of every patch."""
+        maps = [self.described(self.plain(image[None])) for image in images]
+        return torch.cat(maps).permute(0, 2, 3, 1).to(images.dtype)
+
+    @abstractmethod
+    def described(self, images: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 d h w"]:
+        """The descriptor of every patch of an image in [0, 1]."""
 
     def plain(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
         """The images in [0, 1], in float32, that the caller normalised."""
@@ -60,9 +74,9 @@ class RgbPatches(_Descriptor):
         """The descriptor's version and constants."""
         return {"rgb": VERSION, "centres": [MEAN_CENTRE, SPREAD_CENTRE]}
 
-    def patch_map(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w 6"]:
+    def described(self, images: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 6 h w"]:
         """The descriptor of every patch."""
-        return colour(self.plain(images), self.patch_size).permute(0, 2, 3, 1).to(images.dtype)
+        return colour(images, self.patch_size)
 
 
 class HogPatches(_Descriptor):
@@ -97,15 +111,14 @@ class HogPatches(_Descriptor):
             "weights": [ENERGY_WEIGHT, COLOUR_WEIGHT, *LUMA],
         }
 
-    def patch_map(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
+    def described(self, images: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 d h w"]:
         """The descriptor of every patch."""
-        plain = self.plain(images)
-        luma = (plain * plain.new_tensor(LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
+        luma = (images * images.new_tensor(LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
         maps = [orientations(reduced(luma, s), self.patch_size // s) for s in SCALES]
         parts = [normalised(around(m, n)) for m in maps for n in NEIGHBOURHOODS]
-        tint = COLOUR_WEIGHT * colour(plain, self.patch_size)
+        tint = COLOUR_WEIGHT * colour(images, self.patch_size)
         parts += [around(tint, n) for n in NEIGHBOURHOODS]
-        return torch.cat(parts, dim=1).permute(0, 2, 3, 1).to(images.dtype)
+        return torch.cat(parts, dim=1)
 
 
 def colour(images: Float[Tensor, "b 3 H W"], patch: int) -> Float[Tensor, "b 6 h w"]:

@@ -1,5 +1,6 @@
 """Options that several commands share, and how their values are read."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,6 +48,20 @@ def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
         raise DensebenchError(
             f"{option} must be one of {', '.join(allowed)}, not '{value}'"
             f"{cards.suggestion(value, allowed)}"
+        )
+
+
+def refuse_many_processes(command: str) -> None:
+    """Nothing, in a single process.
+
+    Raises:
+        DensebenchError: `torchrun` started several, each of which would do the whole work.
+    """
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size != "1":
+        raise DensebenchError(
+            f"`{command}` works in one process, and torchrun started {size}, each of which would "
+            f"do all of it; start it with `densebench {command}`"
         )
 
 

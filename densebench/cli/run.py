@@ -16,6 +16,7 @@ from densebench.cli.options import (
     key_value,
     names,
     one_of,
+    refuse_many_processes,
 )
 from densebench.console import clean_stdout
 from densebench.errors import DensebenchError
@@ -60,7 +61,9 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that read images [8 with a GPU, else 0].")
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16 (of the backbone).")] = "fp32",
+    precision: Annotated[
+        str, typer.Option(help="fp32, tf32, bf16 or fp16 (of the backbone).")
+    ] = "fp32",
     results: ResultsFolder = None,
     overwrite: Annotated[bool, typer.Option(help="Repeat a run whose record exists.")] = False,
     skip_bad: Annotated[
@@ -73,10 +76,18 @@ def run(
         str, typer.Option(help="Keep extracted features as fp32 or fp16, or off.")
     ] = "fp32",
     offline: Offline = False,
+    allow_nondeterministic: Annotated[
+        bool,
+        typer.Option(
+            "--allow-nondeterministic",
+            help="Evaluate a backbone whose features are others at every pass, and say so.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record alone.")] = False,
 ) -> None:
     """Evaluate a backbone on a task, and record the result; or many on many."""
-    one_of("--precision", precision, ("fp32", "bf16", "fp16"))
+    refuse_many_processes("run")
+    one_of("--precision", precision, ("fp32", "tf32", "bf16", "fp16"))
     one_of("--cache", cache, ("fp32", "fp16", "off"))
     backbones, tasks = names("backbones", backbone), names("tasks", task)
     options: dict[str, Any] = {
@@ -99,6 +110,7 @@ def run(
         "panels": save_panels,
         "cache": cache,
         "offline": offline,
+        "allow_nondeterministic": allow_nondeterministic,
     }
     if results is not None:
         options["results"] = results
