@@ -30,6 +30,17 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class TrainingRecord(Part):
+    """The post-training that made a backbone's weights."""
+
+    base: str  # the backbone it began from
+    base_fingerprint: str
+    recipe: str
+    recipe_hash: str  # of everything but the seed, the images included
+    seed: int
+    steps: int
+
+
 class BackboneRecord(Part):
     """Which features: the card, the weights' own fingerprint, and where they came from."""
 
@@ -41,20 +52,24 @@ class BackboneRecord(Part):
     patch_size: int
     embed_dim: int
     parameters: int
+    positions: str | None = None  # the rule that resizes a learnt table, where there is one
+    training: TrainingRecord | None = None
 
 
 class DatasetRecord(Part):
     """Which images: sizes and the fingerprint of their content, classes and void label."""
 
     kind: str
-    fingerprint: str
+    fingerprint: str  # of the whole splits, before a subset is drawn
     n_train: int
     n_val: int
-    subset: str | None  # share of the training images and its seed
+    subset: str | None  # "1/128" is the published list's share, "own:1/128" a seeded one of ours
     train_names: list[str] | None  # where a subset, a limit or a list of names was chosen
     classes: tuple[str, ...]
     ignore_index: int
     skipped: dict[str, str]  # images that could not be read, with the reason
+    subset_seed: int | None = None
+    groups: str | None = None  # what validation images that belong together make: "sequences"
 
 
 class ProtocolRecord(Part):
@@ -67,16 +82,26 @@ class ProtocolRecord(Part):
     hash: str
     input_size: int
     details: dict[str, Any]
+    as_shipped: bool = False  # the parameters are those of the task card that comes with densebench
+
+
+class ContaminationRecord(Part):
+    """How many of the validation images a post-training has seen, by their SHA-256."""
+
+    seen: int
+    total: int
 
 
 class IntervalRecord(Part):
-    """A bootstrap interval over validation images, the matching held fixed."""
+    """A bootstrap interval over validation images or groups of them, the matching held fixed."""
 
     low: float
     high: float
     level: float
     resamples: int
     seed: int
+    over: str = "images"  # what is drawn
+    n: int | None = None  # how many of them there are; records of older versions do not say
 
 
 class Score(Part):
@@ -125,6 +150,9 @@ class RunRecord(Part):
     seconds: dict[str, float]  # wall time by phase
     peak_rss_bytes: dict[str, int]  # of the process, at the end of each phase
     peak_cuda_bytes: int | None
+    nondeterministic: bool = False  # the same images did not give the same features twice
+    tf32: bool = False
+    contamination: ContaminationRecord | None = None  # none where nothing is known of it
 
     @property
     def score(self) -> Score:
