@@ -30,6 +30,17 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class TrainingRecord(Part):
+    """The post-training that made a backbone's weights."""
+
+    base: str  # the backbone it began from
+    base_fingerprint: str
+    recipe: str
+    recipe_hash: str  # of everything but the seed, the images included
+    seed: int
+    steps: int
+
+
 class BackboneRecord(Part):
     """Which features: the card, the weights' own fingerprint, and where they came from."""
 
@@ -42,13 +53,14 @@ class BackboneRecord(Part):
     embed_dim: int
     parameters: int
     positions: str | None = None  # the rule that resized a learnt table; none where there is none
+    training: TrainingRecord | None = None
 
 
 class DatasetRecord(Part):
     """Which images: sizes and the fingerprint of their content, classes and void label."""
 
     kind: str
-    fingerprint: str
+    fingerprint: str  # of the whole splits, before a subset is drawn
     n_train: int
     n_val: int
     subset: str | None  # the share of the training images: 1/N of a published list, or own:1/N
@@ -73,14 +85,23 @@ class ProtocolRecord(Part):
     as_shipped: bool = False  # parameters and lists are those of the package's own task card
 
 
+class ContaminationRecord(Part):
+    """How many of the validation images a post-training has seen, by their SHA-256."""
+
+    seen: int
+    total: int
+
+
 class IntervalRecord(Part):
-    """A bootstrap interval over validation images, the matching held fixed."""
+    """A bootstrap interval over validation images or groups of them, the matching held fixed."""
 
     low: float
     high: float
     level: float
     resamples: int
     seed: int
+    over: str = "images"  # what is drawn
+    n: int | None = None  # how many of them there are; records of older versions do not say
 
 
 class Score(Part):
@@ -131,6 +152,7 @@ class RunRecord(Part):
     seconds: dict[str, float]  # wall time by phase
     peak_rss_bytes: dict[str, int]  # of the process, at the end of each phase
     peak_cuda_bytes: int | None
+    contamination: ContaminationRecord | None = None  # none where nothing is known of it
 
     @property
     def score(self) -> Score:
