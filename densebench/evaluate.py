@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
@@ -16,9 +16,8 @@ from densebench.cache import FeatureCache, feature_cache
 from densebench.cards import TaskCard, own_folder, task_card
 from densebench.counts import ImageCounts, save_counts
 from densebench.datasets import Dataset, load_dataset
-from densebench.datasets.shares import data_fingerprint, limited, subset_names
+from densebench.datasets.shares import check_share, data_fingerprint, limited, share_of
 from densebench.device import device_name, peak_cuda, pick_device, versions
-from densebench.errors import DensebenchError
 from densebench.features import PatchSource, Precision
 from densebench.protocols import load_protocol, task_params
 from densebench.protocols.base import Protocol, ProtocolParams, Setting, resolve_input_size
@@ -205,6 +204,8 @@ class Run:
     def _load_dataset(self) -> Dataset:
         """The images of the run; the fingerprint is that of all that they were chosen from."""
         options = self._options
+        if self._share is not None:
+            check_share(self._card.dataset.kind, self._share, options.subset_seed)
         dataset = load_dataset(
             self._card.dataset,
             card_path=self._card_file,
@@ -214,8 +215,7 @@ class Run:
         )
         chosen = dataset
         if self._share is not None:
-            names = subset_names(dataset.train.names, self._share, options.subset_seed)
-            chosen = replace(dataset, train=dataset.train.subset(names))
+            chosen = share_of(dataset, self._share, options.subset_seed)
         if options.limit is not None:
             cut = limited(chosen, options.limit)
             self._limit = options.limit if cut != chosen else None

@@ -38,8 +38,9 @@ def sample_fingerprint(
     mask_rules: Sequence[bytes],
     classes: Sequence[str],
     ignore_index: int,
+    order: Sequence[int] | None = None,
 ) -> str:
-    """SHA-256 (hex) over what decides images, masks and their meaning; the order is the names'.
+    """SHA-256 (hex) over what decides images, masks, their meaning and their order.
 
     Raises:
         DensebenchError: a file cannot be read.
@@ -49,6 +50,8 @@ def sample_fingerprint(
     for name, image, mask, rules in zip(names, image_files, mask_files, mask_rules, strict=True):
         rules_hash = hashlib.sha256(rules).hexdigest()
         total.update(json.dumps([name, hashes[image], hashes[mask], rules_hash]).encode())
+    if order is not None:
+        total.update(json.dumps(list(order)).encode())
     return total.hexdigest()
 
 

@@ -18,7 +18,7 @@ from densebench.datasets.classes import (
     supercategory_classes,
     voc_classes,
 )
-from densebench.datasets.lists import find_list, read_names
+from densebench.datasets.lists import find_list, listed_names
 from densebench.datasets.roots import find_root
 from densebench.errors import DensebenchError
 
@@ -161,7 +161,7 @@ def _names(
 ) -> tuple[str, ...] | None:
     own = source.lists(root)
     if given is not None:
-        return read_names(find_list(given, own, Path()))
+        return listed_names(find_list(given, own, Path()))
     if in_card is not None:
-        return read_names(find_list(in_card, own, root))
+        return listed_names(find_list(in_card, own, root))
     return None
