@@ -120,7 +120,9 @@ class DatasetCard(Card):
     published list, ``own:1/N`` for a seeded share.
     """
 
-    kind: Literal["voc", "ade20k", "coco_things", "coco_stuff", "cityscapes", "folder", "scenes"]
+    kind: Literal[
+        "voc", "ade20k", "coco_things", "coco_stuff", "cityscapes", "camvid", "folder", "scenes"
+    ]
     root: str | None = None
     images: str | None = None
     masks: str | None = None
