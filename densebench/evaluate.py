@@ -412,10 +412,10 @@ class Run:
         return self._options.subset or self._card.dataset.subset
 
     def _chosen_names(self) -> list[str] | None:
-        """The training images by name, where the dataset's own list does not tell them."""
+        """The training images in their order, where the dataset's own list does not tell them."""
         options = self._options
         chosen = (self._share, self._limit, options.train_list)
-        return list(self._dataset.train.names) if any(chosen) else None
+        return self._dataset.train.listed if any(chosen) else None
 
     def _protocol_record(self) -> ProtocolRecord:
         return ProtocolRecord(

@@ -204,3 +204,10 @@ def test_panels_are_kept_beside_the_record(colour_task, tmp_path):
     assert index.run_id == record.run_id
     assert [panel.name for panel in index.panels] == ["picture06", "picture07"]
     assert path.exists()
+
+
+def test_the_record_names_the_training_images_in_the_order_of_their_list(colour_task, tmp_path):
+    names = ["picture03", "picture00", "picture05", "picture01"]
+    (tmp_path / "own.txt").write_text("\n".join(names))
+    record, _ = evaluate(_options(colour_task, tmp_path, train_list=tmp_path / "own.txt"))
+    assert record.dataset.train_names == names

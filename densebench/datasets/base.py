@@ -61,6 +61,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def listed(self) -> list[str]:
+        """The names in the order of their list."""
+        return list(self.names) if self.order is None else [self.names[i] for i in self.order]
+
     def image(self, i: int) -> Image.Image:
         """The i-th image, RGB.
 

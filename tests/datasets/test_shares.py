@@ -16,6 +16,7 @@ from densebench.datasets.base import list_order
 from densebench.datasets.published import SUBSET_SEEDS, PublishedList, published_lists
 from densebench.datasets.shares import check_share, chosen_subset, limited, share_of
 from densebench.errors import DensebenchError
+from densebench.evaluate import RunOptions, evaluate
 
 Publish = Callable[[str, str], None]
 VOC_128 = "file_sets/voc/1_div_128/trainaug_128_400.txt"
@@ -40,7 +41,7 @@ def publish(monkeypatch: pytest.MonkeyPatch) -> Publish:
     def put(path: str, text: str) -> None:
         sha256 = hashlib.sha256(text.encode()).hexdigest()
         entry = PublishedList(path, len(text), text.count("\n"), sha256)
-        others = [e for e in published_lists() if e.path != path]
+        others = [e for e in published.published_lists() if e.path != path]
         monkeypatch.setattr(published, "published_lists", lambda: (entry, *others))
         entry.file.parent.mkdir(parents=True, exist_ok=True)
         entry.file.write_text(text)
@@ -71,7 +72,7 @@ def test_a_plain_share_is_the_published_list_in_its_own_order(
     assert chosen_subset(voc, "1/128", 400) == ["e", "b", "d"]
     part = share_of(voc, "1/128", 400)
     assert part.train.names == ("b", "d", "e")
-    assert [part.train.names[i] for i in part.train.order or ()] == ["e", "b", "d"]
+    assert part.train.listed == ["e", "b", "d"]
     assert part.val == voc.val
 
 
@@ -83,8 +84,7 @@ def test_an_own_share_is_another_subset_in_the_order_of_the_whole_list(
     assert len(own) == 3 and own == sorted(own)
     assert own != chosen_subset(voc, "own:1/2", 42)
     train = share_of(voc, "own:1/2", 400).train
-    order = train.order or range(len(train))
-    assert [train.names[i] for i in order] == [n for n in "faebdc" if n in own]
+    assert train.listed == [n for n in "faebdc" if n in own]
 
 
 def test_without_the_lists_the_command_that_fetches_them_is_named() -> None:
@@ -127,15 +127,38 @@ def test_the_order_of_a_list_is_kept_and_is_in_the_fingerprint(
 ) -> None:
     train = voc.train
     assert train.names == tuple("abcdef")
-    assert [train.names[i] for i in train.order or ()] == list("faebdc")
+    assert train.listed == list("faebdc")
     first = limited(voc, 4).train
-    assert [first.names[i] for i in first.order or ()] == list("abdc")
+    assert first.listed == list("abdc")
     assert train.fingerprint() != replace(train, order=None).fingerprint()
     (tmp_path / "own.txt").write_text("d\na\n")
     own = load_dataset(
         DatasetCard(kind="voc"), data_root=voc.root, train_list=tmp_path / "own.txt"
     ).train
-    assert own.names == ("a", "d") and own.order == (1, 0)
+    assert own.names == ("a", "d") and own.order == (1, 0) and own.listed == ["d", "a"]
+
+
+def test_runs_on_published_subsets_are_on_one_dataset(
+    voc: Dataset, publish: Publish, tmp_path: Path
+) -> None:
+    publish(VOC_128, "e\nb\nd\n")
+    publish(VOC_128.replace("_400", "_42"), "a\nf\n")
+    small = {"input_size": 28, "memory_size": "unbounded", "augmentation_epochs": 1}
+    whole = RunOptions(
+        "rgb_s14",
+        "voc_incontext",
+        params={**small, "n_neighbours": 4},
+        data_root=voc.root,
+        results=tmp_path / "results",
+        cache="off",
+    )
+    parts = [replace(whole, subset="1/128", subset_seed=seed) for seed in (400, 42)]
+    records = [evaluate(options)[0] for options in (whole, *parts)]
+    assert [r.dataset.subset for r in records] == [None, "1/128", "1/128"]
+    assert [r.dataset.subset_seed for r in records[1:]] == [400, 42]
+    assert [r.dataset.train_names for r in records] == [None, ["e", "b", "d"], ["a", "f"]]
+    assert len({r.dataset.fingerprint for r in records}) == 1
+    assert len({r.run_id for r in records}) == 3
 
 
 @given(st.lists(st.text("abc", min_size=1), min_size=1, unique=True))
