@@ -116,10 +116,13 @@ class BackboneCard(Card):
 class DatasetCard(Card):
     """Which labelled images: a kind of layout, and for ``folder`` where everything lies.
 
-    ``subset`` is the share ``1/N`` of the training images that a protocol is defined on.
+    ``subset`` is the share of the training images that a protocol is defined on: ``1/N`` for a
+    published list, ``own:1/N`` for a seeded share.
     """
 
-    kind: Literal["voc", "ade20k", "coco_things", "coco_stuff", "cityscapes", "folder", "scenes"]
+    kind: Literal[
+        "voc", "ade20k", "coco_things", "coco_stuff", "cityscapes", "camvid", "folder", "scenes"
+    ]
     root: str | None = None
     images: str | None = None
     masks: str | None = None
@@ -127,7 +130,7 @@ class DatasetCard(Card):
     val: str | None = None
     classes: tuple[str, ...] | None = None
     ignore_index: int = Field(default=255, ge=0, le=255)
-    subset: str | None = Field(default=None, pattern=r"^1/[1-9][0-9]*$")
+    subset: str | None = Field(default=None, pattern=r"^(own:)?1/[1-9][0-9]*$")
 
     @model_validator(mode="after")
     def _folder_is_complete(self) -> "DatasetCard":

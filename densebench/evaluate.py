@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
@@ -17,7 +17,7 @@ from densebench.cache import FeatureCache, feature_cache
 from densebench.cards import TaskCard, own_folder, task_card
 from densebench.counts import ImageCounts, save_counts
 from densebench.datasets import Dataset, load_dataset
-from densebench.datasets.shares import data_fingerprint, limited, subset_names
+from densebench.datasets.shares import check_share, data_fingerprint, limited, share_of
 from densebench.device import device_name, peak_cuda, pick_device, room_on_gpu, versions
 from densebench.errors import DensebenchError
 from densebench.features import PatchSource, Precision
@@ -220,6 +220,8 @@ class Run:
     def _load_dataset(self) -> Dataset:
         """The images of the run; the fingerprint is that of all that they were chosen from."""
         options = self._options
+        if self._share is not None:
+            check_share(self._card.dataset.kind, self._share, options.subset_seed)
         dataset = load_dataset(
             self._card.dataset,
             card_path=self._card_file,
@@ -229,8 +231,7 @@ class Run:
         )
         chosen = dataset
         if self._share is not None:
-            names = subset_names(dataset.train.names, self._share, options.subset_seed)
-            chosen = replace(dataset, train=dataset.train.subset(names))
+            chosen = share_of(dataset, self._share, options.subset_seed)
         if options.limit is not None:
             cut = limited(chosen, options.limit)
             self._limit = options.limit if cut != chosen else None
@@ -442,10 +443,10 @@ class Run:
         return self._options.subset or self._card.dataset.subset
 
     def _chosen_names(self) -> list[str] | None:
-        """The training images by name, where the dataset's own list does not tell them."""
+        """The training images in their order, where the dataset's own list does not tell them."""
         options = self._options
         chosen = (self._share, self._limit, options.train_list)
-        return list(self._dataset.train.names) if any(chosen) else None
+        return self._dataset.train.listed if any(chosen) else None
 
     def _protocol_record(self) -> ProtocolRecord:
         return ProtocolRecord(

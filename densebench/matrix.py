@@ -23,6 +23,20 @@ from densebench.progress import TerminalWatcher
 from densebench.results import RunRecord, load_record
 
 OPTIONS = TypeAdapter(RunOptions)
+# What `-m densebench.matrix` would do, but with this package and without the working directory,
+# where a file such as statistics.py would be taken for the module of that name.
+CHILD = """
+import sys
+from importlib.util import find_spec
+if sys.path[:1] == [""]:
+    del sys.path[0]
+package = sys.argv[1]
+found = find_spec("densebench")
+if found is None or list(found.submodule_search_locations or ()) != [package]:
+    sys.path.insert(0, package.rpartition("/")[0])
+from densebench.matrix import child
+sys.exit(child())
+"""
 
 
 @dataclass(frozen=True)
@@ -37,7 +51,7 @@ class Outcome:
     @property
     def run(self) -> str:
         """Which run it was, in words."""
-        return f"{self.options.backbone} on {self.options.task}, seed {self.options.seed}"
+        return _words(self.options)
 
 
 def run_matrix(
@@ -46,26 +60,34 @@ def run_matrix(
     tasks: Sequence[str],
     seeds: Sequence[int],
     watcher: Watcher,
+    subset_seeds: Sequence[int] | None = None,
 ) -> list[Outcome]:
-    """Every backbone on every task with every seed; what ``base`` says holds for all."""
+    """Every backbone on every task with every seed; what ``base`` says holds for all.
+
+    With ``subset_seeds``, on each of these parts of the training images.
+    """
     wanted = [
-        replace(base, backbone=backbone, task=task, seed=seed)
+        replace(base, backbone=backbone, task=task, seed=seed, subset_seed=subset_seed)
         for task in tasks
         for backbone in backbones
         for seed in seeds
+        for subset_seed in subset_seeds or (base.subset_seed,)
     ]
     outcomes = []
     for number, options in enumerate(wanted, start=1):
-        watcher.say(
-            f"[{number}/{len(wanted)}] {options.backbone} on {options.task}, seed {options.seed}"
-        )
+        watcher.say(f"[{number}/{len(wanted)}] {_words(options)}")
         outcomes.append(_run_apart(options, watcher))
     return outcomes
 
 
+def _words(options: RunOptions) -> str:
+    part = f", subset {options.subset} of seed {options.subset_seed}" if options.subset else ""
+    return f"{options.backbone} on {options.task}, seed {options.seed}{part}"
+
+
 def _run_apart(options: RunOptions, watcher: Watcher) -> Outcome:
     """One run in a process of its own, in smaller batches while the system kills it."""
-    command = [sys.executable, "-m", "densebench.matrix"]
+    command = [sys.executable, "-c", CHILD, str(Path(__file__).parent)]
     done = subprocess.run(
         command, input=OPTIONS.dump_json(options), stdout=subprocess.PIPE, check=False
     )
@@ -97,15 +119,17 @@ def _cells(outcomes: Sequence[Outcome]) -> tuple[str, str]:
     scores = [o.record.score for o in outcomes if o.record is not None]
     mious = [100 * score.miou for score in scores]
     if len(mious) > 1:
+        parts = {(o.options.subset, o.options.subset_seed) for o in outcomes}
+        what = "seeds" if len(parts) == 1 else "subsets" if len(parts) == len(mious) else "runs"
         return (
             f"{statistics.mean(mious):.2f}",
-            f"± {statistics.stdev(mious):.2f} ({len(mious)} seeds)",
+            f"± {statistics.stdev(mious):.2f} ({len(mious)} {what})",
         )
     interval = scores[0].interval
     return f"{mious[0]:.2f}", f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
 
 
-def _child() -> int:
+def child() -> int:
     """One run: options on standard input; on standard output the record's path, or what failed."""
     options = OPTIONS.validate_json(sys.stdin.buffer.read())
     with clean_stdout() as stdout:
@@ -117,7 +141,3 @@ def _child() -> int:
             return USAGE
         print(path, file=stdout)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_child())

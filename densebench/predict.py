@@ -4,15 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Int64
+from PIL import Image
 
 from densebench.backbones import load_backbone
 from densebench.datasets.files import read_image
 from densebench.device import pick_device
 from densebench.errors import DensebenchError
-from densebench.heads import load_head
+from densebench.heads import HeadFile, load_head
 from densebench.report.panels import coloured
 from densebench.scoring import upsampled
 from densebench.transforms import Squash
+
+PALETTE_COLOURS = 256
 
 
 @torch.inference_mode()
@@ -28,11 +32,14 @@ def predict_image(
 ) -> dict[str, float]:
     """Write a palette PNG of class indices, of the image's own size.
 
+    Indices past 255, for which a palette has no place, make it a 16-bit greyscale PNG.
+
     Returns:
         The share of the image's pixels of each class that is there, largest first.
 
     Raises:
-        DensebenchError: the head was trained on other features than this backbone's.
+        DensebenchError: the head was trained on other features than this backbone's, or its
+            logits are not finite.
     """
     place = pick_device(device)
     trained = load_head(head)
@@ -47,11 +54,22 @@ def predict_image(
     view = Squash(trained.input_size, trained.mean, trained.std)
     pixels, _ = view(picture, np.zeros((picture.height, picture.width), dtype=np.uint8))
     logits = trained.head.to(place)(model(pixels[None].to(place)).float())
+    if not logits.isfinite().all():
+        raise DensebenchError(
+            f"{head}: its logits on {image} are not finite, so that they choose no class; the head "
+            f"has diverged, or the features of {backbone} are not finite: train it again"
+        )
     winners = upsampled(logits[0], (picture.height, picture.width)).argmax(dim=0)
-    labels = winners.cpu().numpy().astype(np.uint8)
+    labels = winners.cpu().numpy()
     out.parent.mkdir(parents=True, exist_ok=True)
-    coloured(labels, trained.palette).save(out, format="PNG")
+    _picture(labels, trained).save(out, format="PNG")
     return _shares(labels, trained.classes)
+
+
+def _picture(labels: Int64[np.ndarray, "h w"], trained: HeadFile) -> Image.Image:
+    if len(trained.classes) > PALETTE_COLOURS:
+        return Image.fromarray(labels.astype(np.uint16))
+    return coloured(labels.astype(np.uint8), trained.palette)
 
 
 def _shares(labels: np.ndarray, classes: tuple[str, ...]) -> dict[str, float]:

@@ -155,6 +155,11 @@ class RunRecord(Part):
     contamination: ContaminationRecord | None = None  # none where nothing is known of it
 
     @property
+    def tf32(self) -> bool:
+        """Whether matrix products of the backbone were rounded to TF32."""
+        return self.precision.startswith("tf32")
+
+    @property
     def score(self) -> Score:
         """The score that a leaderboard ranks by."""
         return self.scores[0]

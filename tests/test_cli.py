@@ -245,6 +245,7 @@ class TestRunErrors:
             (["--variant", "cached"], "reference, clean, not 'cached'"),
             (["--limit", "0"], "--limit must be at least 1"),
             (["--subset", "2/3"], "1/8"),
+            (["--subset", "1/2"], "own:1/2"),
             (["--subset", "1/²"], "1/8"),
             (["--train-list", "nothing"], "nothing"),
             (["--val-list", "nothing.txt"], "nothing.txt"),

@@ -53,15 +53,15 @@ def _options(colour_task, results, **changes):
 
 def test_a_subset_is_in_the_record_by_name_and_in_the_identity(colour_task, tmp_path):
     whole, _ = evaluate(_options(colour_task, tmp_path))
-    part, path = evaluate(_options(colour_task, tmp_path, subset="1/2", subset_seed=7))
+    part, path = evaluate(_options(colour_task, tmp_path, subset="own:1/2", subset_seed=7))
     assert part.dataset.n_train == 3
-    assert (part.dataset.subset, part.dataset.subset_seed) == ("1/2", 7)
+    assert (part.dataset.subset, part.dataset.subset_seed) == ("own:1/2", 7)
     assert part.dataset.train_names == json.loads(path.read_text())["dataset"]["train_names"]
     assert len(part.dataset.train_names) == 3
     assert whole.dataset.train_names is None
     assert part.dataset.fingerprint == whole.dataset.fingerprint
     assert part.protocol.hash == whole.protocol.hash
-    other, _ = evaluate(_options(colour_task, tmp_path, subset="1/2", subset_seed=8))
+    other, _ = evaluate(_options(colour_task, tmp_path, subset="own:1/2", subset_seed=8))
     assert len({whole.run_id, part.run_id, other.run_id}) == 3
     assert other.dataset.fingerprint == part.dataset.fingerprint, "five seeds are one column"
 
@@ -264,3 +264,10 @@ def test_the_record_and_the_cache_say_where_features_were_computed(
         meta.write_text(json.dumps({**told, "devices": ["cuda (somewhere else)"]}))
     again, _ = evaluate(replace(options, results=tmp_path / "b"))
     assert again.feature_devices == ["cuda (somewhere else)"]
+
+
+def test_the_record_names_the_training_images_in_the_order_of_their_list(colour_task, tmp_path):
+    names = ["picture03", "picture00", "picture05", "picture01"]
+    (tmp_path / "own.txt").write_text("\n".join(names))
+    record, _ = evaluate(_options(colour_task, tmp_path, train_list=tmp_path / "own.txt"))
+    assert record.dataset.train_names == names

@@ -58,7 +58,8 @@ def test_it_holds_every_card_and_nothing_of_the_tests(unpacked: Path) -> None:
         assert names(packed / kind) == names(ROOT / kind)
         assert names(packed / kind)
     assert (packed / "published.toml").is_file()
-    assert (unpacked / "densebench" / "datasets" / "classes.toml").is_file()
+    for table in ("classes.toml", "published_subsets.tsv"):
+        assert (unpacked / "densebench" / "datasets" / table).is_file()
     page = Path("densebench", "report", "page")
     assert sorted(f.name for f in (unpacked / page).iterdir()) == sorted(
         f.name for f in (ROOT / page).iterdir()

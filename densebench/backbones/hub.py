@@ -29,7 +29,6 @@ from rich.console import Console
 
 from densebench.backbones import ledger
 from densebench.cards import BackboneCard, WeightsSource, backbone_folder
-from densebench.datasets.fingerprint import content_hashes
 from densebench.download import Network, UnreachableError, Wanted, download
 from densebench.errors import DensebenchError
 from densebench.paths import cache_home
@@ -91,21 +90,22 @@ def cached(card: BackboneCard, name: str | None = None) -> Path | None:
     return None
 
 
-def check(source: WeightsSource, called: str, path: Path, anew: bool = False) -> None:
+def check(source: WeightsSource, called: str, path: Path) -> None:
     """Compare a file's SHA-256 with the one that is known, or record it as the first one.
+
+    The file is read each time: an index of hashes goes by dates, which can be set.
 
     Args:
         source: Where the file is from.
         called: What the user calls the backbone.
         path: The file.
-        anew: Read the file even if it was hashed before and has not changed since.
 
     Raises:
         DensebenchError: it is another one.
     """
     if source.path and not source.sha256:
         return  # one's own weights may change
-    actual = file_sha256(path) if anew else content_hashes([str(path)])[str(path)]
+    actual = file_sha256(path)
     wanted = known_sha256(source)
     if wanted is None:
         size = path.stat().st_size
@@ -140,12 +140,17 @@ def weights_source(card: BackboneCard) -> WeightsSource:
 
 
 def url_path(url: str) -> Path:
-    """Where the file of an address is kept: its host and path under ``weights`` in the cache."""
+    """Where the file of an address is kept: under ``weights`` in the cache, by host and path.
+
+    Scheme, port and query tell addresses apart as well, so that the folder above the file is named
+    by a hash of the whole address.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise DensebenchError(f"weights url '{url}': only http and https addresses are fetched")
     steps = [quote(step, safe="") for step in parts.path.split("/") if step not in ("", ".", "..")]
-    return cache_home().joinpath("weights", parts.hostname, *steps)
+    whole = hashlib.sha256(url.encode()).hexdigest()[:16]
+    return cache_home().joinpath("weights", parts.hostname, *steps[:-1], whole, *steps[-1:])
 
 
 def file_sha256(path: Path) -> str:

@@ -67,5 +67,5 @@ def verify_weights(name: str) -> WeightsState:
     card = backbone_card(name)
     if state.path is None or card.weights is None:
         return state
-    hub.check(card.weights, name, state.path, anew=True)
+    hub.check(card.weights, name, state.path)
     return weights_state(name)

@@ -31,7 +31,8 @@ def prepare(
         list[str],
         typer.Argument(
             metavar="NAME...",
-            help="voc, ade20k, coco_things, coco_stuff, coco_unlabeled, cityscapes, imagenet.",
+            help="voc, ade20k, coco_things, coco_stuff, coco_unlabeled, cityscapes, imagenet, "
+            "camvid; subsets: the published lists of training images, for `run --subset 1/128`.",
         ),
     ],
     root: Root = None,
@@ -62,13 +63,17 @@ def prepare(
         from densebench.prepare.pipeline import prepare as prepare_one
         from densebench.prepare.progress import ConsoleWatcher
         from densebench.prepare.sources import official_table
+        from densebench.prepare.subsets import SUBSETS, prepare_subsets
 
-        for name in names:
+        for name in set(names) - {SUBSETS}:
             official_table().source(name)
         place = root or data_home()
         watcher = ConsoleWatcher(Console(stderr=True))
         options = Options(given, accept, _asker(), keep)
         for name in names:
+            if name == SUBSETS:
+                print(prepare_subsets(watcher), file=stdout)
+                continue
             report = prepare_one(name, place, options, watcher)
             _show_problems(report)
             if report.problems:

@@ -21,6 +21,9 @@ from densebench.cli.options import (
 from densebench.console import clean_stdout
 from densebench.errors import DensebenchError
 
+DEFAULT_SUBSET_SEED = 42
+PUBLISHED = "published"
+
 
 @app.command()
 def run(
@@ -48,14 +51,26 @@ def run(
         Path | None, typer.Option(help="Names of the validation images: a file or a list's name.")
     ] = None,
     subset: Annotated[
-        str | None, typer.Option(metavar="1/N", help="Only a share of the training images.")
+        str | None,
+        typer.Option(
+            metavar="1/N|own:1/N",
+            help="Only a published part of the training images, or a seeded share of them.",
+        ),
     ] = None,
-    subset_seed: Annotated[int, typer.Option(min=0, help="Which share; nested for 1/N.")] = 42,
+    subset_seed: Annotated[
+        int | None, typer.Option(min=0, help="Which part; seeded shares are nested [42].")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Images of each split; marks the record as partial.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="Run that many, from --seed on.")] = 1,
+    seeds: Annotated[
+        str,
+        typer.Option(
+            metavar="N|published",
+            help="Run that many, from --seed on; or the five published subset seeds.",
+        ),
+    ] = "1",
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images through the backbone.")] = 16,
     workers: Annotated[
@@ -98,7 +113,7 @@ def run(
         "train_list": train_list,
         "val_list": val_list,
         "subset": subset,
-        "subset_seed": subset_seed,
+        "subset_seed": DEFAULT_SUBSET_SEED if subset_seed is None else subset_seed,
         "limit": limit,
         "seed": seed,
         "device": device,
@@ -114,10 +129,40 @@ def run(
     }
     if results is not None:
         options["results"] = results
-    if len(backbones) * len(tasks) * seeds == 1:
+    if seeds == PUBLISHED:
+        subset_seeds = _published_seeds(tasks, subset, subset_seed)
+        _run_many(backbones, tasks, range(seed, seed + 1), options, as_json, subset_seeds)
+        return
+    count = _count(seeds)
+    if len(backbones) * len(tasks) * count == 1:
         _run_one(backbones[0], tasks[0], options, as_json)
     else:
-        _run_many(backbones, tasks, range(seed, seed + seeds), options, as_json)
+        _run_many(backbones, tasks, range(seed, seed + count), options, as_json)
+
+
+def _count(seeds: str) -> int:
+    if not (seeds.isascii() and seeds.isdecimal() and int(seeds) >= 1):
+        raise DensebenchError(f"--seeds wants a number from 1 on, or {PUBLISHED}, not '{seeds}'")
+    return int(seeds)
+
+
+def _published_seeds(
+    tasks: list[str], subset: str | None, subset_seed: int | None
+) -> tuple[int, ...]:
+    """The published subset seeds, once every task is seen to have the subset with each of them."""
+    from densebench.cards import task_card
+    from densebench.datasets.published import SUBSET_SEEDS
+    from densebench.datasets.shares import check_share
+
+    if subset is None or subset_seed is not None:
+        raise DensebenchError(
+            f"--seeds {PUBLISHED} runs the subset seeds {', '.join(map(str, SUBSET_SEEDS))}: "
+            "give it a --subset, such as 1/128, and no --subset-seed"
+        )
+    for task in tasks:
+        for seed in SUBSET_SEEDS:
+            check_share(task_card(task)[0].dataset.kind, subset, seed)
+    return SUBSET_SEEDS
 
 
 def _run_one(backbone: str, task: str, options: dict[str, Any], as_json: bool) -> None:
@@ -144,6 +189,7 @@ def _run_many(
     seeds: range,
     options: dict[str, Any],
     as_json: bool,
+    subset_seeds: tuple[int, ...] | None = None,
 ) -> None:
     with clean_stdout() as stdout:
         from rich.console import Console
@@ -154,7 +200,7 @@ def _run_many(
 
         base = RunOptions(backbones[0], tasks[0], **options)
         watcher = TerminalWatcher(Console(stderr=True))
-        outcomes = run_matrix(base, backbones, tasks, seeds, watcher)
+        outcomes = run_matrix(base, backbones, tasks, seeds, watcher, subset_seeds)
         if as_json:
             records = [o.record.model_dump(mode="json") for o in outcomes if o.record is not None]
             print(json.dumps(records, indent=1), file=stdout)

@@ -2,7 +2,7 @@
 
 Members are only names: nothing is unpacked, and no name or link leads out of the archive. The index
 is small (sorted names and a table of numbers) and is kept in the cache for as long as the archive
-has the same size and date.
+has the same stamp.
 """
 
 import errno
@@ -40,10 +40,15 @@ LARGEST_MEMBER = 1 << 30
 OPEN_AT_ONCE = 32
 SLOW_TO_INDEX = 1 << 30
 LOCAL_HEADER = 30
+COLUMNS = 6
+UTF8_NAME = 0x800  # the flag of a member
 NO_CRC, NOT_READ = -1, -1  # in place of a checksum, and of a method of compression
 
-# Offset of the data (in a zip, of the header before it), stored bytes, bytes, method, CRC-32.
-Row = tuple[int, int, int, int, int]
+# Offset of the data (in a zip, of the header before it), stored bytes, bytes, method, CRC-32, and
+# in a zip the CRC-32 of the name as it is stored.
+Row = tuple[int, int, int, int, int, int]
+# Size, dates of the content and of the inode (in nanoseconds), inode.
+Stamp = tuple[int, int, int, int]
 
 
 class Archive:
@@ -52,7 +57,7 @@ class Archive:
     Reads do not move a common position, so threads and forked processes may share an archive.
     """
 
-    def __init__(self, path: Path, names: list[str], rows: Int64[np.ndarray, "n 5"]) -> None:
+    def __init__(self, path: Path, names: list[str], rows: Int64[np.ndarray, "n 6"]) -> None:
         self._path, self._names, self._rows = path, names, rows
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._descriptor)
@@ -79,17 +84,18 @@ class Archive:
         """A member's content.
 
         Raises:
-            OSError: no such member, or it is damaged, or is of a kind that is not read.
+            OSError: no such member, or it is damaged, or is of a kind that is not read, or has
+                another name in its own header than in the archive's index.
         """
         position = self._position(name)
         if position is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self._path}/{name}")
-        offset, stored, size, method, crc = map(int, self._rows[position])
+        offset, stored, size, method, crc, name_crc = map(int, self._rows[position])
         if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise _damaged("neither stored nor deflated, or encrypted, or sparse")
         if max(stored, size) > LARGEST_MEMBER:
             raise _damaged("too large to be part of a dataset")
-        content = self._bytes(offset + self._header(offset), stored)
+        content = self._bytes(offset + self._header(offset, name_crc), stored)
         if method == zipfile.ZIP_DEFLATED:
             content = _inflated(content, size)
         if len(content) != size or crc not in (NO_CRC, zlib.crc32(content)):
@@ -100,7 +106,7 @@ class Archive:
         i = bisect_left(self._names, name)
         return i if i < len(self._names) and self._names[i] == name else None
 
-    def _header(self, offset: int) -> int:
+    def _header(self, offset: int, name_crc: int) -> int:
         """The length of what stands before a zip's member, which only its own header tells."""
         if self._path.suffix.lower() != ".zip":
             return 0
@@ -108,6 +114,8 @@ class Archive:
         if not header.startswith(b"PK\3\4"):
             raise _damaged("it does not lie where the archive's index says")
         name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+        if zlib.crc32(self._bytes(offset + LOCAL_HEADER, name)) != name_crc:
+            raise _damaged("its own header gives it another name than the archive's index")
         return LOCAL_HEADER + name + extra
 
     def _bytes(self, offset: int, count: int) -> bytes:
@@ -118,23 +126,30 @@ class Archive:
 
 
 def open_archive(path: str | os.PathLike[str]) -> Archive:
-    """The archive at that path; opened and indexed once, until its size or date changes.
+    """The archive at that path; opened and indexed once, until its stamp changes.
 
     Raises:
         DensebenchError: no readable archive, or a compressed one.
     """
     path = os.path.abspath(path)  # noqa: PTH100 - called for every image; a Path is slow
-    return _opened(path, *stamp(path))
+    return _opened(path, stamp(path))
 
 
-def stamp(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Size and date by which a changed file is told.
+def stamp(path: str | os.PathLike[str]) -> Stamp:
+    """What tells a changed file from the one that it was.
+
+    Size and date can be kept while the content is exchanged; the date of the inode cannot be set.
 
     Raises:
         OSError: no such file.
     """
     status = os.stat(path)  # noqa: PTH116 - as above
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def is_settled(stamped: Stamp, now_ns: int) -> bool:
+    """Whether a file is old enough for a further change to be seen in its stamp."""
+    return now_ns - max(stamped[1:3]) > YOUNG_NS
 
 
 def refuse_compressed(path: Path) -> None:
@@ -148,18 +163,18 @@ def refuse_compressed(path: Path) -> None:
 
 
 @lru_cache(maxsize=OPEN_AT_ONCE)
-def _opened(path: str, size: int, mtime_ns: int) -> Archive:
+def _opened(path: str, stamped: Stamp) -> Archive:
     place = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
     kept = cache_home() / "archives" / f"{place}.npz"
-    index = _kept_index(kept, (size, mtime_ns))
+    index = _kept_index(kept, stamped)
     if index is None:
         index = _new_index(Path(path))
-        if time.time_ns() - mtime_ns > YOUNG_NS:
-            _keep_index(kept, (size, mtime_ns), *index)
+        if is_settled(stamped, time.time_ns()):
+            _keep_index(kept, stamped, *index)
     return Archive(Path(path), *index)
 
 
-def _new_index(path: Path) -> tuple[list[str], Int64[np.ndarray, "n 5"]]:
+def _new_index(path: Path) -> tuple[list[str], Int64[np.ndarray, "n 6"]]:
     is_tar = path.suffix.lower() == ".tar"
     if is_tar and path.stat().st_size > SLOW_TO_INDEX:
         print(f"indexing {path}, once", file=sys.stderr)
@@ -174,7 +189,7 @@ def _new_index(path: Path) -> tuple[list[str], Int64[np.ndarray, "n 5"]]:
             "or move it away"
         ) from error
     names = sorted(found)
-    return names, np.array([found[name] for name in names], np.int64).reshape(-1, 5)
+    return names, np.array([found[name] for name in names], np.int64).reshape(-1, COLUMNS)
 
 
 def _tar_rows(path: Path) -> dict[str, Row]:
@@ -190,7 +205,7 @@ def _tar_rows(path: Path) -> dict[str, Row]:
                 raise tarfile.ReadError("it is cut short")
             if member.isreg():
                 method = NOT_READ if member.issparse() else zipfile.ZIP_STORED
-                rows[name] = member.offset_data, member.size, member.size, method, NO_CRC
+                rows[name] = member.offset_data, member.size, member.size, method, NO_CRC, NO_CRC
             elif member.issym():
                 links[name] = _clean(posixpath.join(posixpath.dirname(name), member.linkname))
             elif member.islnk():
@@ -216,9 +231,16 @@ def _zip_rows(path: Path) -> dict[str, Row]:
             if not info.is_dir():
                 method = NOT_READ if info.flag_bits & 1 else info.compress_type
                 sizes = info.compress_size, info.file_size
-                rows[_clean(info.filename)] = info.header_offset, *sizes, method, info.CRC
+                checks = info.CRC, _name_crc(info)
+                rows[_clean(info.filename)] = info.header_offset, *sizes, method, *checks
     rows.pop("", None)
     return rows
+
+
+def _name_crc(info: zipfile.ZipInfo) -> int:
+    """CRC-32 of a member's name as the archive's index stores it."""
+    encoding = "utf-8" if info.flag_bits & UTF8_NAME else "cp437"
+    return zlib.crc32(info.orig_filename.encode(encoding))
 
 
 def _clean(name: str) -> str:
@@ -245,15 +267,13 @@ def _compressed(path: Path) -> DensebenchError:
     )
 
 
-def _kept_index(
-    file: Path, wanted: tuple[int, int]
-) -> tuple[list[str], Int64[np.ndarray, "n 5"]] | None:
+def _kept_index(file: Path, wanted: Stamp) -> tuple[list[str], Int64[np.ndarray, "n 6"]] | None:
     """The index from the cache, unless there is none, or the archive has changed since."""
     try:
         with np.load(file) as kept:
             rows, names = kept["rows"], bytes(kept["names"]).decode("utf-8", "surrogateescape")
             listed = names.split("\0") if names else []
-            if tuple(kept["stamp"].tolist()) == wanted and rows.shape == (len(listed), 5):
+            if tuple(kept["stamp"].tolist()) == wanted and rows.shape == (len(listed), COLUMNS):
                 return listed, rows
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         pass
@@ -261,7 +281,7 @@ def _kept_index(
 
 
 def _keep_index(
-    file: Path, stamped: tuple[int, int], names: list[str], rows: Int64[np.ndarray, "n 5"]
+    file: Path, stamped: Stamp, names: list[str], rows: Int64[np.ndarray, "n 6"]
 ) -> None:
     text = "\0".join(names).encode("utf-8", "surrogateescape")
     content = io.BytesIO()

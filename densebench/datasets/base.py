@@ -1,6 +1,6 @@
 """What every reader gives: a split of images with their masks, and the two splits of a dataset."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -61,6 +61,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def listed(self) -> list[str]:
+        """The names in the order of their list."""
+        return list(self.names) if self.order is None else [self.names[i] for i in self.order]
+
     def image(self, i: int) -> Image.Image:
         """The i-th image, RGB.
 
@@ -113,7 +118,8 @@ class Split:
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the names, the content of every file, the classes and the ignore index.
 
-        Neither dates nor places count, so that a copy elsewhere has the same fingerprint.
+        The order of the list counts where it is not the sorted one. Neither dates nor places
+        count, so that a copy elsewhere has the same fingerprint.
 
         Raises:
             DensebenchError: a file cannot be read.
@@ -126,7 +132,15 @@ class Split:
             mask_rules=rules,
             classes=self.classes,
             ignore_index=self.ignore_index,
+            order=self.order,
         )
+
+
+def list_order(listed: Sequence[str]) -> tuple[int, ...] | None:
+    """The ``order`` of a split whose list names its images so; None where that is sorted."""
+    positions = {name: i for i, name in enumerate(sorted(listed))}
+    order = tuple(positions[name] for name in listed)
+    return None if order == tuple(range(len(order))) else order
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ MASK_ENDING = "_gtFine_labelIds"
 
 
 def read_split(root: Path, split: SplitName, names: tuple[str, ...] | None = None) -> Split:
-    """Every image of the split, named ``CITY_SEQUENCE_FRAME``; label ids become train ids.
+    """Every image of the split, named ``CITY_SEQUENCE_FRAME``, grouped by city; train ids.
 
     Raises:
         DensebenchError: a folder, an image or a mask is missing.
@@ -24,7 +24,9 @@ def read_split(root: Path, split: SplitName, names: tuple[str, ...] | None = Non
     masks = _list_cities(locate(root, f"gtFine/{split}"), MASK_ENDING)
     train_ids, label_ids = cityscapes_train_ids()
     reader = LookupReader(lookup_table(train_ids, VOID, label_ids))
-    return make_split(split, names, images=images, masks=masks, reader=reader, classes=classes)
+    return make_split(
+        split, names, images=images, masks=masks, reader=reader, classes=classes, group=city
+    )
 
 
 def city(name: str) -> str:

@@ -53,7 +53,16 @@ def ade20k_classes() -> Classes:
 
 def cityscapes_classes() -> Classes:
     """The 19 classes of Cityscapes that are scored, by train id."""
-    table = _tables()["cityscapes"]
+    return _coloured("cityscapes")
+
+
+def camvid_classes() -> Classes:
+    """The 11 classes of CamVid that SegNet's authors scored."""
+    return _coloured("camvid")
+
+
+def _coloured(section: str) -> Classes:
+    table = _tables()[section]
     return Classes(tuple(table["classes"]), tuple((r, g, b) for r, g, b in table["colours"]))
 
 

@@ -88,20 +88,26 @@ class Listing:
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> Listing:
-    """The files with one of these suffixes, in either case; an earlier suffix goes first.
+    """The files with one of these suffixes, in either case.
 
     Raises:
-        DensebenchError: no such folder.
+        DensebenchError: no such folder, or two files of one name under different suffixes.
     """
     try:
         names = sorted(list_names(folder))
     except OSError as error:
         raise DensebenchError(f"{folder}: cannot be listed: {error.strerror}") from error
     found: dict[str, str] = {}
-    for suffix in suffixes:
-        for name in names:
-            stem, dot, ending = name.rpartition(".")
-            # macOS leaves ._NAME beside every file of an archive that was packed there.
-            if (dot + ending).lower() == suffix and not name.startswith("."):
-                found.setdefault(stem, os.path.join(folder, name))  # noqa: PTH118 - a Path is slow
+    for name in names:
+        stem, dot, ending = name.rpartition(".")
+        # macOS leaves ._NAME beside every file of an archive that was packed there.
+        if (dot + ending).lower() not in suffixes or name.startswith("."):
+            continue
+        if stem in found:
+            other = os.path.basename(found[stem])  # noqa: PTH119 - as below
+            raise DensebenchError(
+                f"{folder}: {other} and {name} have one name, so that it is not known which is "
+                "meant; move one of them away"
+            )
+        found[stem] = os.path.join(folder, name)  # noqa: PTH118 - a Path is slow
     return Listing(folder, found)

@@ -1,7 +1,7 @@
 """The fingerprint of labelled images, and the index that spares hashing a file twice.
 
-The index is one small JSON file a folder, in the cache: file name -> size, time of change, hash.
-Of a file in an archive these are size and time of the archive.
+The index is one small JSON file a folder, in the cache: file name -> stamp, hash. Of a file in an
+archive the stamp is the archive's.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from densebench.datasets.archives import YOUNG_NS, stamp
+from densebench.datasets.archives import Stamp, is_settled, stamp
 from densebench.datasets.store import archive_of, open_file
 from densebench.errors import DensebenchError
 from densebench.paths import cache_home
@@ -26,8 +26,7 @@ THREADS = 8
 BLOCK = 1 << 20
 BATCH = 512
 HASH_BYTES = 32
-Stamp = tuple[int, int]
-Entry = tuple[int, int, str]
+Entry = tuple[Stamp, str]
 
 
 def sample_fingerprint(
@@ -38,8 +37,9 @@ def sample_fingerprint(
     mask_rules: Sequence[bytes],
     classes: Sequence[str],
     ignore_index: int,
+    order: Sequence[int] | None = None,
 ) -> str:
-    """SHA-256 (hex) over what decides images, masks and their meaning; the order is the names'.
+    """SHA-256 (hex) over what decides images, masks, their meaning and their order.
 
     Raises:
         DensebenchError: a file cannot be read.
@@ -49,6 +49,8 @@ def sample_fingerprint(
     for name, image, mask, rules in zip(names, image_files, mask_files, mask_rules, strict=True):
         rules_hash = hashlib.sha256(rules).hexdigest()
         total.update(json.dumps([name, hashes[image], hashes[mask], rules_hash]).encode())
+    if order is not None:
+        total.update(json.dumps(list(order)).encode())
     return total.hexdigest()
 
 
@@ -73,18 +75,18 @@ def _folder_hashes(folder: str, names: list[str], pool: ThreadPoolExecutor) -> d
     index = _read_index(index_file)
     parts = [names[i : i + BATCH] for i in range(0, len(names), BATCH)]
     stamps = dict(zip(names, chain(*pool.map(partial(_stamps, folder), parts)), strict=True))
-    stale = [name for name in names if name not in index or index[name][:2] != stamps[name]]
+    stale = [name for name in names if name not in index or index[name][0] != stamps[name]]
     started = time.time_ns()
     fresh = dict(zip(stale, pool.map(partial(_file_hash, folder), stale), strict=True))
     settled = {
-        name: (*stamps[name], digest)
+        name: (stamps[name], digest)
         for name, digest in fresh.items()
-        if started - stamps[name][1] > YOUNG_NS
+        if is_settled(stamps[name], started)
     }
     if settled:
         # Read again: another process may have added to it while we were hashing.
         _write_index(index_file, {**_read_index(index_file), **settled})
-    return {name: fresh[name] if name in fresh else index[name][2] for name in names}
+    return {name: fresh[name] if name in fresh else index[name][1] for name in names}
 
 
 def _stamps(folder: str, names: list[str]) -> list[Stamp]:
@@ -125,10 +127,11 @@ def _read_index(file: Path) -> dict[str, Entry]:
         return {}
 
 
-def _entry(size: int, mtime_ns: int, digest: str) -> Entry:
+def _entry(stamped: list[int], digest: str) -> Entry:
+    size, mtime_ns, ctime_ns, inode = map(int, stamped)
     if len(bytes.fromhex(digest)) != HASH_BYTES:
         raise ValueError("not a SHA-256")
-    return int(size), int(mtime_ns), digest
+    return (size, mtime_ns, ctime_ns, inode), digest
 
 
 def _write_index(file: Path, entries: dict[str, Entry]) -> None:

@@ -25,10 +25,15 @@ def read_split(
 ) -> Split:
     """The listed images ``NAME.jpg|.jpeg|.png`` with masks ``NAME.png``.
 
+    Where both lie in one folder, its PNGs are masks.
+
     Raises:
-        DensebenchError: an image or a mask is missing.
+        DensebenchError: an image or a mask is missing, or is there under two suffixes.
     """
-    images = list_files(locate(root, str(card.images)), PHOTOS)
-    masks = list_files(locate(root, str(card.masks)), MASKS)
+    image_folder, mask_folder = locate(root, str(card.images)), locate(root, str(card.masks))
+    together = image_folder.resolve() == mask_folder.resolve()
+    photos = tuple(s for s in PHOTOS if s not in MASKS) if together else PHOTOS
+    images = list_files(image_folder, photos)
+    masks = list_files(mask_folder, MASKS)
     reader = LookupReader(identity_table(classes))
     return make_split(split, names, images=images, masks=masks, reader=reader, classes=classes)

@@ -13,7 +13,18 @@ _ENDINGS = (".jpg", ".jpeg", ".png", ".mat", "_leftImg8bit", "_gtFine_labelIds")
 
 
 def read_names(file: Path) -> tuple[str, ...]:
-    """The names in a list, sorted. Folders, suffixes, blank lines and spaces around are dropped.
+    """The names in a list, sorted.
+
+    Raises:
+        DensebenchError: the list is missing, empty, or has a name twice.
+    """
+    return tuple(sorted(listed_names(file)))
+
+
+def listed_names(file: Path) -> tuple[str, ...]:
+    """The names in a list, in its order.
+
+    Folders, suffixes, blank lines and spaces around are dropped.
 
     Raises:
         DensebenchError: the list is missing, empty, or has a name twice.
@@ -32,7 +43,7 @@ def read_names(file: Path) -> tuple[str, ...]:
         raise DensebenchError(
             f"{file}: {len(twice)} names are there more than once, the first is '{twice[0]}'"
         )
-    return tuple(sorted(names))
+    return tuple(names)
 
 
 def _name(line: str) -> str:

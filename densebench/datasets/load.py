@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 
 from densebench.cards import DatasetCard
-from densebench.datasets import ade20k, cityscapes, coco, folder, voc
+from densebench.datasets import ade20k, camvid, cityscapes, coco, folder, voc
 from densebench.datasets.base import Dataset, Split, SplitName
 from densebench.datasets.classes import (
     Classes,
     ade20k_classes,
+    camvid_classes,
     cityscapes_classes,
     coco_stuff,
     coco_things,
@@ -18,7 +19,7 @@ from densebench.datasets.classes import (
     supercategory_classes,
     voc_classes,
 )
-from densebench.datasets.lists import find_list, read_names
+from densebench.datasets.lists import find_list, listed_names
 from densebench.datasets.roots import find_root
 from densebench.errors import DensebenchError
 
@@ -34,12 +35,14 @@ class _Source:
         read_split: reads a split, of the given names or of the kind's own.
         lists: the folder in which it keeps lists of names, if it does.
         keys: the keys of ``[dataset]`` that mean something for it.
+        group_name: what the groups of its images are, if it has groups.
     """
 
     classes: Classes
     read_split: ReadSplit
     lists: Callable[[Path], Path | None] = lambda root: None
     keys: frozenset[str] = frozenset({"kind", "root", "train", "val", "subset"})
+    group_name: str | None = None
 
 
 def load_dataset(
@@ -78,6 +81,7 @@ def load_dataset(
         palette=source.classes.palette,
         train=source.read_split(root, "train", train),
         val=source.read_split(root, "val", val),
+        group_name=source.group_name,
     )
 
 
@@ -102,7 +106,11 @@ def _coco_stuff(card: DatasetCard) -> _Source:
 
 
 def _cityscapes(card: DatasetCard) -> _Source:
-    return _Source(cityscapes_classes(), cityscapes.read_split)
+    return _Source(cityscapes_classes(), cityscapes.read_split, group_name="cities")
+
+
+def _camvid(card: DatasetCard) -> _Source:
+    return _Source(camvid_classes(), camvid.read_split, camvid.lists_folder, group_name="sequences")
 
 
 def _folder(card: DatasetCard) -> _Source:
@@ -134,6 +142,7 @@ _SOURCES: dict[str, Callable[[DatasetCard], _Source]] = {
     "coco_things": _coco_things,
     "coco_stuff": _coco_stuff,
     "cityscapes": _cityscapes,
+    "camvid": _camvid,
     "folder": _folder,
     "scenes": _scenes,
 }
@@ -161,7 +170,7 @@ def _names(
 ) -> tuple[str, ...] | None:
     own = source.lists(root)
     if given is not None:
-        return read_names(find_list(given, own, Path()))
+        return listed_names(find_list(given, own, Path()))
     if in_card is not None:
-        return read_names(find_list(in_card, own, root))
+        return listed_names(find_list(in_card, own, root))
     return None

@@ -1,8 +1,8 @@
 """From names to a split: every image with its mask, or an error that says what is not there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from densebench.datasets.base import MaskReader, Split, SplitName
+from densebench.datasets.base import MaskReader, Split, SplitName, list_order
 from densebench.datasets.classes import Classes
 from densebench.datasets.files import Listing
 from densebench.errors import DensebenchError
@@ -16,8 +16,9 @@ def make_split(
     masks: Listing,
     reader: MaskReader,
     classes: Classes,
+    group: Callable[[str], str] | None = None,
 ) -> Split:
-    """The split of these names, or of every image in the folder.
+    """The split of these names, or of every image in the folder; ``group`` tells a name's group.
 
     Raises:
         DensebenchError: there is no image, a listed image is missing, or an image has no mask.
@@ -35,6 +36,8 @@ def make_split(
         reader=reader,
         classes=classes.names,
         ignore_index=classes.ignore_index,
+        order=None if names is None else list_order(names),
+        groups=None if group is None else tuple(map(group, chosen)),
     )
 
 

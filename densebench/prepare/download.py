@@ -18,12 +18,21 @@ def address(file: str, archive: Archive) -> str | None:
     Raises:
         DensebenchError: the mirror is no http address.
     """
+    return None if archive.url is None else mirrored(archive.url, file)
+
+
+def mirrored(url: str, path: str) -> str:
+    """The address itself, or where the mirror, if there is one, has the same file.
+
+    Raises:
+        DensebenchError: the mirror is no http address.
+    """
     mirror = os.environ.get(MIRROR)
-    if not mirror or archive.url is None:
-        return archive.url
+    if not mirror:
+        return url
     if not mirror.startswith(("http://", "https://")):
         raise DensebenchError(f"{MIRROR} must be an http or https address, not '{mirror}'")
-    return f"{mirror.rstrip('/')}/{quote(file)}"
+    return f"{mirror.rstrip('/')}/{quote(path)}"
 
 
 def check_archive(path: Path, archive: Archive, watcher: Watcher) -> None:

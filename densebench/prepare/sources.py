@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from densebench.cards import Card, read_toml, suggestion, validate
 from densebench.errors import DensebenchError
 
-Kind = Literal["voc", "ade20k", "coco_things", "coco_stuff", "cityscapes"]
+Kind = Literal["voc", "ade20k", "coco_things", "coco_stuff", "cityscapes", "camvid"]
 
 
 class Archive(Card):

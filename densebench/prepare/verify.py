@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from densebench.cards import DatasetCard
-from densebench.datasets import ade20k, cityscapes, coco, voc
+from densebench.datasets import ade20k, camvid, cityscapes, coco, voc
 from densebench.datasets.base import Split, SplitName
 from densebench.datasets.files import read_image
 from densebench.datasets.fingerprint import content_hashes
@@ -38,6 +38,7 @@ READERS: dict[str, Callable[[Path, SplitName], Split]] = {
     "coco_things": coco.read_things,
     "coco_stuff": coco.read_stuff,
     "cityscapes": cityscapes.read_split,
+    "camvid": camvid.read_split,
 }
 
 

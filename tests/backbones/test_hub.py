@@ -20,7 +20,6 @@ from safetensors.torch import save
 
 from densebench.backbones import hub, ledger, load_backbone
 from densebench.cards import BackboneCard
-from densebench.datasets import fingerprint
 from densebench.download import Network
 from densebench.errors import DensebenchError
 
@@ -271,7 +270,8 @@ def test_an_address_is_downloaded_once(
     card = url_card(sha256=hashlib.sha256(b"weights").hexdigest())
     assert hub.cached(card) is None
     path = hub.fetch(card)
-    assert path == tmp_path / "cache/weights/127.0.0.1/dir/tiny.pth"
+    assert path.name == "tiny.pth"
+    assert path.parents[1] == tmp_path / "cache/weights/127.0.0.1/dir"
     assert path.read_bytes() == b"weights"
     assert hub.cached(card) == hub.fetch(card, offline=True) == hub.fetch(card) == path
     assert server.requests == ["GET /dir/tiny.pth"]
@@ -365,15 +365,61 @@ def test_the_first_hash_is_recorded_and_holds(
     assert kept(tmp_path) == []
 
 
-def test_weights_are_hashed_once(
-    server: Server, url_card: Callable[..., BackboneCard], monkeypatch: pytest.MonkeyPatch
+def test_weights_are_hashed_whenever_they_are_loaded(
+    server: Server, url_card: Callable[..., BackboneCard]
 ) -> None:
+    """Exchanged with size and date kept, which an index of hashes would not see."""
     server.files["/dir/tiny.pth"] = b"weights"
-    path = hub.fetch(url_card())
-    os.utime(path, (1_500_000_000, 1_500_000_000))
-    hub.fetch(url_card())
-    monkeypatch.setattr(fingerprint, "_file_hash", lambda folder, name: pytest.fail(name))
-    assert hub.fetch(url_card()) == path
+    for card in (url_card(sha256=hashlib.sha256(b"weights").hexdigest()), url_card()):
+        path = hub.fetch(card)
+        os.utime(path, (1_500_000_000, 1_500_000_000))
+        assert hub.fetch(card) == path
+        path.write_bytes(b"wEights")
+        os.utime(path, (1_500_000_000, 1_500_000_000))
+        with pytest.raises(DensebenchError, match="its SHA-256 is"):
+            hub.fetch(card)
+        path.unlink()
+
+
+def test_addresses_that_differ_in_any_part_are_files_of_their_own(
+    server: Server, url_card: Callable[..., BackboneCard], make_card: Callable[..., BackboneCard]
+) -> None:
+    """Another query on the same server, and another server at another port."""
+    other = Server()
+    thread = threading.Thread(target=other.serve_forever, daemon=True)
+    thread.start()
+    url_card()  # for its settings
+    server.files |= {"/download?file=a": b"first", "/download?file=b": b"second"}
+    other.files |= {"/download?file=b": b"third", "/download": b"fourth"}
+    urls = {
+        f"{server.address}/download?file=a": b"first",
+        f"{server.address}/download?file=b": b"second",
+        f"{other.address}/download?file=b": b"third",
+        f"{other.address}/download": b"fourth",
+    }
+    try:
+        for _ in range(2):
+            for url, body in urls.items():
+                assert hub.fetch(make_card(weights={"url": url})).read_bytes() == body
+    finally:
+        other.shutdown()
+        other.server_close()
+        thread.join()
+    recorded = {source: entry.sha256 for source, entry in ledger.entries().items()}
+    assert recorded == {url: hashlib.sha256(body).hexdigest() for url, body in urls.items()}
+    secure = hub.url_path("https://host/download?file=a")
+    assert secure != hub.url_path("http://host/download?file=a")
+
+
+def test_a_file_at_the_place_of_an_older_version_is_not_used(
+    server: Server, url_card: Callable[..., BackboneCard], tmp_path: Path
+) -> None:
+    """There it may be that of another query or port."""
+    older = tmp_path / "cache/weights/127.0.0.1/dir/tiny.pth"
+    older.parent.mkdir(parents=True)
+    older.write_bytes(b"of another address")
+    server.files["/dir/tiny.pth"] = b"weights"
+    assert hub.fetch(url_card()).read_bytes() == b"weights"
 
 
 def test_a_damaged_record_is_told(

@@ -13,6 +13,7 @@ from densebench import cli
 from densebench.backbones import hub
 from densebench.backbones.weights import verify_weights, weights_state
 from densebench.cards import backbone_card
+from densebench.errors import DensebenchError
 
 Run = Callable[..., tuple[int, str, str]]
 URL = "http://127.0.0.1:9/dir/tiny.pth"
@@ -92,13 +93,14 @@ def test_other_weights_end_with_2(run: Run, cards: Path) -> None:
 
 
 def test_verify_reads_the_content_again(run: Run, cards: Path) -> None:
-    """Size and date alone would not tell."""
+    """Size and date would not tell, neither here nor where weights are loaded."""
     path = keep()
     os.utime(path, (1_500_000_000, 1_500_000_000))
     hub.fetch(backbone_card("my_pinned"), name="my_pinned")
     path.write_bytes(b"wEights")
     os.utime(path, (1_500_000_000, 1_500_000_000))
-    assert hub.fetch(backbone_card("my_pinned"), name="my_pinned") == path
+    with pytest.raises(DensebenchError, match="but the card of my_pinned states"):
+        hub.fetch(backbone_card("my_pinned"), name="my_pinned")
     assert run("verify", "my_pinned")[0] == 2
 
 

@@ -51,3 +51,11 @@ def test_image_without_mask(cityscapes_root: Path, write) -> None:
     write.photo(cityscapes_root / "leftImg8bit/val/lindau/lindau_000000_000019_leftImg8bit.png")
     with pytest.raises(DensebenchError, match=r"1 of 2 images .* the first is 'lindau_000000"):
         load_dataset(CITYSCAPES, data_root=cityscapes_root)
+
+
+def test_groups_are_cities(cityscapes_root: Path) -> None:
+    dataset = load_dataset(DatasetCard(kind="cityscapes"), data_root=cityscapes_root)
+    assert dataset.group_name == "cities"
+    assert (dataset.train.groups, dataset.val.groups) == (("aachen", "bremen"), ("frankfurt",))
+    part = dataset.train.subset([dataset.train.names[1]])
+    assert part.groups == ("bremen",)

@@ -17,12 +17,9 @@ LONG_AGO = 1_500_000_000
 
 
 @pytest.fixture
-def split(voc_home: Path) -> Split:
+def split(voc_home: Path, settled: None) -> Split:
     """The training split with files that are old enough for the index to be trusted."""
-    train = load_dataset(DatasetCard(kind="voc"), data_root=voc_home).train
-    for file in (*train.image_files, *train.mask_files):
-        os.utime(file, (LONG_AGO, LONG_AGO))
-    return train
+    return load_dataset(DatasetCard(kind="voc"), data_root=voc_home).train
 
 
 def index_files(tmp_path: Path) -> list[Path]:
@@ -50,7 +47,36 @@ def test_one_byte_changes_it(split: Split, files: str) -> None:
     assert split.fingerprint() == first
 
 
-def test_a_young_file_of_equal_size_and_date_is_hashed_again(split: Split) -> None:
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_file_that_keeps_size_and_date_is_hashed_again(
+    split: Split, tmp_path: Path, in_place: bool
+) -> None:
+    file = split.mask_files[0]
+    os.utime(file, (LONG_AGO, LONG_AGO))
+    first = split.fingerprint()
+    if in_place:
+        change_last_byte(file)
+    else:
+        shutil.copy2(file, tmp_path / "other")
+        change_last_byte(str(tmp_path / "other"))
+        (tmp_path / "other").replace(file)
+    os.utime(file, (LONG_AGO, LONG_AGO))
+    assert split.fingerprint() != first
+
+
+def test_an_index_of_the_older_form_is_made_anew(split: Split, tmp_path: Path) -> None:
+    first = split.fingerprint()
+    for file in index_files(tmp_path):
+        index = json.loads(file.read_text())
+        older = {name: [*stamp[:2], "0" * 64] for name, (stamp, _) in index.items()}
+        file.write_text(json.dumps(older))
+    assert split.fingerprint() == first
+
+
+def test_a_young_file_of_equal_size_and_date_is_hashed_again(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
     file = split.mask_files[0]
     os.utime(file)
     date = Path(file).stat().st_mtime_ns
@@ -124,9 +150,10 @@ def test_two_processes_keep_one_index(tmp_path: Path) -> None:
     folder.mkdir()
     for i in range(60):
         (folder / str(i)).write_text(str(i))
-        os.utime(folder / str(i), (LONG_AGO, LONG_AGO))
     script = (
-        "import sys; from densebench.datasets.fingerprint import content_hashes\n"
+        "import sys; from densebench.datasets import archives\n"
+        "from densebench.datasets.fingerprint import content_hashes\n"
+        "archives.YOUNG_NS = -1\n"
         "first, last = map(int, sys.argv[2:])\n"
         "for i in range(first, last): content_hashes([f'{sys.argv[1]}/{i}'])"
     )
@@ -139,7 +166,7 @@ def test_two_processes_keep_one_index(tmp_path: Path) -> None:
     entries = json.loads(index.read_text())
     assert len(entries) >= 20, "a process keeps what the other has added, save for a rare race"
     fresh = fingerprint.content_hashes([str(folder / str(i)) for i in range(60)])
-    assert all(entry[2] == fresh[str(folder / name)] for name, entry in entries.items())
+    assert all(entry[1] == fresh[str(folder / name)] for name, entry in entries.items())
     assert not list(index.parent.glob("*.part"))
 
 

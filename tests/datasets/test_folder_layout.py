@@ -64,12 +64,33 @@ def test_lists_of_its_own(folder_card: Callable[..., Path], write: SimpleNamespa
     assert load(card, train_list="few").train.names == ("two",)
 
 
-def test_photograph_goes_before_a_png_of_the_same_name(
-    folder_card: Callable[..., Path], write: SimpleNamespace
+@pytest.mark.parametrize(
+    ("file", "both"),
+    [
+        ("images/one.png", "images: one.jpg and one.png have one name"),
+        ("images/two.jpg", "images: two.JPEG and two.jpg have one name"),
+        ("masks/three.PNG", "masks: three.PNG and three.png have one name"),
+    ],
+)
+def test_one_name_under_two_suffixes(
+    folder_card: Callable[..., Path], write: SimpleNamespace, file: str, both: str
 ) -> None:
     card = folder_card()
-    write.photo(card.parent / "camvid/images/one.png", size=(9, 9))
-    assert load(card).train.image(0).size == (6, 4)
+    write.photo(card.parent / "camvid" / file, size=(9, 9))
+    with pytest.raises(DensebenchError) as caught:
+        load(card)
+    assert both in str(caught.value)
+
+
+def test_images_and_masks_in_one_folder(
+    folder_card: Callable[..., Path], write: SimpleNamespace, tmp_path: Path
+) -> None:
+    card = folder_card(images="both", masks="both", val="sets/train.txt")
+    for name in ("one", "two"):
+        write.photo(tmp_path / f"camvid/both/{name}.jpg")
+        write.mask(tmp_path / f"camvid/both/{name}.png", write.grid(1))
+    train = load(card).train
+    assert train.image_files[0].endswith("one.jpg") and train.mask_files[0].endswith("one.png")
 
 
 def test_hidden_files_are_no_images(

@@ -184,7 +184,9 @@ def packed(voc_home: Path, tmp_path: Path) -> Split:
     return load_dataset(VOC, data_root=archive).train
 
 
-def test_members_are_hashed_once(packed: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_members_are_hashed_once(
+    packed: Split, settled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = packed.fingerprint()
     hashed: list[str] = []
     plain = fingerprint._file_hash

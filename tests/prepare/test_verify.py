@@ -46,7 +46,9 @@ def check(root: Path, table: Table) -> Check:
     return lambda name, **options: verify(name, root, table=table, **options)
 
 
-@pytest.mark.parametrize("name", ["voc", "ade20k", "coco_things", "coco_stuff", "cityscapes"])
+@pytest.mark.parametrize(
+    "name", ["voc", "ade20k", "coco_things", "coco_stuff", "cityscapes", "camvid"]
+)
 def test_good_data_has_the_fingerprint_of_the_records(
     name: str, ready: Callable[..., Path], check: Check
 ) -> None:
