@@ -9,7 +9,7 @@ from densebench.backbones import load_backbone
 from densebench.datasets.files import read_image
 from densebench.device import pick_device
 from densebench.errors import DensebenchError
-from densebench.heads import load_head
+from densebench.heads import class_logits, load_head
 from densebench.report.panels import coloured
 from densebench.scoring import upsampled
 from densebench.transforms import Squash
@@ -32,7 +32,8 @@ def predict_image(
         The share of the image's pixels of each class that is there, largest first.
 
     Raises:
-        DensebenchError: the head was trained on other features than this backbone's.
+        DensebenchError: the head was trained on other features than this backbone's, or gives no
+            finite logits.
     """
     place = pick_device(device)
     trained = load_head(head)
@@ -46,7 +47,7 @@ def predict_image(
     model.resize_positions(trained.positions)
     view = Squash(trained.input_size, trained.mean, trained.std)
     pixels, _ = view(picture, np.zeros((picture.height, picture.width), dtype=np.uint8))
-    logits = trained.head.to(place)(model(pixels[None].to(place)).float())
+    logits = class_logits(trained.head.to(place), model(pixels[None].to(place)).float())
     winners = upsampled(logits[0], (picture.height, picture.width)).argmax(dim=0)
     labels = winners.cpu().numpy().astype(np.uint8)
     out.parent.mkdir(parents=True, exist_ok=True)
