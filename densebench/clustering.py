@@ -40,8 +40,7 @@ class StreamedPCA:
         Raises:
             DensebenchError: there are fewer rows than dimensions to keep.
         """
-        if n_rows < self._out_width:
-            raise DensebenchError(f"PCA to {self._out_width} needs as many patches, not {n_rows}")
+        self._require(n_rows)
         if self._rows_per_dim:
             self._fit_sample(stream, n_rows)
         else:
@@ -51,6 +50,10 @@ class StreamedPCA:
         """Standardised and projected rows, float32."""
         scaled = self.scaler.transform(rows).astype(np.float32)
         return scaled @ self._axes.T + self._bias
+
+    def _require(self, n_rows: int) -> None:
+        if n_rows < self._out_width:
+            raise DensebenchError(f"PCA to {self._out_width} needs as many patches, not {n_rows}")
 
     def _fit_sample(self, stream: Iterable[Float[np.ndarray, "n d"]], n_rows: int) -> None:
         wanted = pca_rows(n_rows, self._rows_per_dim * self._width)
@@ -63,6 +66,7 @@ class StreamedPCA:
             target = place[start : start + len(rows)]
             sample[target[target >= 0]] = rows[target >= 0]
             start += len(rows)
+        self._require(start)
         sample = sample[wanted < start]  # skipped images give fewer rows than were announced
         pca = faiss.PCAMatrix(self._width, self._out_width)
         pca.train(self.scaler.transform(sample).astype(np.float32))
@@ -70,11 +74,13 @@ class StreamedPCA:
         self._bias = faiss.vector_to_array(pca.b)[: self._out_width].copy()
 
     def _fit_all(self, stream: Iterable[Float[np.ndarray, "n d"]]) -> None:
-        products = np.zeros((self._width, self._width))
+        products, n_rows = np.zeros((self._width, self._width)), 0
         for rows in stream:
             self.scaler.partial_fit(rows)
             exact = rows.astype(np.float64)
             products += exact.T @ exact
+            n_rows += len(rows)
+        self._require(n_rows)
         mean, scale = self.scaler.mean_, self.scaler.scale_
         covariance = products / self.scaler.n_samples_seen_ - np.outer(mean, mean)
         _, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))

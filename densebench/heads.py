@@ -127,6 +127,22 @@ class HeadFile:
     positions: PositionsOf
 
 
+@torch.inference_mode()
+def class_logits(head: Head, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b c h w"]:
+    """Logits on the patch grid, image by image: how one is rounded depends on no other.
+
+    Raises:
+        DensebenchError: a logit is not finite, so that no class can be read from it.
+    """
+    logits = torch.cat([head(image[None].clone()) for image in patches])
+    if not torch.isfinite(logits).all():
+        raise DensebenchError(
+            "the head's logits are not finite (nan or infinite), so that they name no class; "
+            "train it with a lower lr"
+        )
+    return logits
+
+
 def head_bytes(head: Head, kind: HeadKind, about: dict[str, Any]) -> bytes:
     """The head as a safetensors file; ``about`` goes into its metadata as JSON."""
     state = {name: tensor.detach().cpu() for name, tensor in head.state_dict().items()}
@@ -137,7 +153,7 @@ def load_head(path: Path) -> HeadFile:
     """A head that a run left.
 
     Raises:
-        DensebenchError: the file is no head of ours.
+        DensebenchError: the file is no head of ours, or its weights are not finite.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -149,6 +165,8 @@ def load_head(path: Path) -> HeadFile:
             f"{path}: not a head of this version of densebench; a run of a linear task leaves one "
             "beside its record"
         ) from error
+    if not all(torch.isfinite(tensor).all() for tensor in state.values()):
+        raise DensebenchError(f"{path}: the head's weights are not finite; train it again")
     weight = state["classify.weight"]
     head = Head(weight.shape[1], weight.shape[0], about.pop("kind"))
     head.load_state_dict(state)

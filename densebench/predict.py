@@ -11,7 +11,7 @@ from densebench.backbones import load_backbone
 from densebench.datasets.files import read_image
 from densebench.device import pick_device
 from densebench.errors import DensebenchError
-from densebench.heads import HeadFile, load_head
+from densebench.heads import HeadFile, class_logits, load_head
 from densebench.report.panels import coloured
 from densebench.scoring import upsampled
 from densebench.transforms import Squash
@@ -53,12 +53,7 @@ def predict_image(
     model.resize_positions(trained.positions)
     view = Squash(trained.input_size, trained.mean, trained.std)
     pixels, _ = view(picture, np.zeros((picture.height, picture.width), dtype=np.uint8))
-    logits = trained.head.to(place)(model(pixels[None].to(place)).float())
-    if not logits.isfinite().all():
-        raise DensebenchError(
-            f"{head}: its logits on {image} are not finite, so that they choose no class; the head "
-            f"has diverged, or the features of {backbone} are not finite: train it again"
-        )
+    logits = class_logits(trained.head.to(place), model(pixels[None].to(place)).float())
     winners = upsampled(logits[0], (picture.height, picture.width)).argmax(dim=0)
     labels = winners.cpu().numpy()
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -37,11 +37,13 @@ class SparseCounts:
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self._shape = shape
+        self.indices: list[int] = []  # of the images, as they came
         self._images: list[tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]] = []
         self.total = np.zeros(shape, dtype=np.int64)
 
-    def add(self, confusion: Int64[np.ndarray, "g p"]) -> None:
+    def add(self, index: int, confusion: Int64[np.ndarray, "g p"]) -> None:
         """Count one image."""
+        self.indices.append(index)
         self.total += confusion
         cells = np.flatnonzero(confusion)
         self._images.append((cells, confusion.flat[cells]))
@@ -69,23 +71,24 @@ class Scorer:
             resolution: defaultdict(lambda: SparseCounts(shape))
             for resolution in scoring.resolutions
         }
-        self._order: dict[int, list[int]] = defaultdict(list)  # of the images, per repeat
 
     def add(self, prediction: Prediction) -> None:
         """Count the images of one prediction."""
         for position, index in enumerate(prediction.indices.tolist()):
-            self._order[prediction.repeat].append(index)
             for resolution, repeats in self._counts.items():
+                if resolution in prediction.left_out:
+                    continue
                 truth = self._truth(resolution, index, prediction.masks[position])
                 labels = label_map(prediction, position, truth.shape)
                 repeats[prediction.repeat].add(
+                    index,
                     confusion_matrix(
                         truth,
                         labels,
                         len(self._classes),
                         self._scoring.n_predicted,
                         self._ignore_index,
-                    )
+                    ),
                 )
 
     def miou(self) -> float:
@@ -120,10 +123,11 @@ class Scorer:
         """Counts of every image at the ranked resolution, to compare this run with another."""
         ranked = next(iter(self._counts.values()))
         pixels = []
-        for repeat, counts in ranked.items():
+        for counts in ranked.values():
             per_image = counts.class_counts(match(counts.total, self._scoring.matching))
-            pixels.append(per_image[np.argsort(self._order[repeat])].astype(np.uint32))
-        names = tuple(self._split.names[i] for i in sorted(self._order[next(iter(ranked))]))
+            pixels.append(per_image[np.argsort(counts.indices)].astype(np.uint32))
+        indices = next(iter(ranked.values())).indices
+        names = tuple(self._split.names[i] for i in sorted(indices))
         return ImageCounts(names, self._scoring.absent, np.stack(pixels))
 
     def _truth(

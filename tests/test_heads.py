@@ -8,7 +8,14 @@ import torch
 from torch.nn.functional import cross_entropy, interpolate
 
 from densebench.errors import DensebenchError
-from densebench.heads import Head, HeadTraining, Optimisation, head_bytes, load_head
+from densebench.heads import (
+    Head,
+    HeadTraining,
+    Optimisation,
+    class_logits,
+    head_bytes,
+    load_head,
+)
 from densebench.metrics import class_counts, confusion_matrix, iou_per_class, mean_iou
 from densebench.scoring import upsampled
 from densebench.transforms import resize_labels
@@ -42,6 +49,8 @@ def test_ten_steps_equal_the_published_code(golden, case):
         np.testing.assert_allclose(weight, arrays[f"{case}/W"][step], atol=1e-5)
         bias = training.head.classify.bias.detach().numpy()
         np.testing.assert_allclose(bias, arrays[f"{case}/b"][step], atol=1e-5)
+        rate = training.state()["optimiser"]["param_groups"][0]["lr"]
+        assert rate == pytest.approx(float(arrays[f"{case}/lr"][step]))
         if step == 4 and case == "drop5":
             training.end_epoch()
     _assert_equal_miou(training.head, arrays, golden, case)
@@ -54,6 +63,8 @@ def _assert_equal_miou(head, arrays, golden, case):
         labels = torch.stack([upsampled(x, (size, size)).argmax(0) for x in logits]).numpy()
         confusion = confusion_matrix(resize_labels(truth, size).numpy(), labels, 11, 11, 255)
         counts = class_counts(confusion)
+        if size == 100:
+            assert (labels != arrays[f"{case}/pred100"]).sum() <= 4
         assert np.abs(counts - arrays[f"{case}/tpfpfn{size}"]).sum() <= 8
         miou = mean_iou(iou_per_class(counts), "zero")
         assert miou == pytest.approx(float(arrays[f"{case}/miou{size}"]), abs=1e-5)
@@ -120,6 +131,24 @@ def test_void_pixels_are_left_out_and_all_void_is_refused():
     assert np.isfinite(training.step(patches, masks, 16))
 
 
+def test_a_new_head_is_drawn_as_the_published_one():
+    """A plain convolution's own draw: uniform within 1 / sqrt(inputs), for weights and biases."""
+    for tensor in Head(64, 1000, "linear").state_dict().values():
+        assert tensor.abs().max() <= 1 / 8
+        assert tensor.std() == pytest.approx(1 / 8 / 3**0.5, rel=0.1)
+
+
+def test_logits_do_not_depend_on_the_batch_and_must_be_finite():
+    torch.manual_seed(0)
+    head, patches = Head(37, 11, "bn_linear").eval(), torch.randn(9, 5, 5, 37)
+    whole = class_logits(head, patches)
+    assert torch.equal(whole, torch.cat([class_logits(head, part) for part in patches.split(2)]))
+    torch.testing.assert_close(whole, head(patches))
+    patches[4, 2, 2, 1] = torch.inf
+    with pytest.raises(DensebenchError, match="the head's logits are not finite"):
+        class_logits(head, patches)
+
+
 def test_a_head_survives_its_file(tmp_path):
     head = Head(8, 2, "bn_linear")
     about = {
@@ -141,6 +170,11 @@ def test_a_head_survives_its_file(tmp_path):
     assert (loaded.mean, loaded.positions) == ((0.5, 0.4, 0.3), "neco")
     patches = torch.randn(1, 2, 2, 8)
     torch.testing.assert_close(loaded.head(patches), head.eval()(patches))
+    with torch.no_grad():
+        head.classify.weight[1, 3] = torch.nan
+    file.write_bytes(head_bytes(head, "bn_linear", about))
+    with pytest.raises(DensebenchError, match="weights are not finite; train it again"):
+        load_head(file)
     file.write_bytes(b"no head")
     with pytest.raises(DensebenchError, match="not a head of this version"):
         load_head(file)

@@ -307,8 +307,8 @@ class TestSparseCounts:
         images = rng.integers(0, 50, (n_images, n_classes, n_predicted))
         images[rng.random(images.shape) < 0.6] = 0
         counts = SparseCounts((n_classes, n_predicted))
-        for confusion in images:
-            counts.add(confusion)
+        for index, confusion in enumerate(images):
+            counts.add(index, confusion)
         mapping = rng.integers(0, n_classes, n_predicted)
         np.testing.assert_array_equal(counts.total, images.sum(axis=0))
         per_image = counts.class_counts(mapping)

@@ -92,7 +92,7 @@ class Prediction:
     """Class scores, or cluster labels, of some validation images on the patch grid.
 
     ``masks`` are those of the input view. ``repeat`` counts the predictions of one image, where a
-    protocol makes several.
+    protocol makes several. ``left_out`` names the resolutions at which these images do not count.
     """
 
     indices: Int64[Tensor, " b"]
@@ -100,6 +100,7 @@ class Prediction:
     scores: Float[Tensor, "b c h w"] | None = None
     labels: Int64[Tensor, "b h w"] | None = None
     repeat: int = 0
+    left_out: tuple[Resolution, ...] = ()
 
 
 @dataclass(frozen=True)

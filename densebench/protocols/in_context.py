@@ -15,6 +15,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from densebench.errors import DensebenchError
 from densebench.features import PatchBatch, PatchSource
 from densebench.neighbours import Neighbours, build_search, recall
 from densebench.protocols.base import Nearest, Prediction, Protocol, ProtocolParams, Scoring
@@ -97,6 +98,7 @@ class InContext(Protocol):
     """Retrieval from a memory bank, exact or approximate, bounded or not."""
 
     Params: ClassVar[type[ProtocolParams]] = InContextParams
+    version: ClassVar[int] = 2
     params: InContextParams
 
     _bank: MemoryBank
@@ -147,6 +149,11 @@ class InContext(Protocol):
         for epoch in range(self.params.augmentation_epochs):
             for batch in train.batches(view, setting.seed, epoch):
                 self._remember(batch, per_image, epoch)
+        if not len(self._bank.features):
+            raise DensebenchError(
+                "there is nothing to remember: no training image could be read, or none of their "
+                "patches has a label; check the training images and masks"
+            )
         self._search = build_search(
             self._bank.features,
             setting.device,
@@ -238,8 +245,9 @@ class InContext(Protocol):
 
 
 def count_type(area: int) -> torch.dtype:
-    """The smallest integer type that holds the pixel counts of a patch."""
-    return torch.uint8 if area <= torch.iinfo(torch.uint8).max else torch.int16
+    """The smallest integer type that holds the pixel counts of a patch of so many pixels."""
+    types = (torch.uint8, torch.int16, torch.int32, torch.int64)
+    return next(dtype for dtype in types if area <= torch.iinfo(dtype).max)
 
 
 def patch_class_counts(

@@ -4,7 +4,6 @@ Source: vpariza/NeCo at 3932160, experiments/linear_segmentation; the head ``bn_
 facebookresearch/dinov2's segmentation evaluation.
 """
 
-import io
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -16,9 +15,11 @@ from pydantic import Field
 from torch import Tensor
 
 from densebench.backbones.base import PositionsOf
+from densebench.batching import in_batches
+from densebench.checkpoints import Checkpoint
 from densebench.errors import DensebenchError
 from densebench.features import PatchBatch, PatchSource
-from densebench.heads import Head, HeadTraining, Optimisation, head_bytes
+from densebench.heads import Head, HeadTraining, Optimisation, class_logits, head_bytes
 from densebench.metrics import Absent
 from densebench.protocols.base import (
     InputSize,
@@ -28,7 +29,6 @@ from densebench.protocols.base import (
     Resolution,
     Scoring,
 )
-from densebench.results import write_atomically
 from densebench.scoring import Scorer
 from densebench.transforms import FlippedCrop, Squash, Transform, derived_seed
 
@@ -39,6 +39,9 @@ NEVER = -1e4  # a logit that cannot win, and that upsampling does not turn into 
 class LinearParams(ProtocolParams):
     """Parameters of the head's training; sizes in pixels, ``epochs`` and ``drop_at`` in epochs.
 
+    ``mask_size`` is that of the training and of the validation after every epoch. ``score_size`` is
+    the one that is ranked: ``mask``, which is the same, or the separate published evaluator's, 448.
+
     ``shuffle``, ``drop_last`` and ``drop_last_val`` are what the published data modules do, each
     dataset's in its own way; ``clean`` shuffles always and scores every image. ``views`` is read by
     the variant ``cached`` alone.
@@ -46,6 +49,7 @@ class LinearParams(ProtocolParams):
 
     input_size: InputSize = 448
     mask_size: Resolution = 100
+    score_size: Resolution | Literal["mask"] = "mask"
     epochs: int = Field(default=25, gt=0)
     lr: float = Field(default=0.01, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -72,17 +76,25 @@ class Linear(Protocol):
     published_positions: ClassVar[PositionsOf] = "neco"
     Params: ClassVar[type[ProtocolParams]] = LinearParams
     variants: ClassVar[tuple[str, ...]] = ("reference", "clean", "cached")
+    version: ClassVar[int] = 2
     params: LinearParams
 
     _training: HeadTraining
     _history: list[float]
     _best: dict[str, Tensor]
+    _predicted: int = 0  # validation images, and how many of them the published training drops
+    _dropped: int = 0
 
     @property
     def scoring(self) -> Scoring:
-        """At the masks' size of the training, and at the original one."""
-        size = self.params.mask_size
-        resolutions: tuple[Resolution, ...] = (size,) if size == "original" else (size, "original")
+        """The ranked size first, then the training's, the input's and the original one.
+
+        In pixels wherever possible, so that the two published numbers are told apart: the training
+        validates at 100, the separate evaluator scores at 448, which is the input's size.
+        """
+        ranked = self.params.score_size
+        wanted = (self._mask_size if ranked == "mask" else self._in_pixels(ranked), self._mask_size)
+        resolutions = tuple(dict.fromkeys((*wanted, self.input_size, "original")))
         absent: Absent = "zero" if self.setting.variant == "reference" else "nan"
         return Scoring(resolutions, "none", absent, self.setting.n_classes)
 
@@ -108,33 +120,47 @@ class Linear(Protocol):
     def fit(self, train: PatchSource, val: PatchSource) -> None:
         """Train the head, going on after the last epoch that an interrupted run finished."""
         self._check_batch(len(train))
-        self._training = self._new_training()
-        self._history, self._best = [], {}
+        self._begin()
         self._restore()
         train.advance(len(self._history) * len(train))
         for epoch in range(len(self._history), self.params.epochs):
             loss = self._train_epoch(train, epoch)
             self._end_epoch(self._validate(val))
-            score = f"mIoU {100 * self._history[-1]:.2f} at {self.params.mask_size}"
+            score = f"mIoU {100 * self._history[-1]:.2f} at {self._mask_size}"
             self.setting.say(f"epoch {epoch + 1}/{self.params.epochs}: loss {loss:.4f}, {score}")
         if self.setting.variant == "reference":
             self._training.head.load_state_dict(self._best)
 
     def predict(self, val: PatchSource) -> Iterator[Prediction]:
-        """Logits of every validation patch; the published code may drop the last batch."""
+        """Logits of every validation patch.
+
+        The published training may drop the last batch, so that these images do not count at
+        ``mask_size``; the separate evaluator drops none.
+        """
         self._training.head.eval()
-        left = self._scored_images(len(val))
-        for batch in val.batches(self._val_view):
-            kept = min(left, len(batch.indices))
-            left -= kept
-            if kept:
-                scores = self._logits(batch.patches[:kept])
-                yield Prediction(batch.indices[:kept], batch.masks[:kept], scores=scores)
+        self._predicted = self._dropped = 0
+        for batch, dropped in self._val_batches(val):
+            self._predicted += len(batch.indices)
+            self._dropped += len(batch.indices) if dropped else 0
+            left_out = (self._mask_size,) if dropped else ()
+            scores = self._logits(batch.patches)
+            yield Prediction(batch.indices, batch.masks, scores=scores, left_out=left_out)
 
     def details(self) -> dict[str, Any]:
-        """The mIoU after each epoch at ``mask_size``, and the epoch whose head was scored."""
+        """The mIoU after each epoch at ``mask_size``, and the epoch whose head was scored.
+
+        ``scored_images`` counts the validation images by resolution.
+        """
         best = int(np.argmax(self._history)) if self._keeps_best else len(self._history) - 1
-        return {"miou_by_epoch": self._history, "scored_epoch": best + 1}
+        return {
+            "miou_by_epoch": self._history,
+            "validated_at": self._mask_size,
+            "scored_epoch": best + 1,
+            "scored_images": {
+                str(size): self._predicted - (self._dropped if size == self._mask_size else 0)
+                for size in self.scoring.resolutions
+            },
+        }
 
     def artifacts(self) -> dict[str, bytes]:
         """The head."""
@@ -146,9 +172,16 @@ class Linear(Protocol):
         return self.setting.variant == "reference"
 
     @property
+    def _mask_size(self) -> Resolution:
+        return self._in_pixels(self.params.mask_size)
+
+    def _in_pixels(self, size: Resolution) -> Resolution:
+        return self.input_size if size == "input" else size
+
+    @property
     def _train_mask_size(self) -> int:
         """Masks of one batch have one size, so that ``original`` trains at the input's."""
-        size = self.params.mask_size
+        size = self._mask_size
         return size if isinstance(size, int) else self.input_size
 
     @property
@@ -168,6 +201,10 @@ class Linear(Protocol):
                 f"and incomplete batches are dropped; use --set batch_size={n_train} or fewer"
             )
 
+    def _begin(self) -> None:
+        self._training = self._new_training()
+        self._history, self._best = [], {}
+
     def _new_training(self) -> HeadTraining:
         params, setting = self.params, self.setting
         with torch.random.fork_rng(devices=[]):
@@ -179,58 +216,73 @@ class Linear(Protocol):
         return HeadTraining(head, how, setting.ignore_index)
 
     def _train_epoch(self, train: PatchSource, epoch: int) -> float:
-        """One pass in batches; returns the mean loss."""
+        """One pass in batches; returns the mean loss.
+
+        Raises:
+            DensebenchError: the loss is not finite, or there was no batch to make a step on.
+        """
         losses = []
-        for patches, masks in self._head_batches(train, epoch):
-            loss = self._training.step(
-                patches.to(self.setting.device), masks, self._train_mask_size
-            )
+        for batch in self._head_batches(train, epoch):
+            patches = batch.patches.to(self.setting.device)
+            loss = self._training.step(patches, batch.masks, self._train_mask_size)
             losses.append(loss)
             self.setting.status(f"epoch {epoch + 1}/{self.params.epochs}, loss {loss:.4f}")
+        if not losses:
+            raise self._nothing_to_learn_from(train)
         self._training.end_epoch()
         return float(np.mean(losses))
 
-    def _head_batches(self, train: PatchSource, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _nothing_to_learn_from(self, train: PatchSource) -> DensebenchError:
+        readable, size = len(train) - len(train.unreadable), self.params.batch_size
+        if not readable:
+            return DensebenchError(f"none of the {len(train)} training images can be read")
+        return DensebenchError(
+            f"only {readable} of the {len(train)} training images can be read, fewer than "
+            f"batch_size {size}, and incomplete batches are dropped; "
+            f"use --set batch_size={readable} or fewer"
+        )
+
+    def _head_batches(self, train: PatchSource, epoch: int) -> Iterator[PatchBatch]:
         """The epoch's views in batches of the head's size, which need not be the extraction's."""
         cached = self.setting.variant == "cached"
         view = epoch % self.params.views if cached else epoch
         kept = bool(self.kept_train_views)
-        order = self._order(len(train), epoch)
-        size, waiting = self.params.batch_size, list[PatchBatch]()
-        for batch in train.batches(self._train_view, self.setting.seed, view, order, keep=kept):
-            waiting.append(batch)
-            if sum(len(b.indices) for b in waiting) >= size:
-                patches = torch.cat([b.patches for b in waiting])
-                masks = torch.cat([b.masks for b in waiting])
-                yield patches[:size], masks[:size]
-                indices = torch.cat([b.indices for b in waiting])
-                waiting = [PatchBatch(indices[size:], patches[size:], masks[size:])]
-        if waiting and len(waiting[0].indices) and not self.params.drop_last:
-            yield torch.cat([b.patches for b in waiting]), torch.cat([b.masks for b in waiting])
+        order, size = self._order(train, epoch), self.params.batch_size
+        views = train.batches(self._train_view, self.setting.seed, view, order, keep=kept)
+        for batch in in_batches(views, size):
+            if len(batch.indices) == size or not self.params.drop_last:
+                yield batch
 
-    def _order(self, n_train: int, epoch: int) -> list[int]:
+    def _order(self, train: PatchSource, epoch: int) -> list[int]:
+        """The list's own order where the published loader does not shuffle."""
         if not self.params.shuffle and self.setting.variant == "reference":
-            return list(range(n_train))
+            return list(train.split.order or range(len(train)))
         seed = derived_seed(self.setting.seed, epoch, ORDER_DRAWS)
-        return torch.randperm(n_train, generator=torch.Generator().manual_seed(seed)).tolist()
+        return torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)).tolist()
 
-    def _scored_images(self, n_val: int) -> int:
-        """The published VOC loader drops the last incomplete validation batch."""
-        size = self.params.batch_size
-        drops = self.setting.variant == "reference" and self.params.drop_last_val
-        return n_val // size * size if drops and n_val >= size else n_val
+    def _val_batches(self, val: PatchSource) -> Iterator[tuple[PatchBatch, bool]]:
+        """With each batch, whether the published training's loader drops it.
+
+        That is the last incomplete one, counted in images that can be read and in the list's own
+        order, unless it is the only one.
+        """
+        if self.setting.variant != "reference" or not self.params.drop_last_val:
+            yield from ((batch, False) for batch in val.batches(self._val_view))
+            return
+        views, size = val.batches(self._val_view, order=val.split.order), self.params.batch_size
+        for number, batch in enumerate(in_batches(views, size)):
+            yield batch, number > 0 and len(batch.indices) < size
 
     def _validate(self, val: PatchSource) -> float:
         """The mIoU of the present head at ``mask_size``."""
-        scoring = replace(self.scoring, resolutions=(self.params.mask_size,))
+        scoring = replace(self.scoring, resolutions=(self._mask_size,))
         scorer = Scorer(scoring, self.setting.classes, self.setting.ignore_index, val.split)
         for prediction in self.predict(val):
             scorer.add(prediction)
         return scorer.miou()
 
-    @torch.inference_mode()
     def _logits(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b c h w"]:
-        logits: Tensor = self._training.head(patches.to(self.setting.device))
+        logits = class_logits(self._training.head, patches.to(self.setting.device))
         ignored = self.setting.ignore_index
         if self.setting.variant != "reference" and ignored < self.setting.n_classes:
             logits[:, ignored] = NEVER
@@ -243,18 +295,28 @@ class Linear(Protocol):
         self._history.append(miou)
         if self.setting.workdir is not None:
             state = {"training": self._training.state(), "history": self._history}
-            buffer = io.BytesIO()
-            torch.save({**state, "best": self._best}, buffer)
-            write_atomically(self.setting.workdir / "epoch.pt", buffer.getvalue())
+            Checkpoint(self.setting.workdir).save({**state, "best": self._best})
 
     def _restore(self) -> None:
-        """Take up the last checkpoint of an interrupted run, if there is one."""
-        if self.setting.workdir is None or not (self.setting.workdir / "epoch.pt").exists():
+        """Take up the last checkpoint of an interrupted run; one that is of no use is passed by."""
+        if self.setting.workdir is None:
             return
-        state = torch.load(self.setting.workdir / "epoch.pt", weights_only=True)
+        checkpoint = Checkpoint(self.setting.workdir)
+        if not checkpoint.file.exists():
+            return
+        if checkpoint.restore(self._take_up):
+            done = len(self._history)
+            self.setting.say(f"going on after epoch {done} of {self.params.epochs}")
+        else:
+            self._begin()
+            self.setting.say(f"{checkpoint.file} is of no use; the training begins anew")
+
+    def _take_up(self, state: dict[str, Any]) -> None:
+        if not 0 < len(state["history"]) <= self.params.epochs:
+            raise ValueError("another number of epochs")
+        self._new_training().head.load_state_dict(state["best"])  # refuses what does not fit
         self._training.restore(state["training"])
         self._history, self._best = state["history"], state["best"]
-        self.setting.say(f"going on after epoch {len(self._history)} of {self.params.epochs}")
 
 
 PROTOCOL = Linear

@@ -13,8 +13,9 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from densebench.backbones.base import PositionsOf
+from densebench.batching import complete
 from densebench.clustering import StreamedPCA, cluster
-from densebench.features import PatchSource
+from densebench.features import PatchBatch, PatchSource
 from densebench.metrics import Absent
 from densebench.protocols.base import (
     InputSize,
@@ -53,6 +54,7 @@ class Overclustering(Protocol):
 
     published_positions: ClassVar[PositionsOf] = "neco"
     Params: ClassVar[type[ProtocolParams]] = OverclusteringParams
+    version: ClassVar[int] = 2
     params: OverclusteringParams
 
     @property
@@ -111,32 +113,36 @@ class Overclustering(Protocol):
         reduction.fit(self._rows(val), self._scored_images(len(val)) * self.grid**2)
         projected, indices, masks = [], [], []
         for batch in self._scored(val):
-            projected.append(reduction.transform(batch[1]))
-            indices.append(batch[0])
-            masks.append(batch[2])
+            projected += [reduction.transform(rows) for rows in self._images(batch)]
+            indices.append(batch.indices)
+            masks.append(batch.masks)
         return np.concatenate(projected), torch.cat(indices), torch.cat(masks)
 
     def _rows(self, val: PatchSource) -> Iterator[Float[np.ndarray, "n d"]]:
-        return (rows for _, rows, _ in self._scored(val))
+        return (rows for batch in self._scored(val) for rows in self._images(batch))
 
-    def _scored(
-        self, val: PatchSource
-    ) -> Iterator[tuple[Int64[Tensor, " b"], Float[np.ndarray, "n d"], UInt8[Tensor, "b H W"]]]:
-        """Batches of the images that count, patches flattened."""
+    def _images(self, batch: PatchBatch) -> Iterator[Float[np.ndarray, "p d"]]:
+        """Patches image by image: sums and products round alike, whatever is extracted at once."""
+        return (patches.flatten(0, 1).cpu().numpy().copy() for patches in batch.patches)
+
+    def _scored(self, val: PatchSource) -> Iterator[PatchBatch]:
+        """The images that count: the published VOC loader drops the last incomplete batch.
+
+        That is counted in images that can be read and in the list's own order.
+        """
         view = Squash(self.input_size, self.setting.mean, self.setting.std, centred_mask=True)
-        left = self._scored_images(len(val))
-        for batch in val.batches(view):
-            kept = min(left, len(batch.indices))
-            left -= kept
-            if kept:
-                rows = batch.patches[:kept].flatten(0, 2).cpu().numpy()
-                yield batch.indices[:kept], rows, batch.masks[:kept]
+        if not self._drops:
+            return val.batches(view)
+        return complete(val.batches(view, order=val.split.order), self.params.batch_size)
+
+    @property
+    def _drops(self) -> bool:
+        return self.setting.variant == "reference" and self.params.drop_last_val
 
     def _scored_images(self, n_val: int) -> int:
-        """The published VOC loader drops the last incomplete batch."""
+        """How many there are at most."""
         size = self.params.batch_size
-        drops = self.setting.variant == "reference" and self.params.drop_last_val
-        return n_val // size * size if drops and n_val >= size else n_val
+        return n_val // size * size if self._drops and n_val >= size else n_val
 
     def _cluster(self, projected: Float[np.ndarray, "n k"], seed: int) -> Int64[np.ndarray, " n"]:
         return cluster(

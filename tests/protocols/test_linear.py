@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from densebench.counts import load_counts
 from densebench.errors import DensebenchError
 from densebench.evaluate import RunOptions, evaluate
 
@@ -32,7 +33,7 @@ def test_the_head_learns_colours(linear_task, tmp_path):
     longer = {"input_size": 56, "epochs": 12, "drop_at": 10, "lr": 1.0}
     record, _ = evaluate(_options(linear_task, tmp_path, params=longer))
     assert record.score.resolution == 20
-    assert [score.resolution for score in record.scores] == [20, "original"]
+    assert [score.resolution for score in record.scores] == [20, 56, "original"]
     by_epoch = record.protocol.details["miou_by_epoch"]
     assert len(by_epoch) == 12
     assert record.score.miou > 0.5
@@ -66,11 +67,34 @@ def test_a_batch_larger_than_the_data_is_refused(linear_task, tmp_path):
 def test_published_validation_drops_the_last_batch(linear_task, tmp_path):
     dropped = {"batch_size": 3, "drop_last_val": True, "epochs": 1}
     whole, _ = evaluate(_options(linear_task, tmp_path, params={**dropped, "drop_last_val": False}))
-    record, _ = evaluate(_options(linear_task, tmp_path, params=dropped))
+    record, path = evaluate(_options(linear_task, tmp_path, params=dropped))
     pixels = [np.sum(r.score.confusion) for r in (record, whole)]
     assert pixels[0] == pytest.approx(pixels[1] * 3 / 4, rel=0.05)
     clean, _ = evaluate(_options(linear_task, tmp_path, params=dropped, variant="clean"))
     assert np.sum(clean.score.confusion) == pixels[1]
+    # The separate evaluator drops none: at the input's size both have scored all four images.
+    assert record.scores[1] == whole.scores[1]
+    assert record.protocol.details["scored_images"] == {"20": 3, "28": 4, "original": 4}
+    assert len(load_counts(path, record).names) == 3
+
+
+def test_one_head_has_two_published_numbers(linear_task, tmp_path):
+    """Trained with masks of one size, and scored at that size or, apart, at the input's."""
+    trained, _ = evaluate(_options(linear_task, tmp_path))
+    apart, _ = evaluate(_options(linear_task, tmp_path, params={"score_size": 28}))
+    named, _ = evaluate(_options(linear_task, tmp_path, params={"score_size": "input"}))
+    assert [score.resolution for score in trained.scores] == [20, 28, "original"]
+    assert [score.resolution for score in apart.scores] == [28, 20, "original"]
+    assert apart.scores == [trained.scores[1], trained.scores[0], trained.scores[2]]
+    assert named.scores == apart.scores
+    assert apart.score.miou != trained.score.miou
+    assert apart.protocol.hash != trained.protocol.hash
+    for record in (trained, apart):  # the epoch is picked as in the published training
+        details = record.protocol.details
+        assert details["validated_at"] == 20
+        assert max(details["miou_by_epoch"]) == pytest.approx(
+            next(score.miou for score in record.scores if score.resolution == 20), abs=1e-9
+        )
 
 
 def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(linear_task, tmp_path):

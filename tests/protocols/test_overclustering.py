@@ -1,5 +1,7 @@
 """Overclustering against the published code."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,7 @@ class StoredPatches:
     def __init__(self, arrays, masks):
         self.patches = torch.from_numpy(arrays["query_feat"]).unflatten(1, (14, 14))
         self.masks = torch.from_numpy(masks["val_mask"])
+        self.split = SimpleNamespace(order=None)
 
     def __len__(self):
         return len(self.masks)
@@ -39,8 +42,9 @@ def _miou(clusters, masks, n_clusters, matching):
     grid = torch.from_numpy(clusters).float()[:, None]
     labels = torch.nn.functional.interpolate(grid, size=(100, 100), mode="nearest")[:, 0]
     confusion = confusion_matrix(truth, labels.long().numpy(), 11, n_clusters, 255)
-    counts = class_counts(fold(confusion, match(confusion, matching)))
-    return counts, float(mean_iou(iou_per_class(counts), "zero"))
+    mapping = match(confusion, matching)
+    counts = class_counts(fold(confusion, mapping))
+    return counts, float(mean_iou(iou_per_class(counts), "zero")), float((mapping == 0).mean())
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -48,8 +52,9 @@ def _miou(clusters, masks, n_clusters, matching):
 def test_matching_equals_the_published_code(golden, n_clusters, matching, seed):
     arrays, masks = golden("overcluster"), golden("hbird_masks")
     case = f"K{n_clusters}_seed{seed}"
-    counts, miou = _miou(arrays[f"{case}/clusters"], masks, n_clusters, matching)
+    counts, miou, background = _miou(arrays[f"{case}/clusters"], masks, n_clusters, matching)
     np.testing.assert_array_equal(counts, arrays[f"{case}/tpfpfn"])
+    assert background == pytest.approx(float(arrays[f"{case}/matched_bg"]), abs=1e-9)
     assert miou == pytest.approx(float(arrays[f"{case}/miou"]), abs=1e-9)
     assert _protocol(K=n_clusters).scoring.matching == matching
 
@@ -63,9 +68,9 @@ def test_the_whole_protocol_gives_the_published_clusters(golden):
     predictions = list(protocol.predict(source))
     assert [p.repeat for p in predictions] == [0, 1]
     for seed, prediction in enumerate(predictions):
-        _, miou = _miou(prediction.labels.numpy(), masks, 33, "precision")
+        _, miou, _ = _miou(prediction.labels.numpy(), masks, 33, "precision")
         published = arrays[f"K33_seed{seed}/clusters"]
-        _, expected = _miou(published, masks, 33, "precision")
+        _, expected, _ = _miou(published, masks, 33, "precision")
         same = (prediction.labels.numpy() == published).mean()
         # Rounding in the PCA may move a few patches between clusters.
         assert same > 0.97
