@@ -71,9 +71,7 @@ def plan_reproduction(suite: str, base: RunOptions) -> Reproduction:
     backbones = suite_members(suite, "backbones")
     kept = _kept(base.results)
     numbers = [n for n in load_published() if n.source.startswith(card.source)]
-    rows = [
-        _row(task, backbone, base, kept, numbers) for task in tasks for backbone in backbones
-    ]
+    rows = [_row(task, backbone, base, kept, numbers) for task in tasks for backbone in backbones]
     return Reproduction(card.name, card.description, card.source, tuple(rows))
 
 
@@ -120,9 +118,9 @@ def _images(dataset: Dataset) -> int:
 def _missing_data(card: TaskCard, data_root: Path | None, error: DensebenchError) -> Missing:
     kind = card.dataset.kind
     if not isinstance(error, MissingDatasetError) or kind not in official_table().datasets:
-        return Missing(str(error))
+        return Missing("data", str(error))
     place = data_root or data_home()
-    return Missing(f"{kind} in {place}", f"densebench data prepare {kind} --root {place}")
+    return Missing("data", f"{kind} in {place}", f"densebench data prepare {kind} --root {place}")
 
 
 def _row(
@@ -170,12 +168,12 @@ def _like(
 
 
 def _same_rules(record: RunRecord, task: _Task, base: RunOptions) -> bool:
-    protocol = record.protocol
-    params = task_params(task.card, str(task.file)).model_dump(mode="json")
+    protocol, rules = record.protocol, load_protocol(task.card.protocol)
+    params = rules.resolve(task_params(task.card, str(task.file)), base.variant)
     return (
         (record.task, protocol.name) == (task.card.name, task.card.protocol)
-        and protocol.version == load_protocol(task.card.protocol).version
-        and (protocol.variant, protocol.params) == (base.variant, params)
+        and (protocol.version, protocol.variant) == (rules.version, base.variant)
+        and protocol.params == params.model_dump(mode="json")
         and record.precision == base.precision
     )
 
@@ -205,8 +203,8 @@ def _missing_weights(backbone: str, card: BackboneCard | None, base: RunOptions)
     if not state.source or state.path is not None:
         return None
     if state.is_own:
-        return Missing(f"weights of {card.name}: {state.source} beside its card")
-    return Missing(f"weights of {card.name}", f"densebench weights fetch {backbone}")
+        return Missing("weights", f"weights of {card.name}: {state.source} beside its card")
+    return Missing("weights", f"weights of {card.name}", f"densebench weights fetch {backbone}")
 
 
 def _estimate(row: ReproducedRow, task: _Task, base: RunOptions, kept: _Kept) -> float | None:
@@ -216,7 +214,9 @@ def _estimate(row: ReproducedRow, task: _Task, base: RunOptions, kept: _Kept) ->
     if own and images:
         longest = max(own, key=_record_images)
         return _hours(longest) * images / _record_images(longest)
-    rates = {(p.backbone, p.device, p.size, p.precision): p.images_per_second for p in kept.profiles}
+    rates = {
+        (p.backbone, p.device, p.size, p.precision): p.images_per_second for p in kept.profiles
+    }
     others = [r for _, r in kept.records if _same_rules(r, task, base) and not r.partial]
     scaled = [_hours(other) * share for other in others if (share := _share(other, row, rates))]
     return min(scaled, default=None)

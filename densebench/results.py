@@ -73,6 +73,13 @@ class ProtocolRecord(Part):
     as_shipped: bool = False  # parameters and lists are those of the package's own task card
 
 
+class ContaminationRecord(Part):
+    """How many of the validation images a post-training has seen, by their SHA-256."""
+
+    seen: int
+    total: int
+
+
 class IntervalRecord(Part):
     """A bootstrap interval over validation images, the matching held fixed."""
 

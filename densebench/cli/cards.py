@@ -58,7 +58,9 @@ LINES: dict[cards.CardKind, Callable[[Path], str]] = {
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A backbone's, task's, suite's or recipe's name or path.")],
+    name: Annotated[
+        str, typer.Argument(help="A backbone's, task's, suite's or recipe's name or path.")
+    ],
 ) -> None:
     """Show everything that a card says, parameters at their published values included."""
     kind = _kind(name)
