@@ -1,4 +1,4 @@
-"""Backbone and task cards: TOML files read into frozen, validated models.
+"""Backbone, task and suite cards: TOML files read into frozen, validated models.
 
 A card is looked for by path, then in the folders of ``DENSEBENCH_PATH``, then among the user's
 post-trained backbones, then in the folders that installed packages register under the entry point
@@ -36,7 +36,8 @@ else:
     import tomli as tomllib
 
 C = TypeVar("C", bound=BaseModel)
-CardKind = Literal["backbones", "tasks", "recipes"]
+CardKind = Literal["backbones", "tasks", "suites", "recipes"]
+FOLDERS = {"suites": "tasks/suites"}  # of a kind, where it is not the kind's name
 UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 
@@ -162,6 +163,21 @@ class TaskCard(Card):
     params: dict[str, Any] = Field(default_factory=dict)
 
 
+class SuiteCard(Card):
+    """Tasks and backbones that belong together: the columns and rows of a published table.
+
+    Both are named as the command line names them; a path is relative to the card's folder, and
+    ``suite:NAME`` stands for another suite's. ``source`` is whose table it is, as the published
+    numbers name it.
+    """
+
+    name: str = Field(pattern=NAME_PATTERN)
+    description: str = ""
+    source: str
+    tasks: tuple[str, ...] = Field(min_length=1)
+    backbones: tuple[str, ...] = Field(min_length=1)
+
+
 def backbone_card(name: str | os.PathLike[str]) -> BackboneCard:
     """The backbone card of that name, or in the file at that path.
 
@@ -185,6 +201,16 @@ def task_card(name: str | os.PathLike[str]) -> tuple[TaskCard, Path]:
     """
     path = card_path("tasks", os.fspath(name))
     return _validated(TaskCard, path), path
+
+
+def suite_card(name: str | os.PathLike[str]) -> tuple[SuiteCard, Path]:
+    """The suite card of that name or path, and its file, which relative paths refer to.
+
+    Raises:
+        DensebenchError: no such card (with the nearest names), or the card is not valid.
+    """
+    path = card_path("suites", os.fspath(name))
+    return _validated(SuiteCard, path), path
 
 
 def card_path(kind: CardKind, name: str) -> Path:
@@ -289,7 +315,8 @@ def card_files(folder: Path, kind: CardKind) -> list[Path]:
         DensebenchError: a flat file is no TOML.
     """
     # A registered card is a link, and its backbone may have been deleted.
-    nested = [path for path in sorted((folder / kind).glob("*.toml")) if path.is_file()]
+    place = folder / FOLDERS.get(kind, kind)
+    nested = [path for path in sorted(place.glob("*.toml")) if path.is_file()]
     if folder in (own_folder(), user_home()):
         return nested
     flat = [p for p in sorted(folder.glob("*.toml")) if flat_kind(p) == kind]
@@ -306,6 +333,8 @@ def flat_kind(path: Path) -> CardKind | None:
         return "tasks"
     if keys & {"optimiser", "training"}:
         return "recipes"
+    if keys & {"tasks", "backbones"}:
+        return "suites"
     return "backbones" if keys & {"source", "patch_size", "embed_dim"} else None
 
 

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from densebench import cards
 from densebench.errors import DensebenchError
 from densebench.paths import cache_home, data_home, user_home
 from densebench.results import DEFAULT_RESULTS
+from densebench.suites import PARTS, suite_members
 
 State = Literal["ok", "note", "broken"]
 OLDEST_PYTHON = (3, 10)
@@ -287,7 +288,7 @@ def _unpaired(card: cards.DatasetCard, root: Path) -> str:
 
 def _cards() -> Iterator[Finding]:
     problems: dict[str, None] = {}  # each once, in order
-    for kind in ("backbones", "tasks", "recipes"):
+    for kind in get_args(cards.CardKind):
         if kind == "recipes" and _import_problem("torch") is not None:
             yield Finding("cards", kind, "note", "not examined: reading them needs torch")
             continue
@@ -343,6 +344,9 @@ def _card_problem(kind: cards.CardKind, file: Path) -> str | None:
             cards.backbone_card(file)
         elif kind == "tasks":
             cards.task_card(file)
+        elif kind == "suites":
+            for part in PARTS:
+                suite_members(str(file), part)
         else:
             from densebench.posttrain.recipe import load_recipe
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 import densebench
 from densebench import cards
-from densebench.cards import BackboneCard, DatasetCard, TaskCard, WeightsSource
+from densebench.cards import BackboneCard, DatasetCard, SuiteCard, TaskCard, WeightsSource
 from densebench.errors import DensebenchError
 from densebench.posttrain.recipe import Recipe
 from densebench.protocols import load_protocol, protocol_names, task_params
@@ -378,6 +378,7 @@ class TestEveryKeyIsRead:
         BackboneCard,
         DatasetCard,
         TaskCard,
+        SuiteCard,
         PublishedNumber,
         Recipe,
         *(field.annotation for field in Recipe.model_fields.values() if is_table(field.annotation)),

@@ -185,7 +185,7 @@ class TestTheCommandItself:
     def test_list_names_every_card(self, run: Cli) -> None:
         shown = run("list").out
         listed = [line.split()[0] for line in shown.splitlines() if line.startswith("  ")]
-        kinds = ("backbones", "tasks", "recipes")
+        kinds = ("backbones", "tasks", "suites", "recipes")
         assert listed == [name for kind in kinds for name in card_names(kind)]
         for kind in kinds:
             assert run("list", kind).out.splitlines()[0] == kind

@@ -13,6 +13,7 @@ from densebench.cli import (
     leaderboard,
     posttrain,
     profile,
+    reproduce,
     run,
     weights,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "main",
     "posttrain",
     "profile",
+    "reproduce",
     "run",
     "weights",
 ]

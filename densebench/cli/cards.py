@@ -17,7 +17,7 @@ KINDS: tuple[cards.CardKind, ...] = get_args(cards.CardKind)
 
 @app.command("list")
 def list_cards(
-    kind: Annotated[str, typer.Argument(help="backbones, tasks, recipes or all.")] = "all",
+    kind: Annotated[str, typer.Argument(help="backbones, tasks, suites, recipes or all.")] = "all",
 ) -> None:
     """List the cards that a name can stand for."""
     one_of("KIND", kind, (*KINDS, "all"))
@@ -39,6 +39,11 @@ def _task_line(path: Path) -> str:
     return f"{task.protocol:<15} {task.description}"
 
 
+def _suite_line(path: Path) -> str:
+    suite, _ = cards.suite_card(path)
+    return f"{suite.description} ({suite.source})"
+
+
 def _recipe_line(path: Path) -> str:
     return str(cards.read_toml(path).get("description", ""))  # checking it would import torch
 
@@ -46,13 +51,16 @@ def _recipe_line(path: Path) -> str:
 LINES: dict[cards.CardKind, Callable[[Path], str]] = {
     "backbones": _backbone_line,
     "tasks": _task_line,
+    "suites": _suite_line,
     "recipes": _recipe_line,
 }
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A backbone's, task's or recipe's name or path.")],
+    name: Annotated[
+        str, typer.Argument(help="A backbone's, task's, suite's or recipe's name or path.")
+    ],
 ) -> None:
     """Show everything that a card says, parameters at their published values included."""
     kind = _kind(name)
@@ -85,6 +93,10 @@ def _task(path: Path) -> dict[str, Any]:
     return shown
 
 
+def _suite(path: Path) -> dict[str, Any]:
+    return cards.suite_card(path)[0].model_dump(mode="json")
+
+
 def _recipe(path: Path) -> dict[str, Any]:
     from densebench.posttrain.recipe import load_recipe
 
@@ -94,5 +106,6 @@ def _recipe(path: Path) -> dict[str, Any]:
 CONTENTS: dict[cards.CardKind, Callable[[Path], dict[str, Any]]] = {
     "backbones": _backbone,
     "tasks": _task,
+    "suites": _suite,
     "recipes": _recipe,
 }

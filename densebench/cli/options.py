@@ -8,6 +8,7 @@ import typer
 
 from densebench import cards
 from densebench.errors import DensebenchError
+from densebench.suites import PREFIX, Part, suite_members
 
 BackboneName = Annotated[
     str,
@@ -27,10 +28,13 @@ ResultsFolder = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
-def names(kind: cards.CardKind, text: str) -> list[str]:
-    """The names that an option gives: one, several with commas, or all that a pattern matches."""
+def names(kind: Part, text: str) -> list[str]:
+    """The names that an option gives: with commas, by a pattern, or as ``suite:NAME``."""
     found: list[str] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
+        if part.startswith(PREFIX):
+            found += suite_members(part, kind)
+            continue
         pattern = any(mark in part for mark in "*?[") and not Path(part).exists()
         found += cards.match_names(kind, part) if pattern else [part]
     if not found:

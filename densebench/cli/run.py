@@ -31,7 +31,7 @@ def run(
         str,
         typer.Option(
             help="A card's name or path, timm:ID, open_clip:ARCH/TAG or FILE.py:FUNCTION; "
-            "or several: a pattern such as 'dinov2_*', or names with commas."
+            "or several: a pattern such as 'dinov2_*', names with commas, or suite:NAME."
         ),
     ],
     task: Annotated[str, typer.Option(help="A task card's name or path, or several, likewise.")],

@@ -20,6 +20,7 @@ class PublishedNumber(Card):
     n_train: int | None = None
     n_val: int
     source: str
+    note: str = ""  # what must be known to compare with it
 
     def fits(self, record: RunRecord) -> bool:
         """Whether the record is of the same backbone, protocol and number of images."""

@@ -1,0 +1,242 @@
+"""The rows of a published table, run or read, beside the published numbers.
+
+What is missing is known before anything starts. Runs go through the matrix, one process each; a run
+whose record exists is read, also where its data and weights no longer are.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from densebench.backbones import card_for
+from densebench.backbones.weights import weights_state
+from densebench.cards import BackboneCard, TaskCard, suite_card, task_card
+from densebench.datasets import Dataset, load_dataset
+from densebench.datasets.roots import MissingDatasetError
+from densebench.errors import DensebenchError
+from densebench.evaluate import RunOptions, Watcher
+from densebench.matrix import Outcome, run_matrix
+from densebench.paths import data_home
+from densebench.prepare.sources import official_table
+from densebench.protocols import load_protocol, task_params
+from densebench.report.published import PublishedNumber, load_published
+from densebench.report.reproduction import Missing, ReproducedRow, Reproduction
+from densebench.results import ProfileRecord, RunRecord, load_profiles, load_records
+from densebench.suites import PREFIX, suite_members
+
+# What describes a card to its reader, and changes no feature.
+DESCRIPTIVE = {"description", "license", "training_data", "adapted_from", "citation"}
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A task of the suite, and what is known of its data.
+
+    Attributes:
+        name: as the suite names it.
+        images: of both splits, once the data are here.
+        missing: what its data lack.
+    """
+
+    name: str
+    card: TaskCard
+    file: Path
+    images: int | None
+    missing: Missing | None
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The records and profiles that a folder of results holds."""
+
+    records: list[tuple[Path, RunRecord]]
+    profiles: list[ProfileRecord]
+
+
+def plan_reproduction(suite: str, base: RunOptions) -> Reproduction:
+    """The table of a suite as far as records exist, with what every other row lacks.
+
+    Loads no weights and reads no image.
+
+    Args:
+        suite: A suite card's name or path.
+        base: How to run: results, data, device, batch size. Its backbone and task mean nothing.
+
+    Raises:
+        DensebenchError: no such suite, or a task or backbone of it does not exist.
+    """
+    suite = suite.removeprefix(PREFIX)
+    card, _ = suite_card(suite)
+    tasks = [_examined(name, base.data_root) for name in suite_members(suite, "tasks")]
+    backbones = suite_members(suite, "backbones")
+    kept = _kept(base.results)
+    numbers = [n for n in load_published() if n.source.startswith(card.source)]
+    rows = [_row(task, backbone, base, kept, numbers) for task in tasks for backbone in backbones]
+    return Reproduction(card.name, card.description, card.source, tuple(rows))
+
+
+def run_reproduction(planned: Reproduction, base: RunOptions, watcher: Watcher) -> Reproduction:
+    """Run what a plan has ready, task by task; a run that fails becomes a row that says why."""
+    done: dict[tuple[str, str], Outcome] = {}
+    for task in dict.fromkeys(row.task for row in planned.rows):
+        ready = [row.backbone for row in planned.rows if row.task == task and row.ready]
+        if ready:
+            outcomes = run_matrix(base, ready, [task], [base.seed], watcher)
+            done |= {(task, o.options.backbone): o for o in outcomes}
+    rows = [_filled(row, done.get((row.task, row.backbone))) for row in planned.rows]
+    return replace(planned, rows=tuple(rows))
+
+
+def _filled(row: ReproducedRow, outcome: Outcome | None) -> ReproducedRow:
+    if outcome is None:
+        return row
+    if outcome.record is None or outcome.path is None:
+        return replace(row, failed=outcome.reason)
+    return replace(row, found=(outcome.path, outcome.record))
+
+
+def _kept(results: Path) -> _Kept:
+    if not results.is_dir():
+        return _Kept([], [])
+    return _Kept(load_records(results), [profile for _, profile in load_profiles(results)])
+
+
+def _examined(name: str, data_root: Path | None) -> _Task:
+    card, file = task_card(name)
+    task_params(card, str(file))
+    try:
+        dataset = load_dataset(card.dataset, card_path=file, data_root=data_root)
+    except DensebenchError as error:
+        return _Task(name, card, file, None, _missing_data(card, data_root, error))
+    return _Task(name, card, file, _images(dataset), None)
+
+
+def _images(dataset: Dataset) -> int:
+    return len(dataset.train) + len(dataset.val)
+
+
+def _missing_data(card: TaskCard, data_root: Path | None, error: DensebenchError) -> Missing:
+    kind = card.dataset.kind
+    if not isinstance(error, MissingDatasetError) or kind not in official_table().datasets:
+        return Missing("data", str(error))
+    place = data_root or data_home()
+    return Missing("data", f"{kind} in {place}", f"densebench data prepare {kind} --root {place}")
+
+
+def _row(
+    task: _Task,
+    backbone: str,
+    base: RunOptions,
+    kept: _Kept,
+    numbers: Sequence[PublishedNumber],
+) -> ReproducedRow:
+    card = card_for(backbone)
+    label = card.name if card is not None and backbone.endswith(".toml") else backbone
+    row = ReproducedRow(
+        task=task.name,
+        backbone=backbone,
+        task_name=task.card.name,
+        label=label if card is not None else Path(backbone).name,
+        published=tuple(
+            n for n in numbers if (n.task, n.variant, n.backbone) == _place(task, base, label)
+        ),
+    )
+    like = _like(row, task, base, kept.records)
+    whole = [(path, record) for path, record in like if _is_whole(record, card, base)]
+    if whole:
+        return replace(row, found=max(whole, key=lambda found: found[1].created))
+    missing = tuple(filter(None, (task.missing, _missing_weights(backbone, card, base))))
+    return replace(row, missing=missing, estimate=_estimate(row, task, base, kept))
+
+
+def _place(task: _Task, base: RunOptions, label: str) -> tuple[str, str, str]:
+    return task.card.name, base.variant, label
+
+
+def _like(
+    row: ReproducedRow,
+    task: _Task,
+    base: RunOptions,
+    records: Iterable[tuple[Path, RunRecord]],
+) -> list[tuple[Path, RunRecord]]:
+    """The records of a row's task by its own rules, of this backbone."""
+    return [
+        (path, record)
+        for path, record in records
+        if record.backbone.name == row.label and _same_rules(record, task, base)
+    ]
+
+
+def _same_rules(record: RunRecord, task: _Task, base: RunOptions) -> bool:
+    protocol, rules = record.protocol, load_protocol(task.card.protocol)
+    params = rules.resolve(task_params(task.card, str(task.file)), base.variant)
+    return (
+        (record.task, protocol.name) == (task.card.name, task.card.protocol)
+        and (protocol.version, protocol.variant) == (rules.version, base.variant)
+        and protocol.params == params.model_dump(mode="json")
+        and record.precision == base.precision
+    )
+
+
+def _is_whole(record: RunRecord, card: BackboneCard | None, base: RunOptions) -> bool:
+    """Whether a record is of the whole of the data, and of the backbone as it is."""
+    chosen = record.dataset.train_names is not None and record.dataset.subset is None
+    whole = not (record.partial or chosen or record.dataset.skipped)
+    return whole and record.seed == base.seed and _same_card(record, card)
+
+
+def _same_card(record: RunRecord, card: BackboneCard | None) -> bool:
+    """Whether the card says what it said; of a plug-in, only a run itself can tell."""
+    if card is None or not record.backbone.card:
+        return False
+    try:
+        before = BackboneCard.model_validate(record.backbone.card)
+    except ValueError:
+        return False
+    return before.model_dump(exclude=DESCRIPTIVE) == card.model_dump(exclude=DESCRIPTIVE)
+
+
+def _missing_weights(backbone: str, card: BackboneCard | None, base: RunOptions) -> Missing | None:
+    if card is None or ":" in backbone:  # a plug-in has its own, timm and open_clip fetch theirs
+        return None
+    state = weights_state(backbone)
+    if not state.source or state.path is not None:
+        return None
+    if state.is_own:
+        return Missing("weights", f"weights of {card.name}: {state.source} beside its card")
+    return Missing("weights", f"weights of {card.name}", f"densebench weights fetch {backbone}")
+
+
+def _estimate(row: ReproducedRow, task: _Task, base: RunOptions, kept: _Kept) -> float | None:
+    """Hours that a run will take, by a shorter run of it or by another backbone's whole run."""
+    images = task.images or max(((n.n_train or 0) + n.n_val for n in row.published), default=0)
+    own = [record for _, record in _like(row, task, base, kept.records)]
+    if own and images:
+        longest = max(own, key=_record_images)
+        return _hours(longest) * images / _record_images(longest)
+    rates = {
+        (p.backbone, p.device, p.size, p.precision): p.images_per_second for p in kept.profiles
+    }
+    others = [r for _, r in kept.records if _same_rules(r, task, base) and not r.partial]
+    scaled = [_hours(other) * share for other in others if (share := _share(other, row, rates))]
+    return min(scaled, default=None)
+
+
+def _share(
+    other: RunRecord, row: ReproducedRow, rates: Mapping[tuple[str, str, int, str], float]
+) -> float | None:
+    """How much longer this row's backbone takes than another, profiled on one device."""
+    for (name, device, size, precision), rate in rates.items():
+        if (name, size, precision) == (row.label, other.protocol.input_size, other.precision):
+            theirs = rates.get((other.backbone.name, device, size, precision))
+            if theirs is not None:
+                return theirs / rate
+    return None
+
+
+def _record_images(record: RunRecord) -> int:
+    return record.dataset.n_train + record.dataset.n_val
+
+
+def _hours(record: RunRecord) -> float:
+    return sum(record.seconds.values()) / 3600
