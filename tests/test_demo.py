@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from PIL import Image
 
 

@@ -5,9 +5,6 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from densebench.backbones.base import DenseBackbone
-from densebench.backbones.positions import use_position_rule
-from densebench.backbones.timm_vit import TimmBackbone
-from densebench.errors import DensebenchError
 
 _TOKEN = "cls_token"
 
@@ -17,15 +14,11 @@ def use_neco_positions(backbone: DenseBackbone) -> bool:
 
     The card says so afterwards. A backbone without a learnt table stays as it is.
     """
-    card = backbone.card
-    if card is None or card.position_embedding == "none":
-        return True
-    if isinstance(backbone, TimmBackbone):
-        try:
-            use_position_rule(backbone.model, "neco")
-        except DensebenchError:
-            return False
-    backbone.card = card.model_copy(update={"position_embedding": "neco"})
+    backbone.resize_positions("neco")
+    if backbone.positions not in (None, "neco"):
+        return False
+    if backbone.positions is not None and backbone.card is not None:
+        backbone.card = backbone.card.model_copy(update={"position_embedding": "neco"})
     return True
 
 

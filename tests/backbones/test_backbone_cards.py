@@ -35,7 +35,7 @@ FAMILIES = {
 NAMES = sorted(f"{family}_{size}" for family, sizes in FAMILIES.items() for size in sizes)
 LEARNT = [name for name in NAMES if name.partition("_")[0] not in ("hog", "rgb")]
 RULES = {"dino": "dino", "dinov2": "dinov2", "dinov2_reg": "dinov2_reg", "dinov3": "none"}
-RULES["dinov2_regxr"] = "dinov2_reg"
+RULES["dinov2_regxr"] = "dinov2"  # that of a model without registers
 
 
 def own_cards() -> list[str]:
