@@ -9,24 +9,23 @@ relaxed permutation matrices, averaged over views, then over global crops.
 Grids are the outputs of the projection head, L2-normalised per patch in the published training.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Generator, Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from torchvision.ops import roi_align
 
-from densebench.distributed import World
 from densebench.errors import DensebenchError
+from densebench.posttrain.pairs import Pair, Share, aligned_pairs, check_batch
+from densebench.posttrain.patch_queue import Draw, PatchQueue, random_draw
 from densebench.posttrain.softsort import Network, soft_sort_cross_entropy
 from densebench.posttrain.views import PairBoxes
 
 Similarity = Literal["cosine", "euclidean"]
-
-_ENTRIES_PER_IMAGE = 10
+MaskedReferences = Literal["published", "exact"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,8 @@ class NeCoSettings:
 
     `align_size` is the side of the aligned grids: it gives align_size**2 patches and as many
     references per image. `euclidean` sorts distances where `cosine` sorts similarities.
+    `masked_references` says by which mask references from the batch are chosen: by the pair's own,
+    or as published by a slice that belongs to other images and views.
     """
 
     patch_size: int
@@ -43,6 +44,7 @@ class NeCoSettings:
     student_steepness: float = 100.0
     teacher_steepness: float = 100.0
     similarity: Similarity = "cosine"
+    masked_references: MaskedReferences = "published"
 
     def __post_init__(self) -> None:
         if self.patch_size < 1 or self.align_size < 2:
@@ -56,133 +58,110 @@ class NeCoSettings:
             )
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """A global crop and a view, aligned; n is align_size**2."""
-
-    global_crop: int
-    teacher: Float[Tensor, "b n d"]
-    student: Float[Tensor, "b n d"]
-    foreground: Bool[Tensor, "b n"] | None
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which images of a step a loss is about: those from `start` on, of `total`.
-
-    References from a queue are drawn for all `total` images and the share takes its own, so that
-    the loss of a step does not depend on how many portions or processes it is split into.
-    """
-
-    total: int
-    start: int = 0
-
-
-class PatchQueue(nn.Module):
-    """The latest teacher patches of every global crop, to draw reference patches from.
-
-    Args:
-        global_crops: number of queues.
-        dim: of the patch embeddings.
-        capacity: patches per queue.
-    """
-
-    patches: Tensor
-    entered: Tensor
-
-    def __init__(self, global_crops: int, dim: int, capacity: int = 8192) -> None:
-        super().__init__()
-        if min(global_crops, dim, capacity) < 1:
-            raise DensebenchError(
-                f"a patch queue of {global_crops} crops, {dim} dimensions and {capacity} patches "
-                "holds nothing: all three must be at least 1"
-            )
-        self.register_buffer("patches", torch.zeros(global_crops, capacity, dim))
-        self.register_buffer("entered", torch.zeros(global_crops, dtype=torch.int64))
-
-    @torch.no_grad()
-    def enter(
-        self,
-        teacher: Sequence[Float[Tensor, "b h w d"]],
-        generator: Generator | None = None,
-        foreground: Sequence[Bool[Tensor, "b h w"]] | None = None,
-        world: World | None = None,
-    ) -> None:
-        """Replace the oldest patches by min(10 * b, capacity) random ones of every global crop.
-
-        Call it before the loss of the same batch, as the published trainer does. In a `world` of
-        several processes b counts the images of all, in the order of their ranks, every generator
-        must be in the same state, and every queue ends up the same.
-        """
-        world = world or World()
-        for crop, grid in enumerate(teacher):
-            rows = grid.flatten(0, 2)
-            eligible = None if foreground is None else foreground[crop].flatten()
-            pool = _pool(len(rows), eligible, world)
-            count = min(_ENTRIES_PER_IMAGE * len(grid) * world.size, self.patches.shape[1])
-            drawn = torch.randperm(len(pool), generator=generator)[:count]
-            self._replace(crop, _gathered(rows, pool[drawn].to(rows.device), world))
-
-    def _replace(self, crop: int, patches: Float[Tensor, "n d"]) -> None:
-        start, capacity = int(self.entered[crop]), self.patches.shape[1]
-        places = torch.arange(start, start + len(patches), device=patches.device) % capacity
-        self.patches[crop, places] = patches.to(self.patches.dtype)
-        self.entered[crop] += len(patches)
-
-    def filled(self, crop: int) -> int:
-        """How many patches a global crop's queue holds."""
-        return min(int(self.entered[crop]), self.patches.shape[1])
-
-    def draw(
-        self, crop: int, count: int, generator: Generator | None = None
-    ) -> Float[Tensor, "count d"]:
-        """Random patches of a global crop's queue, each once before any of them twice."""
-        held = self.patches[crop, : self.filled(crop)]
-        return held[_choice(len(held), count, generator).to(held.device)]
-
-
-def neco_loss(
-    teacher: Sequence[Float[Tensor, "b h w d"]],
+def pair_losses(
+    teacher: Sequence[Float[Tensor, "t h w d"]],
     student: Sequence[Float[Tensor, "b _ _ d"]],
     boxes: PairBoxes,
     settings: NeCoSettings,
     *,
-    generator: Generator | None = None,
+    draw: Draw | None = None,
     queue: PatchQueue | None = None,
-    foreground: Sequence[Bool[Tensor, "b h w"]] | None = None,
+    foreground: Sequence[Bool[Tensor, "t h w"]] | None = None,
     share: Share | None = None,
-) -> Float[Tensor, ""]:
-    """The loss of a batch, with reference patches drawn at random for every pair.
+) -> Float[Tensor, " pairs"]:
+    """The loss of every pair of a batch, with reference patches drawn for each.
+
+    Where a batch is a share of a step and references come from the batch, or a mask counts, give
+    the teacher's side (`teacher`, `boxes.in_global`, `foreground`) of all images of the step.
 
     Args:
         teacher: patch grids of the global crops; no gradient flows into them.
         student: patch grids of all views, the global crops first.
         boxes: where every pair shows the same region, in pixels, as `views.pair_boxes` gives it.
         settings: the knobs.
-        generator: of the draws; torch's default one when None.
+        draw: which of the possible references are taken; at random when None.
         queue: draws from it once it holds patches; from the pair's own teacher patches without.
         foreground: per global crop a mask of patches; only patches aligned wholly with it count,
-            and only these become references from the batch. A pair without any counts as 0.
+            and only such become references from the batch. A pair without any counts as 0.
         share: which part of a step this batch is; all of it when None.
 
     Raises:
         DensebenchError: for grids and boxes that do not belong together.
     """
+    check_batch(teacher, student, boxes, share)
+    b, t = len(student[0]), len(teacher[0])
+    share, draw = share or Share(b), draw or random_draw()
+    own = slice(share.start, share.start + b) if t == share.total else slice(0, b)
+    losses = []
+    # Half precision cannot tell close similarities apart at a steepness of 100.
+    with torch.autocast(student[0].device.type, enabled=False):
+        pairs = aligned_pairs(
+            teacher, student, boxes, settings.patch_size, settings.align_size, foreground
+        )
+        for pair in pairs:
+            chosen = _references(pair, settings, draw, queue, share)
+            if chosen is None:
+                losses.append(pair.student.sum() * 0)
+                continue
+            losses.append(_share_of_loss(pair, chosen, own, settings))
+    return torch.stack(losses)
 
-    def references(pair: _Pair) -> Tensor | None:
-        b, n, d = pair.teacher.shape
-        if queue is not None and queue.filled(pair.global_crop):
-            whole = share or Share(b)
-            drawn = queue.draw(pair.global_crop, whole.total * n, generator)
-            return drawn.view(whole.total, n, d)[whole.start : whole.start + b]
-        pool = pair.teacher.flatten(0, 1)
-        if pair.foreground is not None:
-            pool = pool[pair.foreground.flatten()]
-        if not len(pool):
-            return None
-        return pool[_choice(len(pool), b * n, generator).to(pool.device)].view(b, n, d)
 
-    return _mean_loss(teacher, student, boxes, settings, foreground, references)
+def _references(
+    pair: Pair, settings: NeCoSettings, draw: Draw, queue: PatchQueue | None, share: Share
+) -> Float[Tensor, "b n d"] | None:
+    """A pair's reference patches, for the images of the share; None if there is no such patch."""
+    b, n, d = pair.student.shape
+    if queue is not None and queue.counted(pair.global_crop):
+        drawn = queue.draw(pair.global_crop, share.total * n, draw)
+        return drawn.view(share.total, n, d)[share.start : share.start + b]
+    pool = pair.teacher.flatten(0, 1)
+    places = _eligible(pair, settings)
+    if not len(places):
+        return None
+    drawn = pool[draw(places, len(pool)).to(pool.device)].view_as(pair.teacher)
+    return drawn if len(drawn) == b else drawn[share.start : share.start + b]
+
+
+def _eligible(pair: Pair, settings: NeCoSettings) -> Int[Tensor, " n"]:
+    """Which of the pair's aligned teacher patches (image-major, row-major) may be references."""
+    if pair.foreground is None or pair.others is None:
+        return torch.arange(pair.teacher.shape[:2].numel(), device=pair.teacher.device)
+    if settings.masked_references == "exact":
+        return pair.foreground.flatten().nonzero()[:, 0]
+    # vpariza/NeCo slices t masks from t * crop on, where masks lie image by image, then view by
+    # view: other images' and views' masks than those of this pair.
+    t = len(pair.others)
+    masks = pair.others.flatten(0, 1)[t * pair.global_crop : t * (pair.global_crop + 1)]
+    return masks.flatten().nonzero()[:, 0]
+
+
+def _share_of_loss(
+    pair: Pair, references: Float[Tensor, "b n d"], own: slice, settings: NeCoSettings
+) -> Float[Tensor, ""]:
+    """The pair's loss over the batch, weighted so that the mean over all shares is the step's."""
+    target, chosen = pair.teacher[own].to(pair.student), references.to(pair.student)
+    if pair.foreground is None:
+        return pair_loss(pair.student, target, chosen, settings)
+    mask = pair.foreground[own]
+    loss = pair_loss(pair.student, target, chosen, settings, mask)
+    return loss * (mask.float().mean() / pair.foreground.float().mean().clamp_min(1e-30))
+
+
+def neco_loss(
+    teacher: Sequence[Float[Tensor, "t h w d"]],
+    student: Sequence[Float[Tensor, "b _ _ d"]],
+    boxes: PairBoxes,
+    settings: NeCoSettings,
+    *,
+    draw: Draw | None = None,
+    queue: PatchQueue | None = None,
+    foreground: Sequence[Bool[Tensor, "t h w"]] | None = None,
+    share: Share | None = None,
+) -> Float[Tensor, ""]:
+    """The loss of a batch: the mean of `pair_losses`, which takes the same arguments."""
+    known = {"draw": draw, "queue": queue, "foreground": foreground, "share": share}
+    return pair_losses(teacher, student, boxes, settings, **known).mean()
 
 
 def neco_loss_from_references(
@@ -196,17 +175,19 @@ def neco_loss_from_references(
 ) -> Float[Tensor, ""]:
     """The loss of a batch with given reference patches; the rest as for `neco_loss`.
 
-    `references` holds one set of indices per pair, in the order of global crops and then of the
-    other views: which of the pair's aligned teacher patches (image-major, then row-major) are the
-    references of image 0, then of image 1, ...
+    `references` holds one set of indices per pair that has any, in the order of global crops and
+    then of the other views: which of the pair's aligned teacher patches (image-major, then
+    row-major) are the references of image 0, then of image 1, ...
     """
     given = iter(references)
-
-    def chosen(pair: _Pair) -> Tensor:
-        pool = pair.teacher.flatten(0, 1)
-        return pool[next(given).to(pool.device)].view(len(pair.teacher), -1, pool.shape[-1])
-
-    return _mean_loss(teacher, student, boxes, settings, foreground, chosen)
+    return neco_loss(
+        teacher,
+        student,
+        boxes,
+        settings,
+        draw=lambda places, count: next(given),
+        foreground=foreground,
+    )
 
 
 def pair_loss(
@@ -242,100 +223,3 @@ def similarities(
         return torch.cdist(patches, references)
     directions = functional.normalize(references, dim=-1)
     return functional.normalize(patches, dim=-1) @ directions.transpose(1, 2)
-
-
-def _mean_loss(
-    teacher: Sequence[Float[Tensor, "b h w d"]],
-    student: Sequence[Float[Tensor, "b _ _ d"]],
-    boxes: PairBoxes,
-    settings: NeCoSettings,
-    foreground: Sequence[Bool[Tensor, "b h w"]] | None,
-    references: Callable[[_Pair], Tensor | None],
-) -> Float[Tensor, ""]:
-    _check(teacher, student, boxes)
-    losses = []
-    # Half precision cannot tell close similarities apart at a steepness of 100.
-    with torch.autocast(student[0].device.type, enabled=False):
-        for pair in _aligned_pairs(teacher, student, boxes, settings, foreground):
-            chosen = references(pair)
-            if chosen is None:
-                losses.append(pair.student.sum() * 0)
-                continue
-            target, chosen = pair.teacher.to(pair.student), chosen.to(pair.student)
-            losses.append(pair_loss(pair.student, target, chosen, settings, pair.foreground))
-    return torch.stack(losses).mean()
-
-
-def _pool(rows: int, eligible: Bool[Tensor, " rows"] | None, world: World) -> Int[Tensor, " n"]:
-    """Which rows may enter, counted over all processes."""
-    if eligible is None:
-        return torch.arange(rows * world.size)
-    marks = torch.zeros(world.size, rows, dtype=torch.int64, device=eligible.device)
-    marks[world.rank] = eligible
-    return world.sum(marks).flatten().nonzero()[:, 0].cpu()
-
-
-def _gathered(
-    rows: Float[Tensor, "rows d"], wanted: Int[Tensor, " n"], world: World
-) -> Float[Tensor, "n d"]:
-    """Some rows of all processes: each gives its own, and the sum with zeros is exact."""
-    own = wanted // len(rows) == world.rank
-    given = rows.new_zeros(len(wanted), rows.shape[1])
-    given[own] = rows[wanted[own] % len(rows)]
-    return world.sum(given)
-
-
-def _choice(pool: int, count: int, generator: Generator | None) -> Int[Tensor, " count"]:
-    """Random indices into a pool, each once before any of them twice."""
-    return torch.randperm(max(pool, count), generator=generator)[:count] % pool
-
-
-def _aligned_pairs(
-    teacher: Sequence[Float[Tensor, "b h w d"]],
-    student: Sequence[Float[Tensor, "b _ _ d"]],
-    boxes: PairBoxes,
-    settings: NeCoSettings,
-    foreground: Sequence[Bool[Tensor, "b h w"]] | None,
-) -> Iterator[_Pair]:
-    for crop, grid in enumerate(teacher):
-        regions = boxes.in_global[:, crop]
-        aligned, masks = _aligned(grid.detach(), regions, settings), None
-        if foreground is not None:
-            covered = _aligned(foreground[crop][..., None].to(torch.float32), regions, settings)
-            masks = covered[..., 0] >= 1
-        for view in (view for view in range(len(student)) if view != crop):
-            seen = _aligned(student[view], boxes.in_view[:, view, crop, None], settings)
-            mask = None if masks is None else masks[:, view]
-            yield _Pair(crop, aligned[:, view], seen[:, 0], mask)
-
-
-def _aligned(
-    grid: Float[Tensor, "b h w d"], regions: Float[Tensor, "b k 4"], settings: NeCoSettings
-) -> Float[Tensor, "b k n d"]:
-    """The grid's patches on align_size**2 points of every region, in at least float32."""
-    grid = grid if grid.dtype == torch.float64 else grid.float()
-    patches = list((regions / settings.patch_size).to(grid))
-    size = settings.align_size
-    maps = roi_align(grid.permute(0, 3, 1, 2), patches, size, aligned=True)
-    return maps.flatten(2).transpose(1, 2).unflatten(0, regions.shape[:2])
-
-
-def _check(
-    teacher: Sequence[Float[Tensor, "b h w d"]],
-    student: Sequence[Float[Tensor, "b _ _ d"]],
-    boxes: PairBoxes,
-) -> None:
-    crops, views = len(teacher), len(student)
-    if not 1 <= crops <= views or views < 2:
-        raise DensebenchError(
-            f"{crops} teacher grids and {views} student grids: give one per global crop and one "
-            "per view, at least two views, the global crops first"
-        )
-    outer = {(grid.shape[0], grid.shape[-1]) for grid in (*teacher, *student)}
-    if len(outer) > 1:
-        raise DensebenchError(f"the grids differ in (batch, dimensions): {sorted(outer)}")
-    batch = teacher[0].shape[0]
-    shapes = tuple(boxes.in_global.shape), tuple(boxes.in_view.shape)
-    expected = (batch, crops, views, 4), (batch, views, crops, 4)
-    if shapes != expected:
-        raise DensebenchError(f"the boxes have shapes {shapes}: these grids need {expected}")

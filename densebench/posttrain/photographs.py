@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -164,6 +165,16 @@ class Schedule:
 @lru_cache(maxsize=2)
 def _epoch_order(images: int, seed: int, epoch: int) -> Int64[Tensor, " n"]:
     return torch.randperm(images, generator=image_generator(seed, epoch, -_ORDER % 2**32))
+
+
+class Purpose(IntEnum):
+    """What is drawn in a step; what a process draws for itself (OWN + its rank) comes last."""
+
+    REFERENCES = 0
+    ENTRIES = 1
+    HEAD = 2
+    TEACHER_HEAD = 3
+    OWN = 4
 
 
 def step_seed(seed: int, step: int, purpose: int) -> int:

@@ -9,7 +9,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from densebench.cards import NAME_PATTERN, Card, card_path, read_toml, validate
 from densebench.errors import DensebenchError
-from densebench.posttrain.neco import NeCoSettings, Similarity
+from densebench.posttrain.neco import MaskedReferences, NeCoSettings, Similarity
+from densebench.posttrain.patch_queue import QueueCounter
 from densebench.posttrain.softsort import Network
 from densebench.posttrain.views import ViewSettings
 
@@ -20,7 +21,13 @@ BASE_WIDTH = 768  # from a ViT-B on, DINOv2's rates and batch are others
 
 
 class LossTable(Card):
-    """The loss. `queue_size` 0 draws reference patches from the batch; `masks` chooses patches."""
+    """The loss.
+
+    `queue_size` 0 draws reference patches from the batch; `queue_counter` says which rows of a
+    queue that is not full are drawn. `masks` chooses patches: those with `mask_mass` of the
+    teacher's attention, in parts of `smallest_part` patches or more, or the others.
+    `masked_references` says by which slice of the masks references from the batch are chosen.
+    """
 
     align_size: int = Field(default=7, ge=2)
     network: Network = "bitonic"
@@ -28,7 +35,11 @@ class LossTable(Card):
     teacher_steepness: float = Field(default=100.0, gt=0)
     similarity: Similarity = "cosine"
     queue_size: int = Field(default=8192, ge=0)
+    queue_counter: QueueCounter = "published"
     masks: Masks = "all"
+    mask_mass: float = Field(default=0.6, gt=0, lt=1)
+    smallest_part: int = Field(default=3, ge=1)
+    masked_references: MaskedReferences = "published"
 
     def settings(self, patch_size: int) -> NeCoSettings:
         """The knobs that the loss itself takes."""
@@ -39,6 +50,7 @@ class LossTable(Card):
             student_steepness=self.student_steepness,
             teacher_steepness=self.teacher_steepness,
             similarity=self.similarity,
+            masked_references=self.masked_references,
         )
 
 
@@ -46,8 +58,14 @@ class ModelTable(Card):
     """Projection heads, regularisation and what trains.
 
     `head_layers` 0 orders the features themselves; `trainable_blocks` 0 trains everything.
+    `teacher_head` says whether the teacher's projection head begins as one of its own or as the
+    student's, `positions` by which rule positions are resized in training, `class_token` whether
+    DINOv2 with registers has a class token and its position as two parameters or as their sum.
     """
 
+    teacher_head: Literal["own", "student"] = "own"
+    positions: Literal["neco", "card"] = "neco"
+    class_token: Literal["unfolded", "folded"] = "unfolded"
     head_layers: int = Field(default=3, ge=0)
     head_hidden: int = Field(default=2048, ge=1)
     head_dim: int = Field(default=256, ge=1)
@@ -138,7 +156,10 @@ class Recipe(Card):
         """
         for key in ("global_size", "local_size"):
             size = getattr(self.views, key)
-            if size % patch_size and (key == "global_size" or self.views.local_crops):
+            local = key == "local_size"
+            if local and (not self.views.local_crops or self.views.cut_local * size >= patch_size):
+                continue
+            if size % patch_size:
                 below = max(1, size // patch_size) * patch_size
                 raise DensebenchError(
                     f"recipe {self.name}: views.{key} {size} does not divide into patches of "

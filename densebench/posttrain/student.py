@@ -56,8 +56,12 @@ class Projector(nn.Module):
         return self.head(self.backbone(images))
 
     def views(self, images: Sequence[Float[Tensor, "b 3 _ _"]]) -> list[Float[Tensor, "b _ _ e"]]:
-        """The grids of several views, those of one size in one pass."""
+        """The grids of several views, those of one size in one pass.
+
+        Of a view that patches don't divide the whole ones count, from its upper left corner on.
+        """
         by_size: dict[torch.Size, list[int]] = defaultdict(list)
+        images = [self._whole_patches(image) for image in images]
         for view, image in enumerate(images):
             by_size[image.shape].append(view)
         grids: dict[int, Tensor] = {}
@@ -65,6 +69,11 @@ class Projector(nn.Module):
             together = self(torch.cat([images[view] for view in places]))
             grids |= dict(zip(places, together.chunk(len(places)), strict=True))
         return [grids[view] for view in range(len(images))]
+
+    def _whole_patches(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 _ _"]:
+        patch = self.backbone.patch_size
+        height, width = (side // patch * patch for side in image.shape[-2:])
+        return image[..., :height, :width]
 
     def train(self, mode: bool = True) -> "Projector":
         """Training mode, but for batch normalisation: a few crops give no better statistics."""

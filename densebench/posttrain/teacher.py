@@ -5,22 +5,31 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from densebench.posttrain.student import Projector
+from densebench.posttrain.student import ProjectionHead, Projector
 
 
-def teacher_of(student: Projector) -> Projector:
-    """A copy of the student in evaluation mode whose parameters have no gradient."""
-    return deepcopy(student).requires_grad_(False).eval()
+def teacher_of(student: Projector, head: ProjectionHead | None = None) -> Projector:
+    """A copy of the student in evaluation mode whose parameters have no gradient.
+
+    Args:
+        student: whose backbone is copied.
+        head: the teacher's own one; a copy of the student's when None.
+    """
+    teacher = deepcopy(student)
+    if head is not None:
+        teacher.head = head
+    return teacher.requires_grad_(False).eval()
 
 
 @torch.no_grad()
 def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     """Move the teacher to momentum * teacher + (1 - momentum) * student; buffers are copied.
 
-    Frozen parameters are equal in both, and stay so bit for bit.
+    Frozen parameters are equal in both, and stay so bit for bit. Rounded in the published order:
+    one step moves the teacher by less than float32 resolves.
     """
     for own, theirs in zip(teacher.parameters(), student.parameters(), strict=True):
         if theirs.requires_grad:
-            own.mul_(momentum).add_(theirs, alpha=1 - momentum)
+            own.mul_(momentum).add_((1 - momentum) * theirs)
     for buffer, latest in zip(teacher.buffers(), student.buffers(), strict=True):
         buffer.copy_(latest)

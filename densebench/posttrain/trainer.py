@@ -1,26 +1,21 @@
-"""The training loop of NeCo: steps, checkpoints, what is watched, and how it ends early."""
+"""The training loop of NeCo: its steps, checkpoints, what is watched, and how it ends early."""
 
 import math
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic, perf_counter
-from types import FrameType
+from time import perf_counter
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Generator, Tensor
 
 from densebench.backbones.base import DenseBackbone
 from densebench.distributed import World
 from densebench.errors import DensebenchError
 from densebench.posttrain.checkpoints import TrainingState, latest_state, save_state
-from densebench.posttrain.foreground import foreground
+from densebench.posttrain.interruption import stopping
 from densebench.posttrain.journal import Journal
-from densebench.posttrain.neco import PatchQueue, Share, neco_loss
-from densebench.posttrain.optimiser import apply_rates, build_optimiser, rates
+from densebench.posttrain.learner import Learner, Outcome, check_attention
+from densebench.posttrain.networks import build_networks
 from densebench.posttrain.photographs import (
     Photographs,
     Portion,
@@ -28,26 +23,14 @@ from densebench.posttrain.photographs import (
     Unreadable,
     ViewDataset,
     portions,
-    step_seed,
     too_many_unreadable,
 )
 from densebench.posttrain.recipe import Recipe
-from densebench.posttrain.student import (
-    ProjectionHead,
-    Projector,
-    checkpoint_gradients,
-    freeze_all_but_last,
-    set_drop_path,
-    trainable,
-)
-from densebench.posttrain.teacher import follow, teacher_of
+from densebench.posttrain.student import Projector
 from densebench.posttrain.views import MultiCrop
 
 Monitor = Callable[[DenseBackbone], dict[str, float]]
-# What is drawn in a step; what a process draws for itself, such as drop path, comes last.
-_REFERENCES, _ENTRIES, _HEAD, _OWN = range(4)
 LOG = "log.jsonl"
-SECOND_THOUGHT = 1.0  # seconds; torchrun passes on a Ctrl-C that the process got already
 
 
 class InterruptedTrainingError(Exception):
@@ -99,14 +82,12 @@ class Trainer:
     ) -> None:
         _check_portions(recipe, place.world)
         recipe.check_patch_size(backbone.patch_size)
-        _check_attention(backbone, recipe, place.device)
+        check_attention(backbone, recipe, place.device)
         self._recipe, self._photographs, self.place = recipe, photographs, place
         self._monitor = monitor
         self.schedule = _schedule(recipe, len(photographs))
-        self.student, self.teacher = _networks(backbone, recipe, place)
-        self._queue = _queue(recipe, self.student.head.dim, place.device)
-        self._optimiser = build_optimiser(self.student, recipe)
-        self._settings = recipe.loss.settings(backbone.patch_size)
+        networks = build_networks(backbone, recipe, place.device, place.say)
+        self.learner = Learner(networks, recipe, self.schedule.length, place.world)
         self._views = MultiCrop(recipe.views, backbone.mean, backbone.std)
         self._identity = {
             "base backbone": base,
@@ -115,6 +96,16 @@ class Trainer:
         }
         self.unreadable: dict[str, str] = {}
         self.step = 0
+
+    @property
+    def student(self) -> Projector:
+        """What is trained."""
+        return self.learner.student
+
+    @property
+    def teacher(self) -> Projector:
+        """What follows it."""
+        return self.learner.teacher
 
     def resume(self) -> None:
         """Go on from the last checkpoint.
@@ -125,9 +116,9 @@ class Trainer:
         state = latest_state(self.place.checkpoints, self._identity)
         self.student.load_state_dict(state.student)
         self.teacher.load_state_dict(state.teacher)
-        if self._queue is not None:
-            self._queue.load_state_dict(state.queue)
-        self._optimiser.load_state_dict(state.optimiser)
+        if self.learner.queue is not None:
+            self.learner.queue.load_state_dict(state.queue)
+        self.learner.optimiser.load_state_dict(state.optimiser)
         self.unreadable, self.step = dict(state.unreadable), state.step
 
     def run(self) -> None:
@@ -141,7 +132,7 @@ class Trainer:
         main = self.place.world.is_main
         journal = Journal(self.place.folder / LOG, self.step, board) if main else None
         try:
-            with _stopping() as stopped:
+            with stopping() as stopped:
                 self._run(journal, stopped)
         finally:
             if journal is not None:
@@ -162,9 +153,9 @@ class Trainer:
         start = perf_counter()
         for batch in stream:
             self._note_unreadable(batch, journal)
-            loss, norm = self._take_step(batch)
+            outcome = self.learner.step(self.step, batch, self._checking(batch))
             if journal is not None:
-                self._report(journal, loss, norm, perf_counter() - start)
+                self._report(journal, outcome, perf_counter() - start)
             self.step += 1
             self.place.advance(self.schedule.batch_size)
             self._watch(journal)
@@ -177,100 +168,8 @@ class Trainer:
                 )
             start = perf_counter()
 
-    def _take_step(self, batch: Sequence[Portion]) -> tuple[float, float]:
-        """Loss and gradient norm of one step, over all processes."""
-        recipe, world = self._recipe, self.place.world
-        now = rates(recipe, self.step, self.schedule.length)
-        apply_rates(self._optimiser, now)
-        torch.manual_seed(step_seed(recipe.training.seed, self.step, _OWN + world.rank))
-        images = [self._to_device(portion) for portion in batch]
-        grids, masks = self._teach(images)
-        losses = [
-            self._backward(number, portion, views, grids[number], masks[number])
-            for number, (portion, views) in enumerate(zip(batch, images, strict=True))
-        ]
-        parameters = [p for _, p in trainable(self.student) if p.grad is not None]
-        world.average(p.grad for p in parameters if p.grad is not None)
-        limit = recipe.optimiser.clip_norm or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
-        loss = world.sum(torch.stack(losses).mean()) / world.size
-        self._check_finite(norm, "gradient", batch)
-        self._optimiser.step()
-        self._optimiser.zero_grad()
-        weights = torch.stack([p.detach().norm() for p in parameters]).norm()
-        self._check_finite(float(weights), "weight norm", batch)
-        follow(self.teacher, self.student, now.momentum)
-        return float(loss), norm
-
-    def _to_device(self, portion: Portion) -> list[Float[Tensor, "b 3 _ _"]]:
-        device = self.place.device
-        return [image.to(device, non_blocking=True) for image in portion.images]
-
-    def _teach(
-        self, images: Sequence[Sequence[Tensor]]
-    ) -> tuple[list[list[Tensor]], list[list[Bool[Tensor, "b h w"]] | None]]:
-        """The teacher's grids of all portions, with their masks; the queue takes its share."""
-        crops = self._recipe.views.global_crops
-        with torch.no_grad(), self._autocast():
-            grids = [self.teacher.views(views[:crops]) for views in images]
-            masks = [self._masks(views[:crops]) for views in images]
-        if self._queue is not None:
-            together = [torch.cat([grid[crop] for grid in grids]) for crop in range(crops)]
-            chosen = [mask for mask in masks if mask is not None]
-            shown = [torch.cat([mask[crop] for mask in chosen]) for crop in range(crops) if chosen]
-            generator = self._generator(_ENTRIES)
-            self._queue.enter(together, generator, shown or None, self.place.world)
-        return grids, masks
-
-    def _masks(self, views: Sequence[Tensor]) -> list[Bool[Tensor, "b h w"]] | None:
-        kind = self._recipe.loss.masks
-        if kind == "all":
-            return None
-        chosen = []
-        for view in views:
-            attention = self.teacher.backbone.attention(view)
-            assert attention is not None  # _check_attention saw to it
-            shown = foreground(attention.float())
-            chosen.append(shown if kind == "fg" else ~shown)
-        return chosen
-
-    def _backward(
-        self,
-        number: int,
-        portion: Portion,
-        images: Sequence[Tensor],
-        teacher: Sequence[Tensor],
-        masks: Sequence[Bool[Tensor, "b h w"]] | None,
-    ) -> Float[Tensor, ""]:
-        """Add one portion's gradients; its loss, without gradient."""
-        training, world = self._recipe.training, self.place.world
-        size = len(portion.indices)
-        start = world.rank * training.batch_size // world.size + number * size
-        with self._autocast():
-            student = self.student.views(images)
-        loss = neco_loss(
-            teacher,
-            student,
-            portion.boxes,
-            self._settings,
-            generator=self._generator(_REFERENCES),
-            queue=self._queue,
-            foreground=masks,
-            share=Share(training.batch_size, start),
-        )
-        self._check_finite(float(loss.detach()), "loss", [portion])
-        (loss / training.accumulation).backward()
-        return loss.detach()
-
-    def _generator(self, purpose: int) -> Generator:
-        """The same in every process and portion of a step."""
-        seed = step_seed(self._recipe.training.seed, self.step, purpose)
-        return Generator().manual_seed(seed)
-
-    def _autocast(self) -> torch.autocast:
-        precision, kind = self._recipe.training.precision, self.place.device.type
-        half = precision == "bf16" or (precision == "auto" and kind == "cuda")
-        return torch.autocast(kind, dtype=torch.bfloat16, enabled=half)
+    def _checking(self, batch: Sequence[Portion]) -> Callable[[float, str], None]:
+        return lambda value, what: self._check_finite(value, what, batch)
 
     def _check_finite(self, value: float, what: str, batch: Sequence[Portion]) -> None:
         """Nothing, if a number is finite in every process."""
@@ -308,13 +207,13 @@ class Trainer:
         if journal is not None:
             journal.write(self.step + 1, unreadable=bad.file, reason=bad.reason)
 
-    def _report(self, journal: Journal, loss: float, norm: float, seconds: float) -> None:
-        now = rates(self._recipe, self.step, self.schedule.length)
+    def _report(self, journal: Journal, outcome: Outcome, seconds: float) -> None:
+        now = outcome.rates
         journal.write(
             self.step + 1,
             epoch=self.schedule.epoch(self.step),
-            loss=loss,
-            gradient_norm=norm,
+            loss=outcome.loss,
+            gradient_norm=outcome.gradient_norm,
             backbone_lr=now.backbone_lr,
             head_lr=now.head_lr,
             weight_decay=now.weight_decay,
@@ -322,7 +221,7 @@ class Trainer:
             seconds=round(seconds, 4),
             images_per_second=round(self.schedule.batch_size / seconds, 3),
         )
-        self.place.status(f"loss {loss:.4f}, learning rate {now.backbone_lr:.2g}")
+        self.place.status(f"loss {outcome.loss:.4f}, learning rate {now.backbone_lr:.2g}")
 
     def _watch(self, journal: Journal | None) -> None:
         """Measure the student, where the recipe asks for it."""
@@ -339,14 +238,15 @@ class Trainer:
         self.place.say(f"after step {self.step}: {told}")
 
     def _save(self) -> None:
+        queue = self.learner.queue
         if self.place.world.is_main:
             state = TrainingState(
                 step=self.step,
                 identity=self._identity,
                 student=self.student.state_dict(),
                 teacher=self.teacher.state_dict(),
-                queue={} if self._queue is None else self._queue.state_dict(),
-                optimiser=self._optimiser.state_dict(),
+                queue={} if queue is None else queue.state_dict(),
+                optimiser=self.learner.optimiser.state_dict(),
                 unreadable=self.unreadable,
             )
             save_state(self.place.checkpoints, state, self._recipe.training.keep_checkpoints)
@@ -362,18 +262,6 @@ def _check_portions(recipe: Recipe, world: World) -> None:
         )
 
 
-def _check_attention(backbone: DenseBackbone, recipe: Recipe, device: torch.device) -> None:
-    """Nothing, if masks are not asked for or the backbone's attention gives them."""
-    if recipe.loss.masks == "all":
-        return
-    size = recipe.views.global_size
-    with torch.no_grad():
-        attention = backbone.attention(torch.zeros(1, 3, size, size, device=device))
-    if attention is None:
-        raise DensebenchError(f"{backbone.name}: gives no attention, so loss.masks must be 'all'")
-    foreground(attention)
-
-
 def _schedule(recipe: Recipe, images: int) -> Schedule:
     training = recipe.training
     if images < training.batch_size:
@@ -383,49 +271,3 @@ def _schedule(recipe: Recipe, images: int) -> Schedule:
         )
     length = training.steps or training.epochs * (images // training.batch_size)
     return Schedule(images, training.batch_size, training.seed, length)
-
-
-def _networks(backbone: DenseBackbone, recipe: Recipe, place: Place) -> tuple[Projector, Projector]:
-    """Student and teacher, equal but for drop path."""
-    model = recipe.model
-    freeze_all_but_last(backbone, model.trainable_blocks)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(step_seed(recipe.training.seed, 0, _HEAD))
-        head = ProjectionHead(
-            backbone.embed_dim, model.head_layers, model.head_hidden, model.head_dim
-        )
-    student = Projector(backbone, head).to(place.device)
-    teacher = teacher_of(student)
-    if model.drop_path and not set_drop_path(backbone, model.drop_path):
-        place.say(f"{backbone.name} has no place for drop path; it trains without")
-    if model.gradient_checkpointing:
-        checkpoint_gradients(backbone)
-    if model.compile:
-        student.compile()
-        teacher.compile()
-    return student.train(), teacher
-
-
-def _queue(recipe: Recipe, dim: int, device: torch.device) -> PatchQueue | None:
-    if not recipe.loss.queue_size:
-        return None
-    queue = PatchQueue(recipe.views.global_crops, dim, recipe.loss.queue_size)
-    return queue.to(device)
-
-
-@contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
-    """Whether a signal asked to stop; a second Ctrl-C some time later ends at once."""
-    asked: list[float] = []
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        asked.append(monotonic())
-        if number == signal.SIGINT and asked[-1] - asked[0] > SECOND_THOUGHT:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

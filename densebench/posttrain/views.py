@@ -48,12 +48,14 @@ class ViewSettings:
 
     Sizes are in pixels, scales are fractions of the image's area. `min_intersection` is the part of
     the image's area that a local crop shares with every global one; global crops share twice that.
+    `cut_local` lets local views have a size that patches don't divide: the patches that fit count.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     global_size: int = 518
     local_size: int = 98
+    cut_local: bool = False
     global_crops: int = 2
     local_crops: int = 4
     global_scale: tuple[float, float] = (0.25, 1.0)

@@ -17,6 +17,7 @@ FAMILIES = {
     "dino": ["s16", "s8", "b16", "b8"],
     "dinov2": ["s14", "b14", "l14", "g14"],
     "dinov2_reg": ["s14", "b14", "l14", "g14"],
+    "dinov2_regxr": ["s14", "b14"],
     "dinov3": ["s16", "b16"],
     "neco_dinov2": ["s14", "b14"],
     "neco_dinov2_reg": ["s14", "b14"],
@@ -34,6 +35,7 @@ FAMILIES = {
 NAMES = sorted(f"{family}_{size}" for family, sizes in FAMILIES.items() for size in sizes)
 LEARNT = [name for name in NAMES if name.partition("_")[0] not in ("hog", "rgb")]
 RULES = {"dino": "dino", "dinov2": "dinov2", "dinov2_reg": "dinov2_reg", "dinov3": "none"}
+RULES["dinov2_regxr"] = "dinov2"  # that of a model without registers
 
 
 def own_cards() -> list[str]:
@@ -100,8 +102,13 @@ def test_neco_cards_name_their_base_and_file(name: str) -> None:
 
 
 def test_registers_dropped_are_a_model_without_them() -> None:
-    xr, plain = backbone_card("neco_dinov2_regxr_s14"), backbone_card("neco_dinov2_s14")
-    assert (xr.id, xr.prefix_tokens) == (plain.id, plain.prefix_tokens) == (xr.id, 1)
+    plain, whole = backbone_card("dinov2_s14"), backbone_card("dinov2_reg_s14")
+    for name in ("neco_dinov2_regxr_s14", "dinov2_regxr_s14"):
+        xr = backbone_card(name)
+        assert (xr.id, xr.prefix_tokens) == (plain.id, plain.prefix_tokens) == (xr.id, 1)
+        assert "register_tokens" in xr.drop_keys
+        assert xr.adapted_from == "dinov2_reg_s14"
+    assert backbone_card("dinov2_regxr_s14").weights == whole.weights
 
 
 def test_reading_cards_does_not_load_torch() -> None:

@@ -12,13 +12,13 @@ from torchvision.ops import roi_align
 from densebench.errors import DensebenchError
 from densebench.posttrain.neco import (
     NeCoSettings,
-    PatchQueue,
-    Share,
     neco_loss,
     neco_loss_from_references,
     pair_loss,
     similarities,
 )
+from densebench.posttrain.pairs import Share
+from densebench.posttrain.patch_queue import Draw, PatchQueue, random_draw
 from densebench.posttrain.views import PairBoxes, pair_boxes
 
 Golden = Callable[[str], dict[str, np.ndarray]]
@@ -152,29 +152,29 @@ def grids(seed: int = 0, d: int = 8) -> tuple[list[Tensor], list[Tensor], PairBo
     return teacher, student, pair_boxes(CROPS, [size * 14 for size in sizes], 2)
 
 
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def seeded(seed: int) -> Draw:
+    return random_draw(torch.Generator().manual_seed(seed))
 
 
 def test_gradient_reaches_every_view_but_no_teacher() -> None:
     teacher, student, boxes = grids()
-    neco_loss(teacher, student, boxes, SETTINGS, generator=seeded(0)).backward()
+    neco_loss(teacher, student, boxes, SETTINGS, draw=seeded(0)).backward()
     assert all(grid.grad is None for grid in teacher)
     assert all(grid.grad is not None and grid.grad.abs().sum() > 0 for grid in student)
 
 
 def test_draws_follow_the_generator_alone() -> None:
     inputs = grids()
-    losses = [neco_loss(*inputs, SETTINGS, generator=seeded(seed)).item() for seed in (1, 2, 1)]
+    losses = [neco_loss(*inputs, SETTINGS, draw=seeded(seed)).item() for seed in (1, 2, 1)]
     assert losses[0] == losses[2] != losses[1]
-    random = seeded(1)
+    random = torch.Generator().manual_seed(1)
     references = [torch.randperm(2 * 9, generator=random) for _ in range(4)]
     given = neco_loss_from_references(*inputs, SETTINGS, references)
     assert given.item() == losses[0]
 
 
 def test_student_that_orders_as_the_teacher_does_loses_least() -> None:
-    random = seeded(0)
+    random = torch.Generator().manual_seed(0)
     teacher, other = torch.randn(2, 2, 9, 8, generator=random)
     references = torch.randn(2, 9, 8, generator=random)
     agreeing = pair_loss(3 * teacher, teacher, references, SETTINGS)
@@ -196,7 +196,7 @@ def test_extreme_grids_are_finite(network: Any, scale: float) -> None:
     for similarity in ("cosine", "euclidean"):
         leaves = [(grid.detach() * scale).requires_grad_() for grid in student]
         settings = NeCoSettings(14, 3, network, similarity=similarity)  # type: ignore[arg-type]
-        loss = neco_loss(teacher, leaves, boxes, settings, generator=seeded(0))
+        loss = neco_loss(teacher, leaves, boxes, settings, draw=seeded(0))
         loss.backward()
         assert loss.isfinite()
         assert all(leaf.grad is not None and leaf.grad.isfinite().all() for leaf in leaves)
@@ -204,15 +204,15 @@ def test_extreme_grids_are_finite(network: Any, scale: float) -> None:
 
 def test_autocast_changes_nothing() -> None:
     inputs = grids()
-    plain = neco_loss(*inputs, SETTINGS, generator=seeded(0))
+    plain = neco_loss(*inputs, SETTINGS, draw=seeded(0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(neco_loss(*inputs, SETTINGS, generator=seeded(0)), plain)
+        assert torch.equal(neco_loss(*inputs, SETTINGS, draw=seeded(0)), plain)
 
 
 def test_half_precision_grids() -> None:
     teacher, student, boxes = grids()
     halves = [grid.detach().bfloat16().requires_grad_() for grid in student]
-    loss = neco_loss(teacher, halves, boxes, SETTINGS, generator=seeded(0))
+    loss = neco_loss(teacher, halves, boxes, SETTINGS, draw=seeded(0))
     loss.backward()
     assert loss.dtype == torch.float32
     assert halves[0].grad is not None
@@ -232,14 +232,14 @@ def test_references_come_from_the_foreground_or_the_queue() -> None:
     """A background of nan would show in the loss."""
     teacher, student, boxes = grids()
     whole = [torch.ones(2, 5, 5, dtype=torch.bool)] * 2
-    plain = neco_loss(teacher, student, boxes, SETTINGS, generator=seeded(3))
-    masked = neco_loss(teacher, student, boxes, SETTINGS, generator=seeded(3), foreground=whole)
+    plain = neco_loss(teacher, student, boxes, SETTINGS, draw=seeded(3))
+    masked = neco_loss(teacher, student, boxes, SETTINGS, draw=seeded(3), foreground=whole)
     assert masked.item() == pytest.approx(plain.item())
     queue = PatchQueue(2, 8, capacity=50)
-    unfilled = neco_loss(teacher, student, boxes, SETTINGS, generator=seeded(3), queue=queue)
+    unfilled = neco_loss(teacher, student, boxes, SETTINGS, draw=seeded(3), queue=queue)
     assert unfilled.item() == plain.item()
     queue.enter([torch.full_like(grid, torch.nan) for grid in teacher], seeded(0))
-    queued = neco_loss(teacher, student, boxes, SETTINGS, generator=seeded(3), queue=queue)
+    queued = neco_loss(teacher, student, boxes, SETTINGS, draw=seeded(3), queue=queue)
     assert queued.isnan()
 
 
@@ -314,7 +314,7 @@ def test_shares_average_to_the_loss_of_the_whole_batch(similarity: Any) -> None:
     settings = NeCoSettings(patch_size=14, align_size=3, similarity=similarity)
     queue = PatchQueue(2, 8, capacity=30)
     queue.enter(teacher, seeded(5))
-    known = {"generator": seeded(3), "queue": queue}
+    known = {"draw": seeded(3), "queue": queue}
     whole = neco_loss(teacher, student, boxes, settings, **known)
     gradients = torch.autograd.grad(whole, student)
     halves = []
@@ -322,7 +322,7 @@ def test_shares_average_to_the_loss_of_the_whole_batch(similarity: Any) -> None:
         own = slice(image, image + 1)
         ours, theirs = ([grid[own] for grid in views] for views in (teacher, student))
         region = PairBoxes(boxes.in_global[own], boxes.in_view[own])
-        known = {"generator": seeded(3), "queue": queue, "share": Share(2, image)}
+        known = {"draw": seeded(3), "queue": queue, "share": Share(2, image)}
         halves.append(neco_loss(ours, theirs, region, settings, **known))
     together = torch.stack(halves).mean()
     torch.testing.assert_close(together, whole)

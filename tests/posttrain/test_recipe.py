@@ -31,7 +31,7 @@ class TestPublished:
             ("neco_dinov2", (518, 98), 64, 25, 1e-5),
             ("neco_dinov2_b", (518, 98), 16, 25, 5e-6),
             ("neco_dinov2_reg_b", (518, 98), 16, 25, 1e-6),
-            ("neco_dino", (224, 96), 45, 50, 1e-5),
+            ("neco_dino", (224, 98), 45, 50, 1e-5),
         ],
     )
     def test_values(
@@ -47,7 +47,12 @@ class TestPublished:
         assert (views.jitter, views.jitter_probability) == ((0.8, 0.8, 0.8, 0.2), 0.8)
         assert (views.grey_probability, views.blur_probability) == (0.2, 0.5)
         assert views.blur_sigma == (0.1, 2.0)
-        assert (loss.queue_size, loss.align_size, loss.network) == (8192, 7, "bitonic")
+        assert loss.queue_size == (0 if name == "neco_dino" else 8192)
+        assert (loss.align_size, loss.network) == (7, "bitonic")
+        assert (loss.queue_counter, loss.masked_references) == ("published", "published")
+        assert (loss.mask_mass, loss.smallest_part) == (0.6, 3)
+        assert (model.teacher_head, model.positions) == ("own", "neco")
+        assert model.class_token == "unfolded"
         assert (loss.student_steepness, loss.teacher_steepness) == (100.0, 100.0)
         assert (loss.similarity, loss.masks) == ("cosine", "all")
         assert (model.head_layers, model.head_hidden, model.head_dim) == (3, 2048, 256)
@@ -56,6 +61,18 @@ class TestPublished:
         assert (optimiser.backbone_lr, optimiser.head_lr, optimiser.final_lr) == (rate, 1e-4, 0.0)
         assert (optimiser.weight_decay, optimiser.clip_norm) == ((0.04, 0.5), 0.0)
         assert (training.batch_size, training.epochs, training.steps) == (batch, epochs, 0)
+        assert training.precision == "fp32"
+        recipe.check_patch_size(16 if name == "neco_dino" else 14)
+
+    def test_clean_has_no_quirk_and_suits_patches_of_14_and_16(self) -> None:
+        recipe = load_recipe("neco_clean")
+        loss, model = recipe.loss, recipe.model
+        assert (model.teacher_head, model.positions) == ("student", "card")
+        assert model.class_token == "folded"
+        assert (loss.queue_counter, loss.masked_references) == ("exact", "exact")
+        assert not recipe.views.cut_local
+        for patch in (8, 14, 16):
+            recipe.check_patch_size(patch)
 
     @pytest.mark.parametrize("name", card_names("recipes"))
     def test_shipped_recipes_are_named_as_their_file(self, name: str) -> None:
@@ -63,7 +80,8 @@ class TestPublished:
         assert recipe.name == name
         assert recipe.description
         sizes = (recipe.views.global_size, recipe.views.local_size)
-        assert any(all(size % patch == 0 for size in sizes) for patch in (14, 16))
+        if not recipe.views.cut_local:
+            assert any(all(size % patch == 0 for size in sizes) for patch in (14, 16))
 
     @pytest.mark.parametrize(
         ("asked", "name"),
@@ -109,6 +127,12 @@ class TestOverrides:
             ("model.momentum", [0.9, 1.1], "between 0 and 1"),
             ("loss.network", "bubble", "'bitonic' or 'odd_even'"),
             ("loss.masks", "some", "'all', 'fg' or 'bg'"),
+            ("loss.mask_mass", 1, "less than 1"),
+            ("loss.queue_counter", "right", "'published' or 'exact'"),
+            ("loss.masked_references", "right", "'published' or 'exact'"),
+            ("model.teacher_head", "none", "'own' or 'student'"),
+            ("model.positions", "timm", "'neco' or 'card'"),
+            ("model.class_token", "both", "'unfolded' or 'folded'"),
             ("loss.student_steepness", 0, "greater than 0"),
             ("monitor.every", 5, "every needs task"),
             ("views.global_scale", [0.5, 2], "0 < low <= high <= 1"),
@@ -140,6 +164,13 @@ class TestPatchSize:
         assert "--set views.global_size=512" in told
         told = error_of(load_recipe("neco_dinov2", {"views.global_size": 512}).check_patch_size, 16)
         assert "--set views.local_size=96" in told
+
+    def test_local_views_may_be_cut(self) -> None:
+        load_recipe("neco_dino").check_patch_size(16)
+        told = error_of(load_recipe("neco_dino", {"views.cut_local": False}).check_patch_size, 16)
+        assert "views.local_size 98" in told
+        told = error_of(load_recipe("neco_dino", {"views.local_size": 9}).check_patch_size, 16)
+        assert "views.local_size 9 does not divide" in told
 
     def test_local_views_count_where_there_are_any(self) -> None:
         load_recipe("neco_dino", {"views.local_crops": 0, "views.local_size": 1}).check_patch_size(

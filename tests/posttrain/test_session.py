@@ -220,7 +220,8 @@ class TestRecipes:
         assert told.startswith("10 images are fewer than training.batch_size 64")
 
     def test_an_override_can_make_a_recipe_suit(self) -> None:
-        told = error_of(recipe="neco_dino", backbone="hog_mixer_s14")
+        sizes = {"views.local_size": 96, "views.cut_local": False}
+        told = error_of(recipe="neco_dino", backbone="hog_mixer_s14", overrides=sizes)
         assert "views.global_size 224" not in told
         assert "views.local_size 96 does not divide into patches of 14" in told
         told = error_of(recipe="neco_dinov2", overrides={"views.global_size": 60})

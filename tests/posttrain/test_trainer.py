@@ -15,7 +15,7 @@ from torch import nn
 from densebench.backbones import load_backbone
 from densebench.backbones.base import DenseBackbone
 from densebench.errors import DensebenchError
-from densebench.posttrain import trainer as module
+from densebench.posttrain import interruption
 from densebench.posttrain.journal import read_journal
 from densebench.posttrain.photographs import find_photographs
 from densebench.posttrain.trainer import InterruptedTrainingError, Trainer
@@ -38,8 +38,8 @@ def run(trainer: Trainer) -> Trainer:
 
 def assert_same_end(one: Trainer, other: Trainer) -> None:
     """Bit for bit."""
-    for part in ("student", "teacher", "_queue"):
-        ours, theirs = (getattr(trainer, part).state_dict() for trainer in (one, other))
+    for part in ("student", "teacher", "queue"):
+        ours, theirs = (getattr(trainer.learner, part).state_dict() for trainer in (one, other))
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs), part
     assert losses(one) == losses(other)
 
@@ -114,7 +114,7 @@ class TestCurve:
         norms = [curve(trainer)[0]["gradient_norm"] for trainer in (free, held)]
         assert norms[0] == norms[1] > 1e-3
         moments = [
-            sum(float(s["exp_avg"].norm()) ** 2 for s in t._optimiser.state.values()) ** 0.5
+            sum(float(s["exp_avg"].norm()) ** 2 for s in t.learner.optimiser.state.values()) ** 0.5
             for t in (free, held)
         ]
         assert moments[0] == pytest.approx(0.1 * norms[0], rel=1e-4)
@@ -135,8 +135,8 @@ class TestWhatTrains:
     def test_without_a_head_the_features_are_ordered(self, make_trainer: Make) -> None:
         trainer = run(make_trainer(model__head_layers=0))
         assert not [*trainer.student.head.parameters()]
-        assert trainer._queue is not None
-        assert trainer._queue.patches.shape == (2, 60, 24)
+        assert trainer.learner.queue is not None
+        assert trainer.learner.queue.patches.shape == (2, 60, 24)
         assert len(losses(trainer)) == 4
 
     def test_a_convolution_keeps_its_statistics(self, make_trainer: Make) -> None:
@@ -302,7 +302,7 @@ class TestGoingOn:
     def test_a_second_ctrl_c_ends_at_once(
         self, make_trainer: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "SECOND_THOUGHT", 0.0)
+        monkeypatch.setattr(interruption, "SECOND_THOUGHT", 0.0)
 
         def twice(_: int) -> None:
             for _ in range(2):

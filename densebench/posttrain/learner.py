@@ -1,0 +1,253 @@
+"""What learns: student, teacher, queue and optimiser, and one step of them."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor
+
+from densebench.backbones.base import DenseBackbone
+from densebench.distributed import World
+from densebench.errors import DensebenchError
+from densebench.posttrain.foreground import foreground
+from densebench.posttrain.neco import pair_losses
+from densebench.posttrain.networks import Networks
+from densebench.posttrain.optimiser import Rates, apply_rates, build_optimiser, rates
+from densebench.posttrain.pairs import Share
+from densebench.posttrain.patch_queue import Draw, PatchQueue, random_draw
+from densebench.posttrain.photographs import Portion, Purpose, step_seed
+from densebench.posttrain.recipe import Recipe
+from densebench.posttrain.student import trainable
+from densebench.posttrain.teacher import follow
+from densebench.posttrain.views import PairBoxes
+
+_Masks = list[Bool[Tensor, "b h w"]]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random choices of a step, the same in every process.
+
+    `references` begins anew with every portion.
+    """
+
+    entries: Draw
+    references: Callable[[], Draw]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step came to, over all processes: losses by pair, and the gradient's norm."""
+
+    pair_losses: Float[Tensor, " pairs"]
+    gradient_norm: float
+    rates: Rates
+
+    @property
+    def loss(self) -> float:
+        """The mean over pairs."""
+        return float(self.pair_losses.mean())
+
+
+class Learner:
+    """The networks, the queue, the optimiser, and what a step does with them.
+
+    Args:
+        networks: student and teacher, on the device.
+        recipe: every knob.
+        length: steps of the schedules.
+        world: the processes that share every step.
+    """
+
+    def __init__(self, networks: Networks, recipe: Recipe, length: int, world: World) -> None:
+        self.student, self.teacher = networks.student, networks.teacher
+        self.queue = _queue(recipe, networks)
+        self.optimiser = build_optimiser(self.student, recipe)
+        self._recipe, self._length, self._world = recipe, length, world
+        self._settings = recipe.loss.settings(self.student.backbone.patch_size)
+
+    def step(
+        self,
+        number: int,
+        batch: Sequence[Portion],
+        check: Callable[[float, str], None],
+        draws: Draws | None = None,
+    ) -> Outcome:
+        """Take a step, counted from 0, as vpariza/NeCo takes it.
+
+        Schedules; forward passes; the queue takes this batch; loss and gradients; the teacher
+        moves towards the student as it is before the step; AdamW. Where no patch at all is left
+        to compare, nothing moves.
+
+        Args:
+            number: of the step, which the schedules and the draws follow.
+            batch: this process's views and boxes, on any device.
+            check: is called with numbers that must be finite, and what they are.
+            draws: the random choices; those that follow from seed and step when None.
+        """
+        now = rates(self._recipe, number, self._length)
+        apply_rates(self.optimiser, now)
+        seed = self._recipe.training.seed
+        torch.manual_seed(step_seed(seed, number, Purpose.OWN + self._world.rank))
+        losses = self._gradients(batch, check, draws or self._draws(number))
+        parameters = [p for _, p in trainable(self.student) if p.grad is not None]
+        self._world.average(p.grad for p in parameters if p.grad is not None)
+        limit = self._recipe.optimiser.clip_norm or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        check(norm, "gradient")
+        if losses.any():
+            follow(self.teacher, self.student, now.momentum)
+            self.optimiser.step()
+        self.optimiser.zero_grad()
+        weights = torch.stack([p.detach().norm() for p in parameters]).norm()
+        check(float(weights), "weight norm")
+        return Outcome(losses, norm, now)
+
+    def _draws(self, number: int) -> Draws:
+        def seeded(purpose: Purpose) -> Draw:
+            seed = step_seed(self._recipe.training.seed, number, purpose)
+            return random_draw(Generator().manual_seed(seed))
+
+        return Draws(seeded(Purpose.ENTRIES), lambda: seeded(Purpose.REFERENCES))
+
+    def _gradients(
+        self, batch: Sequence[Portion], check: Callable[[float, str], None], draws: Draws
+    ) -> Float[Tensor, " pairs"]:
+        """Add the gradients of all portions; the losses of all pairs over all processes."""
+        images = [self._on_device(portion.images) for portion in batch]
+        taught = self._teach(batch, images, draws.entries)
+        losses = []
+        for place, views in enumerate(images):
+            found = self._backward(place, views, batch[place], taught, draws.references())
+            check(float(found.mean()), "loss")
+            losses.append(found)
+        together: Tensor = self._world.sum(torch.stack(losses).mean(dim=0))
+        return together / self._world.size
+
+    def _on_device(self, images: Sequence[Tensor]) -> list[Tensor]:
+        like = next(self.student.parameters())
+        return [image.to(like, non_blocking=True) for image in images]
+
+    def _teach(
+        self, batch: Sequence[Portion], images: Sequence[Sequence[Tensor]], draw: Draw
+    ) -> "_Taught":
+        """What the teacher says about all portions; the queue takes its share of it."""
+        crops = self._recipe.views.global_crops
+        with torch.no_grad(), self._autocast():
+            grids = [self.teacher.views(views[:crops]) for views in images]
+            masks = [self._masks(views[:crops]) for views in images]
+        regions = torch.cat([portion.boxes.in_global for portion in batch])
+        whole = [g if g.dtype == torch.float64 else g.float() for g in _by_crop(grids)]
+        taught = _Taught(whole, regions, _by_crop(masks))
+        if self.queue is not None:
+            self.queue.enter(taught.grids, draw, taught.masks or None, self._world)
+        if self.queue is None or taught.masks:
+            taught = taught.everywhere(self._world)
+        return taught
+
+    def _masks(self, views: Sequence[Tensor]) -> _Masks:
+        loss = self._recipe.loss
+        if loss.masks == "all":
+            return []
+        chosen = []
+        for view in views:
+            attention = self.teacher.backbone.attention(view)
+            assert attention is not None  # check_attention saw to it
+            shown = foreground(attention.float(), loss.mask_mass, loss.smallest_part)
+            chosen.append(shown if loss.masks == "fg" else ~shown)
+        return chosen
+
+    def _backward(
+        self,
+        place: int,
+        views: Sequence[Tensor],
+        portion: Portion,
+        taught: "_Taught",
+        draw: Draw,
+    ) -> Float[Tensor, " pairs"]:
+        """Add one portion's gradients; its losses by pair, without gradient."""
+        training, size = self._recipe.training, len(portion.indices)
+        start = self._world.rank * training.batch_size // self._world.size + place * size
+        with self._autocast():
+            student = self.student.views(views)
+        if not taught.whole:
+            taught = taught.part(place * size, size)
+        losses = pair_losses(
+            taught.grids,
+            student,
+            PairBoxes(taught.in_global, portion.boxes.in_view),
+            self._settings,
+            draw=draw,
+            queue=self.queue,
+            foreground=taught.masks or None,
+            share=Share(training.batch_size, start),
+        )
+        (losses.mean() / training.accumulation).backward()
+        return losses.detach()
+
+    def _autocast(self) -> torch.autocast:
+        precision = self._recipe.training.precision
+        kind = next(self.student.parameters()).device.type
+        half = precision == "bf16" or (precision == "auto" and kind == "cuda")
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=half)
+
+
+@dataclass(frozen=True)
+class _Taught:
+    """The teacher's grids and masks by global crop, and the boxes in them.
+
+    Of this process's images of a step, or of all processes' in the order of their ranks.
+    """
+
+    grids: list[Float[Tensor, "b h w d"]]
+    in_global: Float[Tensor, "b c v 4"]
+    masks: _Masks
+    whole: bool = False
+
+    def everywhere(self, world: World) -> "_Taught":
+        """That of all processes together."""
+        gathered = [[_gathered(t, world) for t in part] for part in (self.grids, self.masks)]
+        return _Taught(gathered[0], _gathered(self.in_global, world), gathered[1], whole=True)
+
+    def part(self, start: int, size: int) -> "_Taught":
+        """That of some images."""
+        own = slice(start, start + size)
+        grids, masks = ([t[own] for t in part] for part in (self.grids, self.masks))
+        return _Taught(grids, self.in_global[own], masks)
+
+
+def _gathered(own: Tensor, world: World) -> Tensor:
+    """What every process has, one after the other: a sum with zeros is exact."""
+    if world.size == 1:
+        return own
+    kind = torch.int64 if own.dtype == torch.bool else own.dtype
+    together = torch.zeros(world.size, *own.shape, dtype=kind, device=own.device)
+    together[world.rank] = own
+    return world.sum(together).flatten(0, 1).to(own.dtype)
+
+
+def _by_crop(portions: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    return [torch.cat(grids) for grids in zip(*portions, strict=True)]
+
+
+def _queue(recipe: Recipe, networks: Networks) -> PatchQueue | None:
+    loss, head = recipe.loss, networks.student.head
+    if not loss.queue_size:
+        return None
+    crops = recipe.views.global_crops
+    queue = PatchQueue(crops, head.dim, loss.queue_size, loss.queue_counter)
+    return queue.to(next(networks.student.parameters()).device)
+
+
+def check_attention(backbone: DenseBackbone, recipe: Recipe, device: torch.device) -> None:
+    """Nothing, if masks are not asked for or the backbone's attention gives them."""
+    if recipe.loss.masks == "all":
+        return
+    size = recipe.views.global_size
+    with torch.no_grad():
+        attention = backbone.attention(torch.zeros(1, 3, size, size, device=device))
+    if attention is None:
+        raise DensebenchError(f"{backbone.name}: gives no attention, so loss.masks must be 'all'")
+    foreground(attention)
