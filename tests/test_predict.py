@@ -56,6 +56,6 @@ def test_class_numbers_do_not_wrap(
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_head_that_chooses_no_class_is_refused(tmp_path: Path, image: Path, value: float) -> None:
     head, out = write_head(tmp_path / "head", 3, 1, value), tmp_path / "out.png"
-    with pytest.raises(DensebenchError, match=r"its logits on .* are not finite"):
+    with pytest.raises(DensebenchError, match="not finite"):
         predict_image("rgb_s14", head, image, out)
     assert not out.exists()
