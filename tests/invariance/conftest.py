@@ -47,9 +47,11 @@ def run(tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
         results: str | None = None,
         task: Path | None = None,
         backbone: str = "hog_s14",
+        own_cache: bool = True,
         **options: Any,
     ) -> dict[str, Any]:
-        monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path / place / "cache"))
+        if own_cache:
+            monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path / place / "cache"))
         record, path = evaluate(
             RunOptions(
                 backbone,

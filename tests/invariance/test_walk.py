@@ -59,7 +59,13 @@ def test_an_option_of_the_identity_makes_another_run(option: str, tasks: Path) -
     assert len(ids) == 2
 
 
-@pytest.mark.parametrize(("protocol", "variant"), CASES)
+def _cases() -> list[Any]:
+    """The variants that no paper compares with come in the second tier."""
+    slow = [pytest.mark.slow]
+    return [pytest.param(*c, marks=slow if c[1] != "reference" else []) for c in CASES]
+
+
+@pytest.mark.parametrize(("protocol", "variant"), _cases())
 class TestEveryProtocol:
     def test_options(self, protocol: str, variant: str, run: Callable[..., Any]) -> None:
         expected = run(protocol, variant, "base")
