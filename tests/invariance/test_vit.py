@@ -28,7 +28,8 @@ class Patches(torch.nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.vit = timm.models.vision_transformer.VisionTransformer(
-            img_size=56, dynamic_img_size=True, patch_size=14, embed_dim=96, depth=4, num_heads=3, num_classes=0
+            img_size=56, dynamic_img_size=True, patch_size=14,
+            embed_dim=96, depth=4, num_heads=3, num_classes=0,
         )
 
     def forward(self, images):
