@@ -1,0 +1,77 @@
+"""What the walk needs: small tasks of every protocol, and runs that can be compared whole."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from densebench.counts import load_counts
+from densebench.evaluate import RunOptions, evaluate
+
+PARAMS = {
+    "linear": "mask_size = 20\nbatch_size = 4\nepochs = 2\ndrop_at = 1\nlr = 0.1\n"
+    "drop_last = false\n",
+    "in_context": "n_neighbours = 4\nmemory_size = 60\naugmentation_epochs = 2\n",
+    "overclustering": "mask_size = 20\nK = 4\npca_dim = 3\nseeds = 2\nbatch_size = 3\n"
+    "drop_last_val = true\n",
+}
+VARIANTS = {
+    "linear": ("reference", "clean", "cached"),
+    "in_context": ("reference", "clean"),
+    "overclustering": ("reference", "clean"),
+}
+CASES = [(protocol, variant) for protocol in PARAMS for variant in VARIANTS[protocol]]
+
+
+@pytest.fixture(scope="session")
+def tasks(tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path]) -> Path:
+    """The folder of eleven training and seven validation pictures with a card a protocol."""
+    folder = write_dataset(tmp_path_factory.mktemp("walk") / "data", 11, 7).parent
+    head = (folder / "linear.toml").read_text().split("[params]")[0]
+    for protocol, params in PARAMS.items():
+        text = head.replace('"linear"', f'"{protocol}"').replace("tiny_linear", f"walk_{protocol}")
+        (folder / f"{protocol}.toml").write_text(f"{text}[params]\ninput_size = 56\n{params}")
+    return folder
+
+
+@pytest.fixture
+def run(tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A run with a feature cache and a folder of results of its own, and all that came of it."""
+
+    def evaluated(
+        protocol: str,
+        variant: str,
+        place: str,
+        *,
+        results: str | None = None,
+        task: Path | None = None,
+        backbone: str = "hog_s14",
+        own_cache: bool = True,
+        **options: Any,
+    ) -> dict[str, Any]:
+        if own_cache:
+            monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path / place / "cache"))
+        record, path = evaluate(
+            RunOptions(
+                backbone,
+                str(task or tasks / f"{protocol}.toml"),
+                variant=variant,
+                results=tmp_path / (results or place) / "results",
+                **{"workers": 0, **options},
+            )
+        )
+        counts = load_counts(path, record)
+        assert counts is not None
+        kept = sorted(path.parent.glob(f"{path.stem}.*.safetensors"))
+        return {
+            "run_id": record.run_id,
+            "scores": record.model_dump()["scores"],
+            "details": record.protocol.details,
+            "protocol": record.protocol.hash,
+            "dataset": record.dataset.fingerprint,
+            "counts": (counts.names, counts.pixels.tolist()),
+            "kept": [file.read_bytes() for file in kept],
+        }
+
+    return evaluated
