@@ -39,6 +39,7 @@ C = TypeVar("C", bound=BaseModel)
 CardKind = Literal["backbones", "tasks", "suites", "recipes"]
 FOLDERS = {"suites": "tasks/suites"}  # of a kind, where it is not the kind's name
 UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 
 
@@ -70,7 +71,7 @@ class WeightsSource(Card):
     revision: str = "main"
     url: str | None = None
     path: str | None = None
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    sha256: str | None = Field(default=None, pattern=SHA256_PATTERN)
 
     @model_validator(mode="after")
     def _one_place(self) -> "WeightsSource":
@@ -86,6 +87,21 @@ class WeightsSource(Card):
         if path is not None and (not path or Path(path).is_absolute()):
             raise ValueError("path must be relative to the card's folder; or use --weights FILE")
         return path
+
+
+class TrainingCard(Card):
+    """How a post-trained backbone came to be.
+
+    ``recipe_hash`` is of everything that makes it but the seed: the recipe with all overrides, the
+    base's weights, the content of the images.
+    """
+
+    base: str
+    base_fingerprint: str = Field(pattern=SHA256_PATTERN)
+    recipe: str
+    recipe_hash: str = Field(pattern=SHA256_PATTERN)
+    seed: int = Field(ge=0)
+    steps: int = Field(ge=0)
 
 
 class BackboneCard(Card):
@@ -112,6 +128,7 @@ class BackboneCard(Card):
     training_data: str
     adapted_from: str | None = None
     citation: str = ""
+    training: TrainingCard | None = None
 
 
 class DatasetCard(Card):

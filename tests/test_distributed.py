@@ -15,7 +15,7 @@ PROGRAM = """
 import torch
 from torch import Generator
 from densebench.distributed import joined
-from densebench.posttrain.neco import PatchQueue
+from densebench.posttrain.patch_queue import PatchQueue, random_draw
 
 CPU = torch.device("cpu")
 with joined(CPU) as world:
@@ -40,9 +40,9 @@ with joined(CPU) as world:
             moved = grids + step
             one = None if shown is None else [shown[own], ~shown[own]]
             every = None if shown is None else [shown, ~shown]
-            generators = [Generator().manual_seed(step) for _ in range(2)]
-            ours.enter([moved[own], -moved[own]], generators[0], one, world)
-            whole.enter([moved, -moved], generators[1], every)
+            draws = [random_draw(Generator().manual_seed(step)) for _ in range(2)]
+            ours.enter([moved[own], -moved[own]], draws[0], one, world)
+            whole.enter([moved, -moved], draws[1], every)
         assert torch.equal(ours.patches, whole.patches)
         assert torch.equal(ours.entered, whole.entered)
         assert ours.filled(0) > 30

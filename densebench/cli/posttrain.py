@@ -95,6 +95,10 @@ def posttrain(
             offline=offline,
         )
         watcher = TerminalWatcher(Console(stderr=True))
+        if tasks:
+            from densebench.posttrain.comparison import check_base, compared
+
+            check_base(options)
         try:
             card = posttrain(options, watcher)
         except InterruptedTrainingError as stopped:
@@ -105,8 +109,6 @@ def posttrain(
             return
         print(f"{name}: {card}", file=stdout)
         if tasks:
-            from densebench.posttrain.comparison import compared
-
             table = compared(options, tasks, results, data_root, limit, watcher)
             Console(file=stdout).print(table)
 

@@ -162,7 +162,9 @@ def _network(values, steepness, partner_ptr, sign_ptr, layers, scratch_ptr, n,
         sign = tl.load(sign_ptr + layer * WIDTH + wire)
         other = tl.gather(values, partner, 0)
         gap = (other - values) * (sign * steepness)
-        gap = tl.minimum(tl.maximum(gap, -1e18), 1e18)
+        # By default a bound takes the place of a nan, which must be seen in what comes out.
+        gap = tl.maximum(gap, -1e18, propagate_nan=tl.PropagateNan.ALL)
+        gap = tl.minimum(gap, 1e18, propagate_nan=tl.PropagateNan.ALL)
         stay, swap = _weights(gap)
         values = stay * values + swap * other
         index = tl.broadcast_to(partner[:, None], (WIDTH, WIDTH))
@@ -259,7 +261,7 @@ def _cross_entropy_kernel(student_ptr, teacher_ptr, loss_ptr, grad_ptr, scratch_
         tl.debug_barrier()
         values, matrix = _network(values, steepness, partner_ptr, sign_ptr, layers, scratch_ptr, n,
                                   WIDTH, DIFFERENTIABLE)  # fmt: skip
-        matrix = tl.maximum(matrix, tiny)
+        matrix = tl.maximum(matrix, tiny, propagate_nan=tl.PropagateNan.ALL)
         tl.store(loss_ptr + row, -tl.sum(tl.sum(target * tl.log(matrix), axis=1), axis=0))
         if DIFFERENTIABLE:
             tl.debug_barrier()

@@ -6,11 +6,37 @@ from pathlib import Path
 
 from rich.table import Table
 
+from densebench.backbones import card_for
+from densebench.cards import backbone_card
+from densebench.device import pick_device
 from densebench.errors import DensebenchError
 from densebench.evaluate import RunOptions, Watcher
 from densebench.matrix import matrix_table, run_matrix
-from densebench.posttrain.session import PosttrainOptions
+from densebench.posttrain.session import PosttrainOptions, load_base
 from densebench.results import DEFAULT_RESULTS
+
+
+def check_base(options: PosttrainOptions, trained: str | None = None) -> None:
+    """Nothing, if building the base again gives the same network.
+
+    Args:
+        options: of the training.
+        trained: fingerprint of the network that was trained; None before it, to compare two builds.
+
+    Raises:
+        DensebenchError: it does not.
+    """
+    card = card_for(options.backbone)
+    if trained is None and card is not None and card.source != "python":
+        return  # weights from a file are the same ones again
+    device = pick_device(options.device)
+    first = trained or load_base(options, device).fingerprint
+    if load_base(options, device).fingerprint != first:
+        raise DensebenchError(
+            f"--then: {options.backbone} is built with other weights each time (they are drawn "
+            "without a seed, or its code or file has changed), so its score would not be that of "
+            "the base that was trained; seed it with torch.manual_seed, or give --weights FILE"
+        )
 
 
 def compared(
@@ -24,8 +50,11 @@ def compared(
     """Run both on every task, and set them side by side; runs that exist are read.
 
     Raises:
-        DensebenchError: a run failed; the others are recorded.
+        DensebenchError: the base is not the one that was trained, or a run failed; the others are
+            recorded.
     """
+    made = backbone_card(options.folder / f"{options.name}.toml").training
+    check_base(options, made.base_fingerprint if made else None)
     base = RunOptions(
         options.backbone,
         tasks[0],

@@ -1,5 +1,6 @@
 """What a post-training leaves: weights, a backbone card, the recipe, a model card; and its name."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,20 @@ from densebench import __version__
 from densebench.backbones.base import DenseBackbone
 from densebench.backbones.export import official_state
 from densebench.backbones.hub import file_sha256
-from densebench.cards import BackboneCard, WeightsSource, backbone_folder
+from densebench.cards import BackboneCard, TrainingCard, WeightsSource, backbone_folder
 from densebench.paths import user_home
+from densebench.posttrain.architecture import fold_class_token
 from densebench.posttrain.recipe import Recipe
 from densebench.results import write_atomically
 
 STUDENT, TEACHER = "student.safetensors", "teacher.safetensors"
+# Seeds of one training are averaged, so that a seed is none of what makes it another one.
+_MOVES_NO_WEIGHT: dict[str, Any] = {
+    "name": True,
+    "description": True,
+    "monitor": True,
+    "training": {"seed", "checkpoint_every", "keep_checkpoints"},
+}
 PAPER = (
     'Pariza, Salehi, Burghouts, Locatello and Asano, "Near, far: Patch-ordering enhances vision '
     "foundation models' scene understanding\", ICLR 2025, arXiv 2408.11054"
@@ -25,11 +34,15 @@ PAPER = (
 
 @dataclass(frozen=True)
 class Origin:
-    """What a backbone was made from: its base, that one's file, and the images."""
+    """What a backbone was made from: its base, that one's file, and the images.
+
+    `fingerprint` is the base's, `images_fingerprint` a SHA-256 of the images' content.
+    """
 
     backbone: str
     target: str
     file: Path | None
+    fingerprint: str
     images: int
     images_fingerprint: str
     sources: tuple[str, ...]
@@ -49,6 +62,8 @@ def export(
 
     The card comes last, so that a name is never without its weights.
     """
+    for backbone in (student, teacher):
+        fold_class_token(backbone)
     write_atomically(folder / STUDENT, save(official_state(student, origin.file)))
     write_atomically(folder / TEACHER, save(official_state(teacher, origin.file)))
     write_atomically(folder / "recipe.toml", as_toml(recipe.model_dump(mode="json")))
@@ -75,8 +90,24 @@ def new_card(
         "adapted_from": origin.backbone,
         "citation": "; ".join(filter(None, (base.citation, PAPER))),
         "id": _absolute(base, origin) if base.source == "python" else base.id,
+        "training": training_card(recipe, origin),
     }
     return base.model_copy(update=update)
+
+
+def training_card(recipe: Recipe, origin: Origin) -> TrainingCard:
+    """The facts of a training, for the card."""
+    moving = recipe.model_dump(mode="json", exclude=_MOVES_NO_WEIGHT)
+    everything = [moving, origin.fingerprint, origin.images_fingerprint]
+    digest = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
+    return TrainingCard(
+        base=origin.backbone,
+        base_fingerprint=origin.fingerprint,
+        recipe=recipe.name,
+        recipe_hash=digest,
+        seed=recipe.training.seed,
+        steps=origin.steps,
+    )
 
 
 def _plugin_card(backbone: DenseBackbone, origin: Origin) -> BackboneCard:
@@ -123,7 +154,8 @@ tags: [densebench, neco, dense-features]
 
 - Weights: `{STUDENT}` (what `{card.name}` names) and `{TEACHER}` (their moving average), both in
   the base's own key naming.
-- Images: {_images(origin)}; fingerprint of the list `{origin.images_fingerprint[:12]}`.{skipped}
+- Images: {_images(origin)}; fingerprint of their content `{origin.images_fingerprint[:12]}`, each
+  one's SHA-256 in `images.sha256`.{skipped}
 - Training: recipe {recipe.name}, {origin.steps} steps of {training.batch_size} images,
   {views.global_crops} global views of {views.global_size} and {views.local_crops} local views of
   {views.local_size} pixels, learning rate {recipe.optimiser.backbone_lr:g}; all of it in

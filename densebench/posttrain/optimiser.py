@@ -36,6 +36,11 @@ def rates(recipe: Recipe, step: int, length: int) -> Rates:
     )
 
 
+def teachers_own_share(recipe: Recipe, length: int) -> float:
+    """What is left of the teacher's first weights after a training; the rest is its student's."""
+    return math.prod(cosine(*recipe.model.momentum, step, length) for step in range(length))
+
+
 def build_optimiser(student: Projector, recipe: Recipe) -> AdamW:
     """One group for each of backbone and head with weight decay and without.
 

@@ -275,5 +275,9 @@ def _portion(samples: list[Sample]) -> Portion:
 
 
 def _leave_interruption_to_the_parent(_: int) -> None:
-    """Ctrl-C reaches every process of the terminal; the parent saves before it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A terminal's Ctrl-C and torchrun's SIGTERM reach workers too; the parent saves first.
+
+    It ends them itself afterwards; if it is gone without having done so, they notice and end.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

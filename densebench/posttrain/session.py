@@ -1,5 +1,6 @@
 """One post-training: a backbone, a recipe and images give a new, registered backbone."""
 
+import hashlib
 import re
 import shutil
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ import torch
 
 from densebench.backbones import DenseBackbone, card_for, load_backbone, weights_file
 from densebench.cards import NAME_PATTERN, card_names
+from densebench.datasets.fingerprint import content_hashes
 from densebench.device import pick_device
 from densebench.distributed import World, joined
 from densebench.errors import DensebenchError
@@ -17,11 +19,16 @@ from densebench.evaluate import Watcher
 from densebench.posttrain.checkpoints import PATTERN
 from densebench.posttrain.export import STUDENT, Origin, export, register
 from densebench.posttrain.monitor import build_monitor
+from densebench.posttrain.optimiser import teachers_own_share
 from densebench.posttrain.photographs import find_photographs
 from densebench.posttrain.recipe import Recipe, load_recipe, published_recipe
 from densebench.posttrain.trainer import LOG, Place, Trainer
+from densebench.results import write_atomically
 
 DEFAULT_FOLDER = Path("posttrained")
+IMAGES = "images.sha256"
+# From here on it no longer matters that the teacher began with a projection head of its own.
+LONG_ENOUGH = 2000
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,21 @@ def posttrain(options: PosttrainOptions, watcher: Watcher | None = None) -> Path
         return _Session(options, device, world, told).card()
 
 
+def load_base(options: PosttrainOptions, device: torch.device) -> DenseBackbone:
+    """The backbone to train; one of fixed input size is built for the recipe's global views."""
+    card, size = card_for(options.backbone), None
+    if options.recipe is not None and card is not None:
+        size = load_recipe(options.recipe, options.overrides).views.global_size
+        size = None if size % card.patch_size else size  # of which the recipe tells more
+    return load_backbone(
+        options.backbone,
+        weights=options.weights,
+        image_size=size,
+        device=str(device),
+        offline=options.offline,
+    )
+
+
 class _Session:
     """The steps of one post-training."""
 
@@ -81,7 +103,8 @@ class _Session:
         self._goes_on = _goes_on(options)
         self._photographs = find_photographs(options.data)
         self._base_file = weights_file(options.backbone, options.weights, options.offline)
-        self._backbone = self._load()
+        self._backbone = load_base(options, self._device)
+        self._base = self._backbone.fingerprint
         self._recipe = self._choose_recipe()
 
     def card(self) -> Path:
@@ -93,6 +116,7 @@ class _Session:
             if self._world.is_main:
                 _prepare_folder(options)
             self._world.barrier()
+            self._keep_hashes(folder / IMAGES)
             self._train(trainer)
         if self._world.is_main:
             card = export(
@@ -108,21 +132,6 @@ class _Session:
         self._world.barrier()
         return folder / f"{options.name}.toml"
 
-    def _load(self) -> DenseBackbone:
-        """The backbone; one of fixed input size is built for the recipe's global views."""
-        options = self._options
-        card, size = card_for(options.backbone), None
-        if options.recipe is not None and card is not None:
-            size = load_recipe(options.recipe, options.overrides).views.global_size
-            size = None if size % card.patch_size else size  # of which the recipe tells more
-        return load_backbone(
-            options.backbone,
-            weights=options.weights,
-            image_size=size,
-            device=str(self._device),
-            offline=options.offline,
-        )
-
     def _choose_recipe(self) -> Recipe:
         backbone, name = self._backbone, self._options.recipe
         if name is None:
@@ -133,7 +142,6 @@ class _Session:
         return load_recipe(name, self._options.overrides)
 
     def _trainer(self, folder: Path) -> Trainer:
-        base = self._backbone.fingerprint
         place = Place(
             folder=folder,
             device=self._device,
@@ -144,7 +152,16 @@ class _Session:
             status=self._watcher.status,
         )
         monitor = build_monitor(self._recipe.monitor, self._device)
-        return Trainer(self._backbone, self._recipe, self._photographs, place, base, monitor)
+        return Trainer(self._backbone, self._recipe, self._photographs, place, self._base, monitor)
+
+    def _keep_hashes(self, file: Path) -> None:
+        """The SHA-256 of all images, by which an evaluation knows those that were trained on."""
+        rank, size = self._world.rank, self._world.size
+        own = [str(image) for image in self._photographs.files[rank::size]]
+        found = self._world.together([*content_hashes(own).values()], self._device)
+        self._images = "".join(f"{digest}\n" for digest in sorted(set(found)))
+        if self._world.is_main:
+            write_atomically(file, self._images)
 
     def _train(self, trainer: Trainer) -> None:
         """What is left of the training."""
@@ -158,6 +175,15 @@ class _Session:
 
     def _announce(self, trainer: Trainer) -> None:
         schedule, recipe = trainer.schedule, self._recipe
+        model, length = recipe.model, trainer.schedule.length
+        if model.teacher_head == "own" and model.head_layers and length < LONG_ENOUGH:
+            left, first = teachers_own_share(recipe, length), model.momentum[0]
+            self._watcher.say(
+                f"warning: {length} steps are few for teacher and student with projection heads of "
+                f"their own, as published: {left:.2f} of the teacher's first one is left at the "
+                f"end ({first:g}^{length} = {first**length:.2f} at the first momentum), and it "
+                "rules; --recipe neco_clean begins with one head for both"
+            )
         began = f", from step {trainer.step} on" if trainer.step else ""
         self._watcher.say(
             f"{self._options.name}: {self._backbone.name} after {recipe.name}, {schedule.length} "
@@ -181,7 +207,8 @@ class _Session:
             target=options.backbone,
             file=self._base_file,
             images=len(self._photographs),
-            images_fingerprint=self._photographs.fingerprint,
+            fingerprint=self._base,
+            images_fingerprint=hashlib.sha256(self._images.encode()).hexdigest(),
             sources=tuple(Path(source).resolve().name for source in self._photographs.sources),
             steps=trainer.step,
             unreadable=len(trainer.unreadable),
@@ -206,7 +233,8 @@ def _goes_on(options: PosttrainOptions) -> bool:
     """
     folder = options.folder
     saved = any((folder / "checkpoints").glob(PATTERN))
-    finished, begun = (folder / STUDENT).exists(), (folder / LOG).exists()
+    finished = (folder / STUDENT).exists()
+    begun = (folder / LOG).exists() or (folder / IMAGES).exists()
     if options.resume:
         if not saved and (finished or not begun):
             raise DensebenchError(f"{folder}: no checkpoint to go on from; leave --resume out")

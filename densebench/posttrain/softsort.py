@@ -9,6 +9,7 @@ minimum and `(1 - alpha)*a + alpha*b` to the other, with
 permutation matrix, which is where all the time and memory goes.
 """
 
+import warnings
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -160,11 +161,32 @@ def _backend(scores: Tensor) -> ModuleType:
 
     if not scores.is_cuda or scores.dtype != torch.float32:
         return _softsort_torch
+    fused = _fused(scores.device)
+    if fused is None or scores.shape[1] > fused.LARGEST_N:
+        return _softsort_torch
+    return fused
+
+
+@lru_cache(maxsize=16)
+def _fused(device: torch.device) -> ModuleType | None:
+    """The fused kernels, if Triton can build them here; it needs a C compiler to start them."""
     try:
         from densebench.posttrain import _softsort_triton
     except ImportError:
-        return _softsort_torch
-    return _softsort_triton if scores.shape[1] <= _softsort_triton.LARGEST_N else _softsort_torch
+        return None
+    try:
+        _softsort_triton.sort(torch.zeros(1, 2, device=device), "bitonic", 1.0)
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever Triton and the compilers that it calls raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        warnings.warn(
+            f"the fused soft sort cannot be built here ({reason}); plain PyTorch takes its place, "
+            "with the same numbers, but slower and in more memory; Triton needs a C compiler",
+            stacklevel=2,
+        )
+        return None
+    return _softsort_triton
 
 
 def _computed(scores: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from densebench import cli
+from densebench.posttrain import session
 from densebench.posttrain.journal import read_journal
 
 pytestmark = pytest.mark.usefixtures("workplace")
@@ -134,12 +135,40 @@ def test_ctrl_c_saves_and_says_how_to_go_on(run: Callable[..., Done], start: Cal
     assert weights("it-stays") == weights("unbroken")
 
 
-def test_two_processes_train_as_one(run: Callable[..., Done], start: Callable) -> None:
-    options = [*TRAIN, "--data", "photos", *overrides(training__steps=6, model__drop_path=0)]
+def torchrun(*arguments: str) -> list[str]:
+    found = str(Path(sys.executable).with_name("torchrun"))
+    return [found, "--standalone", "--nproc-per-node", "2", "-m", "densebench", *arguments]
+
+
+def test_sigterm_reaches_every_process_and_is_saved_from(
+    run: Callable[..., Done], start: Callable
+) -> None:
+    """As a cluster ends a job: torchrun, both trainers and their loading workers get it."""
+    options = [*TRAIN, "--data", "photos", "--workers", "1", "--name", "mine"]
+    options += overrides(training__steps=60, training__checkpoint_every=100)
+    process = start(*torchrun(*options), pause=0.05)
+    log = Path("posttrained/mine/log.jsonl")
+    wait_for(lambda: log.exists() and log.read_text().count("\n") > 2, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=LONGEST)
+    assert process.returncode != 0
+    (saved,) = Path("posttrained/mine/checkpoints").glob("step-*.pt")
+    assert 2 < int(saved.stem.removeprefix("step-")) < 60
+    assert run(*options, "--resume").code == 0
+    assert [step for step, _ in curve("mine")] == [*range(1, 61)]
+
+
+# The queue, references from the batch alone, the quirks off: each splits over processes.
+@pytest.mark.parametrize(
+    "kind", [{}, {"loss__queue_size": 0}, {"loss__queue_counter": "exact", "training__seed": 1}]
+)
+def test_two_processes_train_as_one(
+    run: Callable[..., Done], start: Callable, kind: dict[str, Any]
+) -> None:
+    changes = overrides(training__steps=6, model__drop_path=0, **kind)
+    options = [*TRAIN, "--data", "photos", *changes]
     assert run(*options, "--name", "one").code == 0
-    torchrun = str(Path(sys.executable).with_name("torchrun"))
-    command = [torchrun, "--standalone", "--nproc-per-node", "2", "-m", "densebench", *options]
-    process = start(*command, "--name", "two")
+    process = start(*torchrun(*options), "--name", "two")
     out, err = process.communicate(timeout=LONGEST)
     assert process.returncode == 0, err
     assert out == "two: posttrained/two/two.toml\n"
@@ -169,6 +198,36 @@ def test_then_sets_base_and_new_side_by_side(run: Callable[..., Done], tiny_task
     assert "images seen: 16/16" in done.err
     assert ", loss " in done.err
     assert ", learning rate " in done.err
+
+
+def test_then_refuses_a_base_that_is_another_one_each_time(
+    run: Callable[..., Done], tiny_task: Path
+) -> None:
+    code = Path("net.py").read_text()
+    Path("net.py").write_text(code.replace("torch.manual_seed(0)", "torch.seed()"))
+    done = run(*TRAIN, "--data", "photos", "--name", "mine", "--then", tiny_task)
+    assert done.code == 2
+    told = done.err.splitlines()[-1]
+    assert told.startswith("error: --then: net.py:make is built with other weights each time")
+    assert not Path("posttrained").exists()
+    assert run(*TRAIN, "--data", "photos", "--name", "mine").code == 0  # alone it may be
+
+
+def test_then_refuses_a_base_that_has_changed_meanwhile(
+    run: Callable[..., Done], tiny_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = session.export
+
+    def change(*given: Any) -> Path:
+        code = Path("net.py").read_text()
+        Path("net.py").write_text(code.replace("manual_seed(0)", "manual_seed(1)"))
+        return made(*given)
+
+    monkeypatch.setattr(session, "export", change)
+    done = run(*TRAIN, "--data", "photos", "--name", "mine", "--then", tiny_task)
+    assert done.code == 2
+    assert "is built with other weights each time" in done.err.splitlines()[-1]
+    assert not [*Path().glob("leaderboard/results/*/*/*.json")]
 
 
 class TestOneLine:

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 
 from densebench.backbones import load_backbone
 from densebench.cards import backbone_card, card_names
+from densebench.posttrain.architecture import unfold_class_token
 from densebench.posttrain.export import (
     Origin,
     as_toml,
@@ -19,6 +21,7 @@ from densebench.posttrain.export import (
     model_card,
     register,
     registered_card,
+    training_card,
 )
 from densebench.posttrain.recipe import Recipe, load_recipe
 
@@ -28,7 +31,7 @@ else:
     import tomli as tomllib
 
 pytestmark = pytest.mark.usefixtures("own_places")
-ORIGIN = Origin("tiny", "tiny", None, 1200, "f" * 64, ("coco", "voc"), 80, 3)
+ORIGIN = Origin("tiny", "tiny", None, "b" * 64, 1200, "f" * 64, ("coco", "voc"), 80, 3)
 
 
 def test_toml_comes_back_as_it_was() -> None:
@@ -72,6 +75,46 @@ def test_the_folder(make_backbone: Callable, make_recipe: Callable[..., Recipe])
     assert card.weights.path == "student.safetensors"
     assert "arXiv 2408.11054" in card.citation
     assert load_recipe(folder / "recipe.toml") == make_recipe()
+    assert card.training is not None
+    assert (card.training.base, card.training.base_fingerprint) == ("tiny", "b" * 64)
+    facts = (card.training.recipe, card.training.seed, card.training.steps)
+    assert facts == ("tiny", 0, 80)
+
+
+def test_the_recipe_hash_is_of_everything_but_the_seed(make_recipe: Callable[..., Recipe]) -> None:
+    def digest(origin: Origin = ORIGIN, **changes: object) -> str:
+        return training_card(make_recipe(**changes), origin).recipe_hash
+
+    same = [{"training__seed": 7}, {"training__checkpoint_every": 1}, {"monitor__images": 9}]
+    assert {digest(**changes) for changes in same} == {digest()}
+    others = [
+        digest(**{key: value})
+        for key, value in (
+            ("model__teacher_head", "student"),
+            ("training__steps", 5),
+            ("optimiser__head_lr", 2e-3),
+            ("views__global_size", 70),
+        )
+    ]
+    others += [digest(replace(ORIGIN, fingerprint="c" * 64))]
+    others += [digest(replace(ORIGIN, images_fingerprint="c" * 64))]
+    assert len({*others, digest()}) == 7
+
+
+def test_a_class_token_in_two_is_exported_as_one(
+    make_backbone: Callable, make_recipe: Callable[..., Recipe]
+) -> None:
+    student, teacher = (make_backbone(reg_tokens=4, no_embed_class=True) for _ in range(2))
+    names = student.model.state_dict().keys()
+    for backbone in (student, teacher):
+        unfold_class_token(backbone)
+    with torch.no_grad():
+        student.model.parametrizations.cls_token.original1.add_(1)
+    whole = student.model.cls_token.detach().clone()
+    export(Path("new"), "mine", student, teacher, make_recipe(), ORIGIN)
+    stored = load_file("new/student.safetensors")
+    assert stored.keys() == names
+    assert torch.equal(stored["cls_token"], whole)
 
 
 def test_the_model_card(make_backbone: Callable, make_recipe: Callable[..., Recipe]) -> None:
@@ -104,7 +147,7 @@ def test_a_plug_ins_card_finds_its_code_from_anywhere(
         "    return Net(3, 5, 14, 14)\n"
     )
     backbone = load_backbone("net.py:make")
-    origin = Origin("net.py:make", "net.py:make", None, 5, "0", ("x",), 1, 0)
+    origin = Origin("net.py:make", "net.py:make", None, "b" * 64, 5, "0", ("x",), 1, 0)
     register("mine", export(Path("new"), "mine", backbone, backbone, make_recipe(), origin))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -114,7 +157,7 @@ def test_a_plug_ins_card_finds_its_code_from_anywhere(
     assert torch.equal(found(images), backbone(images))
     card = backbone_card("mine")
     assert card.license == "not stated"
-    again = Origin("mine", "mine", None, 5, "0", ("x",), 1, 0)
+    again = Origin("mine", "mine", None, "b" * 64, 5, "0", ("x",), 1, 0)
     register("again", export(Path("third"), "again", found, found, make_recipe(), again))
     assert torch.equal(load_backbone("again")(images), backbone(images))
     assert backbone_card("again").id == card.id

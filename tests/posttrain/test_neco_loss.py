@@ -275,6 +275,42 @@ def test_queue_takes_the_foreground_only() -> None:
     assert sorted(queue.draw(0, 3)[:, 0].tolist()) == [13, 14, 15]
 
 
+def test_published_counter_runs_ahead_into_rows_never_written() -> None:
+    queues = [PatchQueue(2, 1, capacity=100, counter=kind) for kind in ("published", "exact")]
+    for queue in queues:
+        queue.enter([torch.ones(2, 5, 5, 1)] * 2, seeded(0))
+    assert [queue.counted(0) for queue in queues] == [40, 20]
+    drawn = [queue.draw(1, 60, seeded(1)) for queue in queues]
+    assert 0 < (drawn[0] == 0).sum() < 60
+    assert (drawn[1] == 1).all()
+    for queue in queues:
+        for _ in range(9):
+            queue.enter([torch.ones(2, 5, 5, 1)] * 2, seeded(0))
+    assert [queue.counted(1) for queue in queues] == [100, 100]
+    assert torch.equal(*(queue.draw(0, 70, seeded(1)) for queue in queues))
+
+
+def test_published_slice_of_masks_is_of_other_images_and_views() -> None:
+    """Three images, the second global crop: the masks of image 0 with views 3, 4 and 5."""
+    teacher, student, boxes = grids()
+    marks: list[Tensor] = []
+
+    def note(places: Tensor, count: int) -> Tensor:
+        marks.append(places)
+        return random_draw()(places, count)
+
+    left = torch.zeros(2, 5, 5, dtype=torch.bool)
+    left[0] = True  # all of image 0, nothing of image 1
+    for kind in ("exact", "published"):
+        marks.clear()
+        settings = NeCoSettings(14, 3, masked_references=kind)  # type: ignore[arg-type]
+        neco_loss(teacher, student, boxes, settings, draw=note, foreground=[left, left])
+        # Masks lie image by image, then view by view: crop 0's slice is image 0, views 0 and 1;
+        # crop 1's is image 0, view 2, and image 1, view 0.
+        expected = [9] * 4 if kind == "exact" else [18, 18, 9, 9]
+        assert [len(places) for places in marks] == expected
+
+
 def test_queue_survives_a_checkpoint() -> None:
     queue, copy = PatchQueue(2, 8, capacity=40), PatchQueue(2, 8, capacity=40)
     queue.enter(grids()[0], seeded(0))

@@ -1,5 +1,6 @@
 """One post-training from its options: which folder, which name, which recipe."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -19,6 +20,7 @@ from densebench.errors import DensebenchError
 from densebench.evaluate import RunOptions, Watcher, evaluate
 from densebench.posttrain.export import as_toml
 from densebench.posttrain.journal import read_journal
+from densebench.posttrain.optimiser import teachers_own_share
 from densebench.posttrain.recipe import load_recipe
 from densebench.posttrain.session import PosttrainOptions, posttrain
 
@@ -133,6 +135,66 @@ def test_an_open_clip_tower_the_whole_way(
     record, _ = evaluate(RunOptions("mine", str(tiny_task), device="cpu"))
     assert record.backbone.name == "mine"
     assert record.backbone.fingerprint == load_backbone("mine").fingerprint
+
+
+def test_it_keeps_the_hashes_of_its_images_and_the_facts(workplace: Path) -> None:
+    shutil.copy("photos/photo001.png", "photos/twin.png")
+    base = load_backbone(BASE.backbone).fingerprint
+    posttrain(replace(BASE, overrides={"training.seed": 3}))
+    listed = Path("posttrained/mine/images.sha256").read_text().splitlines()
+    hashes = {hashlib.sha256(p.read_bytes()).hexdigest() for p in Path("photos").iterdir()}
+    assert listed == sorted(hashes)
+    assert len(listed) == 10
+    training = backbone_card("mine").training
+    assert training is not None
+    assert (training.base, training.base_fingerprint) == ("net.py:make", base)
+    assert (training.recipe, training.seed, training.steps) == ("tiny", 3, 4)
+    posttrain(replace(BASE, name="other"))
+    found = backbone_card("other").training
+    assert found is not None and found.recipe_hash == training.recipe_hash
+    Path("photos/photo001.png").unlink()
+    posttrain(replace(BASE, name="fewer"))
+    found = backbone_card("fewer").training
+    assert found is not None and found.recipe_hash == training.recipe_hash  # its twin is there
+    Path("photos/twin.png").unlink()
+    posttrain(replace(BASE, name="fewest"))
+    found = backbone_card("fewest").training
+    assert found is not None and found.recipe_hash != training.recipe_hash
+
+
+def test_killed_after_hashing_starts_over() -> None:
+    Path("posttrained/mine").mkdir(parents=True)
+    Path("posttrained/mine/images.sha256").write_text("0" * 64 + "\n")
+    posttrain(BASE)
+    assert "0" * 64 not in Path("posttrained/mine/images.sha256").read_text()
+
+
+class TestShortTrainings:
+    @pytest.mark.parametrize(
+        ("overrides", "warned"),
+        [
+            ({}, True),
+            ({"model.teacher_head": "student"}, False),
+            ({"model.head_layers": 0}, False),
+        ],
+    )
+    def test_are_warned_of_independent_heads(self, overrides: dict[str, Any], warned: bool) -> None:
+        watcher = Told()
+        posttrain(replace(BASE, overrides=overrides), watcher)
+        lines = [line for line in watcher.lines if line.startswith("warning: ")]
+        assert len(lines) == warned
+        if warned:
+            assert lines[0].startswith("warning: 4 steps are few for")
+            assert "1.00 of the teacher's first one is left" in lines[0]
+            assert "(0.9995^4 = 1.00 " in lines[0]
+            assert "--recipe neco_clean" in lines[0]
+
+    def test_what_is_left(self) -> None:
+        recipe = load_recipe("neco_dinov2")
+        assert teachers_own_share(recipe, 160) == pytest.approx(0.9605, abs=1e-4)
+        assert teachers_own_share(recipe, 25 * 1848) < 1e-4
+        constant = load_recipe("neco_dinov2", {"model.momentum": [0.9995, 0.9995]})
+        assert teachers_own_share(constant, 160) == pytest.approx(0.9995**160)
 
 
 class TestNames:

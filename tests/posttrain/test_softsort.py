@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from densebench.errors import DensebenchError
-from densebench.posttrain import _softsort_torch
+from densebench.posttrain import _softsort_torch, softsort
 from densebench.posttrain.softsort import Network, comparators, soft_sort, soft_sort_cross_entropy
 
 Golden = Callable[[str], dict[str, np.ndarray]]
@@ -258,3 +258,50 @@ def test_bad_input(arguments: tuple[object, ...], message: str) -> None:
 def test_cross_entropy_of_unlike_scores() -> None:
     with pytest.raises(DensebenchError, match="must agree"):
         soft_sort_cross_entropy(torch.zeros(3, 4), torch.zeros(3, 5))
+
+
+class TestWithoutACompiler:
+    """What Triton raises when it finds none, on whichever device it is asked."""
+
+    @pytest.fixture(autouse=True)
+    def _asked_anew(self) -> Iterator[None]:
+        softsort._fused.cache_clear()
+        yield
+        softsort._fused.cache_clear()
+
+    def test_plain_pytorch_takes_over_and_says_so_once(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        triton = pytest.importorskip("densebench.posttrain._softsort_triton")
+
+        def fail(*_: object) -> None:
+            raise RuntimeError("Failed to find C compiler.\nPlease specify via CC.")
+
+        monkeypatch.setattr(triton, "sort", fail)
+        with pytest.warns(UserWarning, match="Failed to find C compiler. Please") as told:
+            assert [softsort._fused(torch.device("cpu")) for _ in range(3)] == [None] * 3
+        assert len(told) == 1
+
+    def test_running_out_of_memory_is_something_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        triton = pytest.importorskip("densebench.posttrain._softsort_triton")
+
+        def fail(*_: object) -> None:
+            raise torch.cuda.OutOfMemoryError
+
+        monkeypatch.setattr(triton, "sort", fail)
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            softsort._fused(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("n", [6, 49])
+def test_a_nan_shows_in_its_own_row_alone(network: Network, n: int) -> None:
+    student, teacher = random_scores(n, 900), random_scores(n + 1, 900)[:, :n].contiguous()
+    expected = soft_sort_cross_entropy(student, teacher, network=network)
+    harmed, places = teacher.clone(), torch.arange(0, 60, 7)
+    harmed[places, places % n] = torch.nan
+    found = soft_sort_cross_entropy(student, harmed, network=network)
+    assert found[places].isnan().all()
+    whole = torch.ones(900, dtype=torch.bool)
+    whole[places] = False
+    assert torch.equal(found[whole], expected[whole])

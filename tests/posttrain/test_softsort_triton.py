@@ -35,6 +35,19 @@ for network, n in [("bitonic", 2), ("bitonic", 13), ("odd_even", 6), ("bitonic",
         else:
             assert not grad.any()
 
+for network, n in [("bitonic", 13), ("odd_even", 6)]:
+    student, teacher = torch.randn(2, 3, n) * 0.3
+    for one, other in ((student, teacher), (teacher, student)):
+        harmed = one.clone()
+        harmed[1, n // 2] = float("nan")
+        for pair in ((harmed, other), (other, harmed)):
+            for kind in (fused, plain):
+                loss, grad = kind.cross_entropy(*pair, network, (100.0, 50.0), True)
+                assert loss.isnan().tolist() == [False, True, False], (kind, network)
+                assert grad[1].isnan().all() and not grad[[0, 2]].isnan().any()
+        assert fused.sort(harmed, network, 100.0)[1].isnan().any(2).any(1).tolist() == [
+            False, True, False]
+
 wide = torch.linspace(0, 3e7, 33)[None]
 loss, grad = fused.cross_entropy(wide, -wide, "odd_even", (100.0, 100.0), True)
 assert loss.isfinite().all() and grad.isfinite().all()

@@ -15,7 +15,7 @@ from torch import nn
 from densebench.backbones import load_backbone
 from densebench.backbones.base import DenseBackbone
 from densebench.errors import DensebenchError
-from densebench.posttrain import interruption
+from densebench.posttrain import interruption, learner
 from densebench.posttrain.journal import read_journal
 from densebench.posttrain.photographs import find_photographs
 from densebench.posttrain.trainer import InterruptedTrainingError, Trainer
@@ -80,9 +80,19 @@ class TestCurve:
     def test_length_in_epochs(self, make_trainer: Make) -> None:
         assert make_trainer(training__steps=0, training__epochs=3).schedule.length == 6
 
-    def test_portions_change_nothing(self, make_trainer: Make) -> None:
-        whole = run(make_trainer("whole"))
-        parts = run(make_trainer("parts", training__accumulation=2))
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {},
+            {"loss__queue_size": 0},
+            {"loss__masks": "fg"},
+            {"loss__masks": "bg", "loss__queue_size": 0},
+            {"loss__masks": "fg", "loss__queue_size": 0, "loss__masked_references": "exact"},
+        ],
+    )
+    def test_portions_change_nothing(self, make_trainer: Make, changes: dict[str, Any]) -> None:
+        whole = run(make_trainer("whole", **changes))
+        parts = run(make_trainer("parts", training__accumulation=2, **changes))
         assert losses(parts) == pytest.approx(losses(whole), rel=1e-5)
 
     def test_gradient_checkpointing_changes_nothing(self, make_trainer: Make) -> None:
@@ -190,6 +200,47 @@ class TestWhatTrains:
         assert losses(compiled) == pytest.approx(losses(plain), rel=1e-3)
         names = [[*t.student.backbone.encoder.state_dict()] for t in (plain, compiled)]
         assert names[0] == names[1]
+
+
+class TestQuirks:
+    def test_heads_of_their_own_or_one(self, make_trainer: Make) -> None:
+        for kind, alike in (("own", False), ("student", True)):
+            trainer = make_trainer(kind, model__teacher_head=kind)
+            weights = [n.head.layers[0].weight for n in (trainer.student, trainer.teacher)]
+            assert torch.equal(*weights) == alike
+            backbones = [n.backbone.state_dict() for n in (trainer.student, trainer.teacher)]
+            assert all(torch.equal(v, backbones[1][k]) for k, v in backbones[0].items())
+
+    def test_the_teacher_follows_the_student_of_before_the_step(self, make_trainer: Make) -> None:
+        trainer = make_trainer(training__steps=1, model__teacher_head="student")
+        before = copy.deepcopy(trainer.teacher.state_dict())
+        trainer.run()
+        assert all(torch.allclose(v, before[k]) for k, v in trainer.teacher.state_dict().items())
+        assert not torch.equal(
+            trainer.student.head.layers[0].weight, before["head.layers.0.weight"]
+        )
+
+    def test_local_views_of_another_size_are_cut(self, make_trainer: Make) -> None:
+        found = [
+            losses(run(make_trainer(str(size), views__local_size=size, views__cut_local=True)))
+            for size in (28, 33)
+        ]
+        assert found[0] != found[1]
+        assert len(found[1]) == 4
+
+    def test_nothing_to_compare_moves_nothing(
+        self, make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            learner, "foreground", lambda a, *_: torch.zeros_like(a[:, 0], dtype=torch.bool)
+        )
+        trainer = make_trainer(loss__masks="fg", training__steps=2, loss__queue_size=0)
+        networks = (trainer.student, trainer.teacher)
+        before = [copy.deepcopy(network.state_dict()) for network in networks]
+        trainer.run()
+        for network, kept in zip(networks, before, strict=True):
+            assert all(torch.equal(v, kept[k]) for k, v in network.state_dict().items())
+        assert losses(trainer) == [0.0, 0.0]
 
 
 class TestWatching:
