@@ -15,6 +15,7 @@ from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Triple
 from densebench.backbones.repeatable import TOLERANCE, disagreement, largest_difference
 from densebench.cache import FeatureCache, feature_cache
 from densebench.cards import TaskCard, own_folder, task_card
+from densebench.contamination import contamination
 from densebench.counts import ImageCounts, save_counts
 from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.shares import check_share, data_fingerprint, limited, share_of
@@ -28,10 +29,12 @@ from densebench.report.panels import load_panels, panel_folder
 from densebench.results import (
     DEFAULT_RESULTS,
     BackboneRecord,
+    ContaminationRecord,
     DatasetRecord,
     ProtocolRecord,
     RunRecord,
     Score,
+    TrainingRecord,
     content_hash,
     find_record,
     load_record,
@@ -202,6 +205,7 @@ class Run:
             limit=self._limit,
             precision=self._precision,
             nondeterministic=self._nondeterministic,
+            contamination=self._contamination(),
             device=device_name(self._device),
             feature_devices=sorted(self._produced_on),
             batch_size=self._options.batch_size,
@@ -418,8 +422,16 @@ class Run:
             patch_size=backbone.patch_size,
             embed_dim=backbone.embed_dim,
             positions=backbone.positions,
+            training=self._training(),
             parameters=sum(p.numel() for p in backbone.parameters()),
         )
+
+    def _training(self) -> TrainingRecord | None:
+        """The post-training that the card tells of, unless other weights were loaded."""
+        card = self._backbone.card
+        if card is None or card.training is None or self._options.weights is not None:
+            return None
+        return TrainingRecord(**card.training.model_dump())
 
     def _dataset_record(self, skipped: dict[str, str]) -> DatasetRecord:
         dataset = self._dataset
@@ -459,6 +471,10 @@ class Run:
             input_size=self._protocol.input_size,
             details=self._protocol.details(),
         )
+
+    def _contamination(self) -> ContaminationRecord | None:
+        options = self._options
+        return contamination(options.backbone, self._dataset.val, options.weights)
 
     def _as_shipped(self) -> bool:
         """Whether parameters and lists are those of a task card that comes with the package."""
