@@ -28,7 +28,7 @@ IN_IDENTITY: dict[str, Any] = {
     "precision": "bf16",
     "skip_bad": True,
     "allow_nondeterministic": True,
-    "subset": "1/2",
+    "subset": "own:1/2",
     "subset_seed": 7,
 }
 CHOOSE_CONTENT = {"weights", "data_root", "train_list", "val_list"}  # whose hash is in it
