@@ -1,8 +1,10 @@
-"""Does NeCo help? A checkpoint post-trained on photographs without labels, scored before and after.
+"""Does NeCo help, and what is each of the published code's choices worth?
 
-In-context retrieval and a linear head on labelled images that the training did not see, with a
-paired bootstrap over these images, for several seeds of the training; neighbour consistency on
-the same images; the course of the loss. What lies in --out already is not repeated.
+A checkpoint is post-trained on photographs without labels, with several recipes and seeds, and
+scored on labelled images that no training saw: in-context retrieval (and, if asked for, a linear
+head) with paired bootstraps over these images, neighbour consistency, the course of the loss. One
+thread a run, --jobs runs at a time. What lies in --out already is not repeated, and a training
+that was cut off goes on with its last checkpoint.
 
 python benchmarks/posttrain.py --backbone dinov2_reg_s14 --weights FILE --voc DIR --out DIR
     --train-list memory --val-list query --images FOLDER_OR_LIST [--set KEY=VALUE ...]
@@ -10,9 +12,13 @@ python benchmarks/posttrain.py --backbone dinov2_reg_s14 --weights FILE --voc DI
 
 import argparse
 import json
+import os
 import statistics
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +28,7 @@ from rich.console import Console
 from densebench.backbones import load_backbone
 from densebench.cards import parse_value, task_card
 from densebench.comparison import Comparison, compare_runs
-from densebench.counts import load_counts
+from densebench.counts import ImageCounts, load_counts
 from densebench.datasets import load_dataset
 from densebench.evaluate import RunOptions, evaluate
 from densebench.posttrain.consistency import neighbour_consistency
@@ -32,6 +38,14 @@ from densebench.progress import TerminalWatcher
 from densebench.results import RunRecord
 
 SIZE, CONSISTENCY_IMAGES = 224, 200
+# One choice of the published code after the other undone, and all of them. --set holds for all.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "published": {},
+    "student_head": {"model.teacher_head": "student"},
+    "exact_queue": {"loss.queue_counter": "exact"},
+    "card_positions": {"model.positions": "card"},
+    "neco_clean": {"recipe": "neco_clean"},
+}
 UNBOUNDED = {
     "input_size": SIZE,
     "memory_size": "unbounded",
@@ -43,30 +57,46 @@ RUNS: dict[str, dict[str, Any]] = {
     "voc_incontext": {"variant": "reference", "params": UNBOUNDED, "precision": "fp32"},
     "voc_linear": {"variant": "cached", "params": ONE_VIEW, "precision": "bf16"},
 }
-WATCHER = TerminalWatcher(Console(stderr=True))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One backbone: its records by task, where they lie, and its consistency."""
+    """One backbone: its records by task, where they lie, its consistency, its training's log."""
 
     found: dict[str, tuple[RunRecord, Path]]
     consistency: float
+    log: Path | None = None
+
+    def miou(self, task: str) -> float:
+        """In per cent."""
+        return 100 * self.found[task][0].score.miou
+
+    def counts(self, task: str) -> ImageCounts:
+        """Of every image."""
+        record, path = self.found[task]
+        counts = load_counts(path, record)
+        assert counts is not None  # this script made them
+        return counts
 
 
 def main() -> None:
     options = _options()
     base = _measured(options, options.backbone, options.weights)
-    trained = [_trained(options, seed) for seed in range(options.seeds)]
-    after = [_measured(options, str(card), None) for card in trained]
-    print(f"| measure | before | after, {options.seeds} seeds | difference, 95% interval, p |")
-    print("| --- | --- | --- | --- |")
-    for task in RUNS:
-        print(_line(task, base, after))
-    values = [m.consistency for m in after]
-    print(f"| neighbour consistency | {base.consistency:.4f} | {_spread(values, 4)} | |")
-    for card in trained:
-        print(f"loss of {card.stem}: {_course(card.parent / 'log.jsonl')}")
+    wanted = [*product(options.variants, range(options.seeds))]
+    if options.jobs == 1:
+        done = [_one(options, *run) for run in wanted]
+    else:
+        with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+            done = [f.result() for f in [pool.submit(_one, options, *run) for run in wanted]]
+    size = options.seeds
+    after = {v: done[i * size : (i + 1) * size] for i, v in enumerate(options.variants)}
+    for task in options.tasks:
+        _print_task(task, base, after)
+    print(f"\nneighbour consistency: base {base.consistency:.4f}")
+    for variant, runs in after.items():
+        print(f"  {variant}: {_spread([run.consistency for run in runs], 4)}")
+        for run in runs:
+            print(f"  loss: {_course(run.log)}")
 
 
 def _options() -> argparse.Namespace:
@@ -77,50 +107,64 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--train-list", required=True)
     parser.add_argument("--val-list", required=True)
     parser.add_argument("--images", type=Path, nargs="+", required=True)
-    parser.add_argument("--recipe")
+    parser.add_argument("--recipe", help="of all variants but neco_clean [the published one]")
+    parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=[*VARIANTS])
+    parser.add_argument("--tasks", nargs="*", choices=RUNS, default=["voc_incontext"])
     parser.add_argument("--set", nargs="*", default=[], dest="overrides")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
 
-def _trained(options: argparse.Namespace, seed: int) -> Path:
-    name = f"neco_seed{seed}"
+def _one(options: argparse.Namespace, variant: str, seed: int) -> Measured:
+    """Train, unless that is done, and measure."""
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    name = f"{variant}_seed{seed}"
     folder, card = options.out / name, options.out / name / f"{name}.toml"
-    if card.is_file():
-        return card
-    pairs = [text.split("=", 1) for text in options.overrides]
-    overrides = {key: parse_value(value) for key, value in pairs} | {"training.seed": seed}
-    return posttrain(
-        PosttrainOptions(
+    if not card.is_file():
+        own = dict(VARIANTS[variant])
+        recipe = own.pop("recipe", options.recipe)
+        pairs = [text.split("=", 1) for text in options.overrides]
+        shared = {key: parse_value(value) for key, value in pairs}
+        training = PosttrainOptions(
             options.backbone,
             tuple(options.images),
             name,
             weights=options.weights,
-            recipe=options.recipe,
-            overrides=overrides,
+            recipe=recipe,
+            overrides={**shared, **own, "training.seed": seed},
             out=folder,
             resume=any((folder / "checkpoints").glob("*.pt")),
-        ),
-        WATCHER,
-    )
+            register=False,
+        )
+        posttrain(training, _watcher())
+    return _measured(options, str(card), None, folder / "log.jsonl")
 
 
-def _measured(options: argparse.Namespace, backbone: str, weights: Path | None) -> Measured:
+def _measured(
+    options: argparse.Namespace, backbone: str, weights: Path | None, log: Path | None = None
+) -> Measured:
+    torch.set_num_threads(1)
     found = {}
-    for task, how in RUNS.items():
+    for task in options.tasks:
         run = RunOptions(
             backbone,
             task,
-            **how,
+            **RUNS[task],
             weights=weights,
             data_root=options.voc,
             train_list=Path(options.train_list),
             val_list=Path(options.val_list),
             results=options.out / "results",
         )
-        found[task] = evaluate(run, WATCHER)
-    return Measured(found, _consistency(options, backbone, weights))
+        found[task] = evaluate(run, _watcher())
+    return Measured(found, _consistency(options, backbone, weights), log)
+
+
+def _watcher() -> TerminalWatcher:
+    return TerminalWatcher(Console(stderr=True))
 
 
 def _consistency(options: argparse.Namespace, backbone: str, weights: Path | None) -> float:
@@ -137,21 +181,29 @@ def _consistency(options: argparse.Namespace, backbone: str, weights: Path | Non
     return neighbour_consistency(model, images, SIZE, torch.device("cpu"))
 
 
-def _line(task: str, base: Measured, after: Sequence[Measured]) -> str:
-    before, mious = base.found[task][0].score, [m.found[task][0].score.miou for m in after]
-    interval = f"[{100 * before.interval.low:.2f}, {100 * before.interval.high:.2f}]"
-    compared = _compared(task, base, after)
-    return (
-        f"| {task}, {RUNS[task]['variant']}, mIoU | {100 * before.miou:.2f} {interval} | "
-        f"{_spread([100 * m for m in mious], 2)} | {100 * compared.difference:+.2f} "
-        f"[{100 * compared.low:+.2f}, {100 * compared.high:+.2f}], p = {compared.p:.4f} |"
-    )
+def _print_task(task: str, base: Measured, after: dict[str, list[Measured]]) -> None:
+    """A row a variant: its seeds, and its differences from the base and from the first variant."""
+    first = next(iter(after))
+    interval = base.found[task][0].score.interval
+    low_high = f" [{100 * interval.low:.2f}, {100 * interval.high:.2f}]" if interval else ""
+    print(f"\n{task}, {RUNS[task]['variant']}, mIoU; base {base.miou(task):.2f}{low_high}\n")
+    print(f"| recipe | seeds of the training | against the base | against {first} |")
+    print("| --- | --- | --- | --- |")
+    for variant, runs in after.items():
+        spread = _spread([run.miou(task) for run in runs], 2)
+        other = "" if variant == first else _told(_compared(task, runs, after[first]))
+        print(f"| {variant} | {spread} | {_told(_compared(task, runs, [base]))} | {other} |")
 
 
-def _compared(task: str, base: Measured, after: Sequence[Measured]) -> Comparison:
-    counts = [load_counts(m.found[task][1], m.found[task][0]) for m in (base, *after)]
-    first, *others = [c for c in counts if c is not None]
-    return compare_runs([c.pixels for c in others], [first.pixels], first.absent)
+def _compared(task: str, runs: Sequence[Measured], others: Sequence[Measured]) -> Comparison:
+    ours, theirs = ([run.counts(task) for run in side] for side in (runs, others))
+    return compare_runs([c.pixels for c in ours], [c.pixels for c in theirs], theirs[0].absent)
+
+
+def _told(found: Comparison) -> str:
+    """A difference in points, its 95% interval, its p-value."""
+    low, high = 100 * found.low, 100 * found.high
+    return f"{100 * found.difference:+.2f} [{low:+.2f}, {high:+.2f}], p = {found.p:.4f}"
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
@@ -162,8 +214,8 @@ def _spread(values: Sequence[float], digits: int) -> str:
     return f"{each}: {mean:.{digits}f} ± {deviation:.{digits}f}"
 
 
-def _course(log: Path, parts: int = 8) -> str:
-    losses = [line["loss"] for line in read_journal(log) if "loss" in line]
+def _course(log: Path | None, parts: int = 8) -> str:
+    losses = [line["loss"] for line in read_journal(log or Path()) if "loss" in line]
     size = max(1, len(losses) // parts)
     means = [statistics.mean(losses[i : i + size]) for i in range(0, len(losses), size)]
     return f"{json.dumps([round(m, 3) for m in means])} (means of {size} steps)"

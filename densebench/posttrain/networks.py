@@ -41,13 +41,14 @@ def build_networks(
     model = recipe.model
     if model.positions == "neco" and not use_neco_positions(backbone):
         say(f"{backbone.name} cannot resize its positions by NeCo's rule; it trains with its own")
-    if model.class_token == "unfolded":
-        unfold_class_token(backbone)
     freeze_all_but_last(backbone, model.trainable_blocks)
     student = Projector(backbone, _head(backbone, recipe, Purpose.HEAD)).to(device)
     own = model.teacher_head == "own"
     teacher = teacher_of(student, _head(backbone, recipe, Purpose.TEACHER_HEAD) if own else None)
     teacher.to(device)
+    if model.class_token == "unfolded":  # in each, as copies of it cannot be folded apart
+        for network in (student, teacher):
+            unfold_class_token(network.backbone)
     if model.drop_path and not set_drop_path(backbone, model.drop_path):
         say(f"{backbone.name} has no place for drop path; it trains without")
     if model.gradient_checkpointing:

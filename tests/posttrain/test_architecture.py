@@ -65,6 +65,21 @@ class TestClassToken:
         fold_class_token(backbone)
         assert [name for name, _ in backbone.named_parameters()] == before
 
+    def test_student_and_teacher_are_folded_apart(
+        self, make_trainer: Callable, make_backbone: Callable
+    ) -> None:
+        trainer = make_trainer(backbone=make_backbone(**REGISTERS), model__trainable_blocks=1)
+        networks = (trainer.student, trainer.teacher)
+        for network in networks:
+            parts = [p for name, p in network.named_parameters() if "original" in name]
+            assert [part.requires_grad for part in parts] == [False, False]
+        trainer.run()
+        for network in networks:
+            fold_class_token(network.backbone)
+        first, second = (network.backbone.state_dict() for network in networks)
+        assert first.keys() == second.keys() == make_backbone(**REGISTERS).state_dict().keys()
+        assert torch.equal(first["model.cls_token"], second["model.cls_token"])
+
     def test_it_moves_twice_as_far(self, make_trainer: Callable, make_backbone: Callable) -> None:
         moved = []
         for kind in ("folded", "unfolded"):
