@@ -139,7 +139,7 @@ def _consistency(options: argparse.Namespace, backbone: str, weights: Path | Non
 
 def _line(task: str, base: Measured, after: Sequence[Measured]) -> str:
     before, mious = base.found[task][0].score, [m.found[task][0].score.miou for m in after]
-    interval = f"[{100 * before.interval.low:.2f}, {100 * before.interval.high:.2f}]"
+    interval = before.interval.text
     compared = _compared(task, base, after)
     return (
         f"| {task}, {RUNS[task]['variant']}, mIoU | {100 * before.miou:.2f} {interval} | "

@@ -34,6 +34,7 @@ from densebench.jackknife import (
 from densebench.metrics import Absent, iou_per_class, mean_iou
 
 RESAMPLES, SEED = 10_000, 0
+FEW = 20  # images or groups below which resamples differ too little to be a null distribution
 
 
 @dataclass(frozen=True)
@@ -174,13 +175,14 @@ class _Pair:
 
 def _step_down(pairs: Sequence[_Pair], samples: Sequence[Sample]) -> Sequence[float]:
     """Adjusted p-values of pairs that come largest first: each beside those that are smaller."""
-    resamples = len(samples[0].draws)
+    resamples, few = len(samples[0].draws), len(samples[0].left_out) < FEW
     largest = np.zeros(resamples)
     raw = []
-    for pair in reversed(pairs):
+    for tested, pair in enumerate(reversed(pairs), start=1):
         largest = np.maximum(largest, pair.null())
         among = (1 + np.count_nonzero(largest >= pair.size)) / (1 + resamples)
-        raw.append(max(pair.p, among))  # never bolder than the pair alone
+        alone = min(1.0, pair.p * tested) if few else pair.p  # by Holm, where there are few
+        raw.append(max(alone, among))  # never bolder than the pair alone
     return np.maximum.accumulate(raw[::-1]).tolist()
 
 

@@ -1,12 +1,13 @@
 """Intervals by leaving out one image, or one group of images that belong together, at a time.
 
 What an interval is about: the mean of the score over other sets of as many images (or groups) of
-the same kind. A resample with replacement, as a bootstrap draws it, holds only 63% of them, so it
-loses classes and scores lower than the set itself; with 30 images and 250 classes its percentiles
-lie below the score that they are meant to surround. Left out one by one, an image takes at most the
-classes with it that no other has, and what the score then loses counts as spread. The interval is
-symmetric about the score and so contains it; on average the variance is not below the true one
-(Efron and Stein). How often it holds what it should is in ``benchmarks/results/coverage.md``.
+the same kind in which the same classes occur. A resample with replacement, as a bootstrap draws it,
+holds only 63% of the images, so it loses classes and scores lower than the set itself: with 30
+images and 250 classes its percentiles lie below the score that they are meant to surround. Left out
+one by one, an image takes at most the classes with it that no other has, and what the score then
+loses counts as spread. The interval is symmetric about the score and so contains it; on average the
+variance is not below the true one (Efron and Stein). How often the interval holds what it should is
+in ``benchmarks/results/coverage.md``.
 
 Source: Tukey, Bias and confidence in not-quite large samples, 1958; Efron and Stein, The jackknife
 estimate of variance, Annals of Statistics 1981.

@@ -106,6 +106,13 @@ class IntervalRecord(Part):
     resamples: int | None = None  # these two in records that were made with a bootstrap
     seed: int | None = None
 
+    @property
+    def text(self) -> str:
+        """The bounds in per cent, as they are printed; or why there are none."""
+        if self.low is None or self.high is None:
+            return f"none: a single one of the {self.over}"
+        return f"{100 * self.low:.2f} to {100 * self.high:.2f}"
+
     def holds(self, score: float) -> bool:
         """Whether it contains a score; those of older versions need not contain their own."""
         return self.low is not None and self.high is not None and self.low <= score <= self.high
