@@ -33,11 +33,12 @@ mean over the classes of the set at hand (`zero`: those that it lacks count 0). 
 interval of the records, by leaving out one image or group at a time. *Percentile*: the percentiles
 of a bootstrap, as older records have them; *inside*: how often these hold even the score that they
 are given for. *Two* and *{many}*: how often two equal backbones are told apart by `compare`, and
-any two of {many} equal ones by the test of a table; at most 5% is promised.
+any two of {many} equal ones by the test of a table; about 5% is promised.
 
 The interval is too wide where many classes lie in an image or two each, and too narrow only where
 such a class is one of very few: of the 5 classes here one is in 2% of the images, so that a fifth
-of the score hangs on one image or two of 30 to 100.
+of the score hangs on one image or two of 30 to 100; there too five equal backbones are told apart
+too often.
 
 ## Images
 

@@ -10,7 +10,14 @@ from scipy import stats
 
 from densebench import comparison
 from densebench.comparison import Resampler, Sample, compare_runs, told_apart
-from densebench.jackknife import average_miou, interval, leave_one_out, p_value, standard_error
+from densebench.jackknife import (
+    average_miou,
+    degrees_of_freedom,
+    interval,
+    leave_one_out,
+    p_value,
+    standard_error,
+)
 
 CLASSES = 4
 
@@ -40,7 +47,8 @@ class TestTheFormula:
         wanted = average_miou(first, absent) - average_miou(second, absent)
         left_out = leave_one_out(first, absent) - leave_one_out(second, absent)
         assert found.difference == pytest.approx(wanted, abs=1e-12)
-        half = stats.t(11).isf(0.025) * np.sqrt(11 / 12 * np.sum((left_out - left_out.mean()) ** 2))
+        df = degrees_of_freedom(left_out)
+        half = stats.t(df).isf(0.025) * np.sqrt(11 / 12 * np.sum((left_out - left_out.mean()) ** 2))
         assert (found.low, found.high) == pytest.approx((wanted - half, wanted + half))
         assert found.p == p_value(wanted, left_out)
         assert (found.n, found.over) == (12, "sequences")
@@ -186,7 +194,7 @@ class TestToldApart:
         shared = rng.normal(0, 0.02, 300)
         mious = [0.50, 0.49, 0.45, 0.46, 0.30]
         draws = [m - 0.01 + shared + rng.normal(0, 0.01 + 0.01 * m, 300) for m in mious]
-        those = made(mious, draws, 12, 0.02)
+        those = made(mious, draws, 25, 0.02)
         left = {(i, j) for i in range(5) for j in range(i)}
         apart = set()
         while True:
@@ -195,8 +203,8 @@ class TestToldApart:
                 drawn = draws[i] - draws[j]
                 left_out = those[i].left_out - those[j].left_out
                 t = abs(mious[i] - mious[j]) / standard_error(left_out)
-                alone[i, j] = 2 * stats.t(11).sf(t)
-                size[i, j] = stats.norm.isf(stats.t(11).sf(t))
+                alone[i, j] = 2 * stats.t(degrees_of_freedom(left_out)).sf(t)
+                size[i, j] = stats.norm.isf(alone[i, j] / 2)
                 null[i, j] = abs(drawn - drawn.mean()) / drawn.std()
             largest = np.max(list(null.values()), axis=0)
             new = {

@@ -11,7 +11,7 @@ from scipy import stats
 from torch.nn.functional import interpolate
 
 from densebench.errors import DensebenchError
-from densebench.jackknife import interval, leave_one_out
+from densebench.jackknife import degrees_of_freedom, interval, leave_one_out
 from densebench.metrics import class_counts, fold
 from densebench.protocols.base import Prediction, Scoring
 from densebench.scoring import Scorer, SparseCounts, label_map
@@ -282,7 +282,8 @@ class TestInterval:
             t, g = np.delete(truth, i, axis=0), np.delete(guess, i, axis=0)
             shared = [np.sum((t == c) & (g == c)) / np.sum((t == c) | (g == c)) for c in range(3)]
             values.append(np.mean(shared))
-        half = stats.t(59).isf(0.025) * np.sqrt(59 * np.var(values))
+        df = degrees_of_freedom(np.array(values))
+        half = stats.t(df).isf(0.025) * np.sqrt(59 * np.var(values))
         assert score.interval.low == pytest.approx(score.miou - half)
         assert score.interval.high == pytest.approx(score.miou + half)
 

@@ -192,6 +192,7 @@ def _what_differs(first: Sequence[Found], second: Sequence[Found]) -> str:
 def _images(record: RunRecord) -> str:
     data = record.dataset
     share = f", {data.subset}" if data.subset else ""
+    share += f", the first {record.limit}" if record.limit else ""
     return (
         f"{data.n_train} training and {data.n_val} validation images{share}, fingerprint "
         f"{data.fingerprint[:12]}"

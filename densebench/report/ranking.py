@@ -18,9 +18,9 @@ from densebench.report.columns import Found
 
 STATEMENT = (
     "Better / worse: how many rows of its table a row is better and worse than, by a test of all "
-    "pairs at once on the same images (step-down, Romano and Wolf 2005; 5% over all pairs). Those "
-    "that it is better than stand below it, those that it is worse than above it; two rows that "
-    "are not told apart need not be equal."
+    "pairs at once on the same images (step-down, Romano and Wolf 2005; about 5% over all pairs). "
+    "Those that it is better than stand below it, those that it is worse than above it; two rows "
+    "that are not told apart need not be equal."
 )
 SHARPER = (
     "`densebench compare` tests two rows alone: it tells apart all that the table does, and "
