@@ -33,13 +33,8 @@ def row_key(record: RunRecord) -> RowKey:
     else:
         base = f"{training.recipe} of {training.base}"
         backbone = (base, f"{training.base_fingerprint} {training.recipe_hash} {training.steps}")
-    return (*backbone, record.precision, *circumstances(record))
-
-
-def circumstances(record: RunRecord) -> tuple[str, ...]:
-    """What beside the identity can have moved the number, in words."""
-    told = (("nondeterministic", record.nondeterministic), ("tf32", record.tf32))
-    return tuple(word for word, holds in told if holds)
+    told = ("nondeterministic",) if record.nondeterministic else ()
+    return (*backbone, record.precision, *told)
 
 
 def runs(found: Sequence[Found]) -> tuple[Found, ...]:

@@ -229,7 +229,7 @@ def board(
     put(results, hog, 0.62, "tuned", backbone={"card": card, "parameters": 86_000_000}, **iou)
     put(results, rgb, 0.10, HOSTILE, backbone={"parameters": 300_000_000})
     for share, miou in (("1/2", 0.4), ("1/8", 0.3)):
-        data = {"fingerprint": share, "subset": f"{share}, seed 42", "n_train": 1}
+        data = {"subset": share, "subset_seed": 42, "n_train": 1}
         put(results, rgb, miou, dataset=data)
     put(results, rgb, 0.7, task="another")
     return results
