@@ -184,8 +184,7 @@ def _consistency(options: argparse.Namespace, backbone: str, weights: Path | Non
 def _print_task(task: str, base: Measured, after: dict[str, list[Measured]]) -> None:
     """A row a variant: its seeds, and its differences from the base and from the first variant."""
     first = next(iter(after))
-    interval = base.found[task][0].score.interval
-    low_high = f" [{100 * interval.low:.2f}, {100 * interval.high:.2f}]" if interval else ""
+    low_high = f" {base.found[task][0].score.interval.text}"
     print(f"\n{task}, {RUNS[task]['variant']}, mIoU; base {base.miou(task):.2f}{low_high}\n")
     print(f"| recipe | seeds of the training | against the base | against {first} |")
     print("| --- | --- | --- | --- |")

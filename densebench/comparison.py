@@ -1,12 +1,15 @@
-"""Paired bootstrap: which of two backbones is better, and which of many can be told apart.
+"""Which of two backbones is better, and which of many can be told apart, on the same images.
 
-A resample draws the validation images with replacement, the same images for every backbone, and
-scores each on the pixel counts of what was drawn. So whatever makes an image hard is hard for both,
-and cancels. The interval is about other images of the same kind; it says nothing of other seeds,
-training images or tasks.
+Whatever makes an image hard is hard for every backbone, so differences are taken on the same images
+and what they share cancels. A difference is about other images (or groups of images) of the same
+kind; it says nothing of other seeds, training images or tasks.
 
-Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 16; Romano and
-Wolf, Exact and Approximate Stepdown Methods for Multiple Hypothesis Testing, JASA 2005.
+Two alone are compared by leaving out one image at a time (``jackknife``). Of many, all pairs are
+tested at once, which needs larger differences: the step-down test of Romano and Wolf, whose null
+distribution is that of resampled images.
+
+Source: Romano and Wolf, Exact and Approximate Stepdown Methods for Multiple Hypothesis Testing,
+JASA 2005; Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 16.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,17 +17,24 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8, UInt32
-from scipy.special import ndtri, stdtr
+from jaxtyping import Bool, Float, UInt8
+from scipy.special import ndtri
 
+from densebench.jackknife import (
+    CHUNK_CELLS,
+    LEVEL,
+    ROUNDING,
+    Pixels,
+    Runs,
+    average_miou,
+    interval,
+    leave_one_out,
+    p_value,
+)
 from densebench.metrics import Absent, iou_per_class, mean_iou
 
-RESAMPLES, LEVEL, SEED = 10_000, 0.95, 0
-CHUNK_CELLS = 2_000_000  # resamples times images that are weighed at once: 16 MB
-
-ROUNDING = 1e-12  # a difference in mIoU below this is none: means of equal numbers in another order
-
-Runs = Sequence[UInt32[np.ndarray, "r n 3 g"]]  # of one backbone, a run per seed
+RESAMPLES, SEED = 10_000, 0
+FEW = 20  # images or groups below which resamples differ too little to be a null distribution
 
 
 @dataclass(frozen=True)
@@ -39,9 +49,17 @@ class Comparison:
     high: float
     p: float
     level: float
-    resamples: int
-    seed: int
-    n_images: int
+    over: str  # what is left out one by one: images, or the groups that a dataset names
+    n: int  # how many there are
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one backbone scores: on all images, without each of them, and on each resample."""
+
+    miou: float
+    left_out: Float[np.ndarray, " n"]
+    draws: Float[np.ndarray, " resamples"]
 
 
 class Resampler:
@@ -54,7 +72,7 @@ class Resampler:
     """
 
     def __init__(self, n_images: int, resamples: int = RESAMPLES, seed: int = SEED) -> None:
-        self.n_images, self.resamples, self.seed = n_images, resamples, seed
+        self.n_images, self.resamples = n_images, resamples
         self._rows = max(1, CHUNK_CELLS // n_images)
         rng = np.random.default_rng(seed)
         self._weights = np.concatenate([self._draw(rng, rows) for rows in self._chunks()])
@@ -72,6 +90,12 @@ class Resampler:
                 scores[part] += share * mean_iou(iou_per_class(drawn), absent)
         return scores
 
+    def sample(self, runs: Runs, absent: Absent) -> Sample:
+        """All that a table needs to know of one backbone."""
+        return Sample(
+            average_miou(runs, absent), leave_one_out(runs, absent), self.mious(runs, absent)
+        )
+
     def _chunks(self) -> Iterator[int]:
         for start in range(0, self.resamples, self._rows):
             yield min(self._rows, self.resamples - start)
@@ -84,23 +108,15 @@ class Resampler:
         return weights.reshape(drawn.shape).astype(np.uint8)
 
 
-def average_miou(runs: Runs, absent: Absent) -> float:
-    """The mIoU over all images, averaged over repeats and runs."""
-    scores = [mean_iou(iou_per_class(run.sum(axis=1, dtype=np.int64)), absent) for run in runs]
-    return float(np.mean([score.mean() for score in scores]))
-
-
-def compare_runs(
-    first: Runs, second: Runs, absent: Absent, resamples: int = RESAMPLES, seed: int = SEED
-) -> Comparison:
-    """The paired bootstrap between two backbones.
+def compare_runs(first: Runs, second: Runs, absent: Absent, over: str = "images") -> Comparison:
+    """The paired comparison of two backbones.
 
     Args:
-        first: Counts of its runs, one per seed, over images in the same order as the other's.
+        first: Counts of its runs, one per seed, over images (or groups of them) in the same order
+            as the other's.
         second: Likewise; the number of seeds may differ.
         absent: How a class that is nowhere counts.
-        resamples: How many.
-        seed: Of the draws.
+        over: What the counts are of, in words.
 
     Raises:
         ValueError: the runs are of different numbers of images or classes.
@@ -108,109 +124,69 @@ def compare_runs(
     shapes = {run.shape[1:] for run in (*first, *second)}
     if len(shapes) != 1:
         raise ValueError(f"runs of different images or classes: {sorted(shapes)}")
-    resampler = Resampler(first[0].shape[1], resamples, seed)
-    return compare_draws(
-        average_miou(first, absent) - average_miou(second, absent),
-        resampler.mious(first, absent) - resampler.mious(second, absent),
-        resampler,
-    )
+    difference = average_miou(first, absent) - average_miou(second, absent)
+    left_out = leave_one_out(first, absent) - leave_one_out(second, absent)
+    low, high = interval(difference, left_out, (-1.0, 1.0))
+    p = p_value(difference, left_out)
+    return Comparison(difference, low, high, p, LEVEL, over, len(left_out))
 
 
-def compare_draws(
-    difference: float, draws: Float[np.ndarray, " resamples"], resampler: Resampler
-) -> Comparison:
-    """The interval and the p-value of a difference from that of each resample."""
-    draws = np.where(np.abs(draws) < ROUNDING, 0, draws)
-    tail = 50 * (1 - LEVEL)
-    low, high = np.percentile(draws, [tail, 100 - tail])
-    fewer = 1 + min(np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0))
-    return Comparison(
-        difference=difference,
-        low=float(low),
-        high=float(high),
-        p=min(1.0, float(2 * fewer / (len(draws) + 1))),
-        level=LEVEL,
-        resamples=resampler.resamples,
-        seed=resampler.seed,
-        n_images=resampler.n_images,
-    )
-
-
-def ranks(
-    mious: Sequence[float], draws: Sequence[Float[np.ndarray, " resamples"]], n_images: int
-) -> list[int]:
-    """Of each backbone, 1 + the number of backbones that are significantly better than it.
-
-    Args:
-        mious: One per backbone.
-        draws: Its mIoU on each resample, the resamples being the same for all.
-        n_images: That a resample draws.
-    """
-    better = told_apart(mious, draws, n_images)
-    return [1 + int(worse.sum()) for worse in better.T]
-
-
-def told_apart(
-    mious: Sequence[float],
-    draws: Sequence[Float[np.ndarray, " resamples"]],
-    n_images: int,
-) -> Bool[np.ndarray, "b b"]:
+def told_apart(samples: Sequence[Sample]) -> Bool[np.ndarray, "b b"]:
     """Whether the backbone of the row is significantly better than that of the column.
 
     All pairs are tested at once: the chance that any pair of equals is told apart is 5%. This is
     the step-down test of Romano and Wolf on studentised differences. Unlike Holm's it needs no
     p-values finer than the resamples give, however many pairs there are, and it uses that the
     pairs hang together.
+
+    What is better has the higher mIoU, and is better by ``compare_runs`` of the two alone as well.
+    Nothing more can be said of every table: of three, the first may be told from the last and the
+    middle one from neither.
     """
-    places = combinations(range(len(mious)), 2)
-    pairs = [_Pair(i, j, mious, draws, n_images) for i, j in places]
+    pairs = [_Pair(i, j, samples) for i, j in combinations(range(len(samples)), 2)]
     pairs.sort(key=lambda pair: -pair.size)
-    better = np.zeros((len(mious), len(mious)), dtype=bool)
-    for pair, p in zip(pairs, _step_down(pairs, len(draws[0])), strict=True):
-        if p <= 1 - LEVEL:
+    better = np.zeros((len(samples), len(samples)), dtype=bool)
+    for pair, p in zip(pairs, _step_down(pairs, samples), strict=True):
+        if p < 1 - LEVEL:
             better[pair.better, pair.worse] = True
     return better
 
 
 class _Pair:
-    """Two backbones, their difference in units of its bootstrap error, and that under the null."""
+    """Two backbones, their difference in units of its error, and that under the null."""
 
-    def __init__(
-        self,
-        i: int,
-        j: int,
-        mious: Sequence[float],
-        draws: Sequence[Float[np.ndarray, " resamples"]],
-        n_images: int,
-    ) -> None:
-        self.better, self.worse = (i, j) if mious[i] >= mious[j] else (j, i)
-        self._draws = draws
-        self._difference = mious[self.better] - mious[self.worse]
-        error = float(np.std(draws[i] - draws[j]))
-        self._error = error if error > ROUNDING else 0.0
-        # The error is estimated from the images too: of Student's t that is as unlikely, the z.
-        t = self._difference / self._error * np.sqrt(1 - 1 / n_images) if self._error else 0.0
-        self.size = -float(ndtri(stdtr(n_images - 1, -t)))
+    def __init__(self, i: int, j: int, samples: Sequence[Sample]) -> None:
+        self.better, self.worse = (i, j) if samples[i].miou >= samples[j].miou else (j, i)
+        above, below = samples[self.better], samples[self.worse]
+        self.p = p_value(above.miou - below.miou, above.left_out - below.left_out)
+        # The error is estimated from few images: of Student's t that is as unlikely, the z.
+        self.size = -float(ndtri(self.p / 2))
+        self._above, self._below = above, below
 
     def null(self) -> Float[np.ndarray, " resamples"]:
-        """The sizes that the difference would have if there were none."""
-        if not self._error:
-            return np.zeros_like(self._draws[0])
-        drawn = self._draws[self.better] - self._draws[self.worse]
-        return np.abs(drawn - self._difference) / self._error
+        """The sizes that the difference would have if there were none.
+
+        About the draws' own mean: resamples lose classes and so bring any difference nearer to 0.
+        """
+        drawn = self._above.draws - self._below.draws
+        spread = float(np.std(drawn))
+        return np.abs(drawn - drawn.mean()) / spread if spread > ROUNDING else np.zeros_like(drawn)
 
 
-def _step_down(pairs: Sequence[_Pair], resamples: int) -> Sequence[float]:
+def _step_down(pairs: Sequence[_Pair], samples: Sequence[Sample]) -> Sequence[float]:
     """Adjusted p-values of pairs that come largest first: each beside those that are smaller."""
+    resamples, few = len(samples[0].draws), len(samples[0].left_out) < FEW
     largest = np.zeros(resamples)
     raw = []
-    for pair in reversed(pairs):
+    for tested, pair in enumerate(reversed(pairs), start=1):
         largest = np.maximum(largest, pair.null())
-        raw.append((1 + np.count_nonzero(largest >= pair.size)) / (1 + resamples))
+        among = (1 + np.count_nonzero(largest >= pair.size)) / (1 + resamples)
+        alone = min(1.0, pair.p * tested) if few else pair.p  # by Holm, where there are few
+        raw.append(max(alone, among))  # never bolder than the pair alone
     return np.maximum.accumulate(raw[::-1]).tolist()
 
 
-def _hits_and_misses(run: UInt32[np.ndarray, "r n 3 g"]) -> Float[np.ndarray, "r n 2g"]:
+def _hits_and_misses(run: Pixels) -> Float[np.ndarray, "r n 2g"]:
     """Per image, hits and the rest of the union of each class: all that an IoU needs."""
-    hits, rest = run[:, :, 0], run[:, :, 1] + run[:, :, 2]
+    hits, rest = run[:, :, 0], run[:, :, 1].astype(np.int64) + run[:, :, 2]
     return np.concatenate([hits, rest], axis=-1).astype(np.float64)

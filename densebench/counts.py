@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt32
 
 from densebench.errors import DensebenchError
+from densebench.jackknife import Pixels, grouped
 from densebench.metrics import Absent, class_counts
 from densebench.results import RunRecord, write_atomically
 
@@ -32,6 +33,18 @@ class ImageCounts:
     names: tuple[str, ...]  # sorted
     absent: Absent  # how a class that is nowhere counts in the ranked mIoU
     pixels: UInt32[np.ndarray, "r n 3 g"]
+    groups: tuple[str, ...] | None = None  # what each image belongs to, where a dataset says so
+    group_name: str = "groups"  # what these are: "sequences"
+
+    @property
+    def over(self) -> str:
+        """What are independent draws: the images, or the groups that they belong to."""
+        return "images" if self.groups is None else self.group_name
+
+    @property
+    def units(self) -> Pixels:
+        """The counts of each independent draw."""
+        return self.pixels if self.groups is None else grouped(self.pixels, self.groups)
 
 
 def counts_file(record: Path) -> Path:
@@ -48,6 +61,7 @@ def save_counts(record: Path, run_id: str, counts: ImageCounts) -> int:
         names=np.array(counts.names),
         absent=np.array(counts.absent),
         pixels=counts.pixels,
+        **_grouping(counts),
     )
     content = buffer.getvalue()
     write_atomically(counts_file(record), content)
@@ -73,12 +87,24 @@ def load_counts(path: Path, record: RunRecord) -> ImageCounts | None:
     return counts
 
 
+def _grouping(counts: ImageCounts) -> dict[str, Any]:
+    """The arrays that only counts of grouped images have."""
+    if counts.groups is None:
+        return {}
+    return {"groups": np.array(counts.groups), "group_name": np.array(counts.group_name)}
+
+
 def _counts(arrays: Mapping[str, Any]) -> ImageCounts:
     names, absent = tuple(arrays["names"].tolist()), str(arrays["absent"])
     pixels = arrays["pixels"]
     if pixels.dtype != np.uint32 or pixels.ndim != 4 or pixels.shape[1] != len(names):
         raise ValueError(f"the counts are {pixels.dtype} of the shape {pixels.shape}")
-    return ImageCounts(names, ABSENT[absent], pixels)
+    if "groups" not in arrays:
+        return ImageCounts(names, ABSENT[absent], pixels)
+    groups = tuple(arrays["groups"].tolist())
+    if len(groups) != len(names):
+        raise ValueError(f"{len(groups)} groups are named for {len(names)} images")
+    return ImageCounts(names, ABSENT[absent], pixels, groups, str(arrays["group_name"]))
 
 
 def _sums_to(counts: ImageCounts, record: RunRecord) -> bool:

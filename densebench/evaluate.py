@@ -383,8 +383,9 @@ class Run:
         if n_train:
             with self._phase("fit", n_train) as train.advance:
                 self._protocol.fit(train, val)
+        data = self._dataset
         scorer = Scorer(
-            self._protocol.scoring, self._dataset.classes, self._dataset.ignore_index, val.split
+            self._protocol.scoring, data.classes, data.ignore_index, val.split, data.group_name
         )
         with self._phase("predict", len(val) * self._protocol.val_passes) as val.advance:
             for prediction in self._protocol.predict(val):

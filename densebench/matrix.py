@@ -125,8 +125,7 @@ def _cells(outcomes: Sequence[Outcome]) -> tuple[str, str]:
             f"{statistics.mean(mious):.2f}",
             f"± {statistics.stdev(mious):.2f} ({len(mious)} {what})",
         )
-    interval = scores[0].interval
-    return f"{mious[0]:.2f}", f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
+    return f"{mious[0]:.2f}", scores[0].interval.text
 
 
 def child() -> int:

@@ -1,4 +1,4 @@
-"""Segmentation scores from confusion matrices: matching, IoU, mIoU, bootstrap resamples.
+"""Segmentation scores from confusion matrices: matching, IoU, mIoU.
 
 Matrices are (ground-truth class, predicted class) pixel counts; every score is a function of them,
 so that no pixel is kept once its image has been counted.
@@ -103,19 +103,3 @@ def pixel_accuracy(confusion: Int64[np.ndarray, "g g"]) -> float:
     """Share of the counted pixels that are right; nan when nothing was counted."""
     total = confusion.sum()
     return float(np.trace(confusion) / total) if total else float("nan")
-
-
-def bootstrap_scores(
-    counts_per_image: Int64[np.ndarray, "n 3 g"], absent: Absent, resamples: int, seed: int
-) -> Float[np.ndarray, " resamples"]:
-    """The mIoU of each resample of the images.
-
-    The draws depend on the number of images and the seed alone, so that two backbones scored on
-    the same images are resampled alike.
-    """
-    n_images = len(counts_per_image)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(n_images, np.full(n_images, 1 / n_images), size=resamples)
-    flat = counts_per_image.reshape(n_images, -1).astype(np.float64)
-    resampled = (weights @ flat).reshape(resamples, *counts_per_image.shape[1:])
-    return mean_iou(iou_per_class(resampled), absent)

@@ -93,15 +93,29 @@ class ContaminationRecord(Part):
 
 
 class IntervalRecord(Part):
-    """A bootstrap interval over validation images or groups of them, the matching held fixed."""
+    """An interval about a score over validation images or groups, the matching held fixed.
 
-    low: float
-    high: float
+    There are no bounds where a single image or group was scored, which says nothing of others.
+    """
+
+    low: float | None
+    high: float | None
     level: float
-    resamples: int
-    seed: int
-    over: str = "images"  # what is drawn
-    n: int | None = None  # how many of them there are; records of older versions do not say
+    over: str = "images"  # what are independent draws; "sequences", where a dataset names such
+    n: int | None = None  # how many there are
+    resamples: int | None = None  # these two in records that were made with a bootstrap
+    seed: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The bounds in per cent, as they are printed; or why there are none."""
+        if self.low is None or self.high is None:
+            return f"none: a single one of the {self.over}"
+        return f"{100 * self.low:.2f} to {100 * self.high:.2f}"
+
+    def holds(self, score: float) -> bool:
+        """Whether it contains a score; those of older versions need not contain their own."""
+        return self.low is not None and self.high is not None and self.low <= score <= self.high
 
 
 class Score(Part):

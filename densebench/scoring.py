@@ -5,6 +5,7 @@ matrix stays.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
@@ -14,8 +15,8 @@ from torch.nn.functional import interpolate
 from densebench.counts import ImageCounts
 from densebench.datasets.base import Split
 from densebench.errors import DensebenchError
+from densebench.jackknife import LEVEL, grouped, interval, leave_one_out
 from densebench.metrics import (
-    bootstrap_scores,
     class_counts,
     confusion_matrix,
     fold,
@@ -29,7 +30,6 @@ from densebench.results import IntervalRecord, Score
 from densebench.transforms import resize_labels
 
 NOTHING_SCORED = "no validation image was scored; none could be read"
-RESAMPLES, LEVEL, BOOTSTRAP_SEED = 1000, 0.95, 0
 
 
 class SparseCounts:
@@ -59,13 +59,27 @@ class SparseCounts:
 
 
 class Scorer:
-    """Counts predictions against masks at each resolution of a protocol's scoring."""
+    """Counts predictions against masks at each resolution of a protocol's scoring.
+
+    Args:
+        scoring: How predictions become a number.
+        classes: Their names.
+        ignore_index: The label that is not counted.
+        split: What is predicted; where it names groups, intervals are over these.
+        group_name: What the groups are, in words.
+    """
 
     def __init__(
-        self, scoring: Scoring, classes: tuple[str, ...], ignore_index: int, split: Split
+        self,
+        scoring: Scoring,
+        classes: tuple[str, ...],
+        ignore_index: int,
+        split: Split,
+        group_name: str | None = None,
     ) -> None:
         self._scoring, self._classes = scoring, classes
         self._ignore_index, self._split = ignore_index, split
+        self._group_name = group_name or "groups"
         shape = (len(classes), scoring.n_predicted)
         self._counts: dict[Resolution, dict[int, SparseCounts]] = {
             resolution: defaultdict(lambda: SparseCounts(shape))
@@ -126,9 +140,19 @@ class Scorer:
         for counts in ranked.values():
             per_image = counts.class_counts(match(counts.total, self._scoring.matching))
             pixels.append(per_image[np.argsort(counts.indices)].astype(np.uint32))
-        indices = next(iter(ranked.values())).indices
-        names = tuple(self._split.names[i] for i in sorted(indices))
-        return ImageCounts(names, self._scoring.absent, np.stack(pixels))
+        order = sorted(next(iter(ranked.values())).indices)
+        return ImageCounts(
+            tuple(self._split.names[i] for i in order),
+            self._scoring.absent,
+            np.stack(pixels),
+            self._groups(order),
+            self._group_name,
+        )
+
+    def _groups(self, order: Sequence[int]) -> tuple[str, ...] | None:
+        """What the images of these places in the split belong to."""
+        groups = self._split.groups
+        return None if groups is None else tuple(groups[i] for i in order)
 
     def _truth(
         self, resolution: Resolution, index: int, mask: UInt8[Tensor, "H W"]
@@ -144,29 +168,40 @@ class Scorer:
         mappings = [match(counts.total, self._scoring.matching) for counts in repeats]
         folded = [fold(c.total, m) for c, m in zip(repeats, mappings, strict=True)]
         iou = np.stack([iou_per_class(class_counts(f)) for f in folded])
-        per_image = [c.class_counts(m) for c, m in zip(repeats, mappings, strict=True)]
+        miou = float(mean_iou(iou, absent).mean())
         return Score(
             resolution=resolution,
-            miou=float(mean_iou(iou, absent).mean()),
+            miou=miou,
             miou_absent_zero=float(mean_iou(iou, "zero").mean()),
             miou_absent_left_out=float(mean_iou(iou, "nan").mean()),
             repeats=mean_iou(iou, absent).tolist(),
-            interval=self._interval(per_image),
+            interval=self._interval(repeats, mappings, miou),
             pixel_accuracy=float(np.mean([pixel_accuracy(f) for f in folded])),
             iou=dict(zip(self._classes, _mean_over_repeats(iou), strict=True)),
             mapping=[m.tolist() for m in mappings],
             confusion=[f.tolist() for f in folded],
         )
 
-    def _interval(self, per_image: list[Int64[np.ndarray, "n 3 g"]]) -> IntervalRecord:
-        """Interval of the mean over repeats, all of them on the same resampled images."""
-        absent = self._scoring.absent
-        draws = [bootstrap_scores(c, absent, RESAMPLES, BOOTSTRAP_SEED) for c in per_image]
-        tail = 50 * (1 - LEVEL)
-        low, high = np.percentile(np.mean(draws, axis=0), [tail, 100 - tail])
-        return IntervalRecord(
-            low=float(low), high=float(high), level=LEVEL, resamples=RESAMPLES, seed=BOOTSTRAP_SEED
-        )
+    def _interval(
+        self, repeats: list[SparseCounts], mappings: list[Int64[np.ndarray, " p"]], miou: float
+    ) -> IntervalRecord:
+        """Interval of the mean over repeats, all of them without the same images."""
+        runs = [self._units(c, m)[None] for c, m in zip(repeats, mappings, strict=True)]
+        n = runs[0].shape[1]
+        low = high = None
+        if n > 1:
+            low, high = interval(miou, leave_one_out(runs, self._scoring.absent), (0.0, 1.0))
+        over = "images" if self._split.groups is None else self._group_name
+        return IntervalRecord(low=low, high=high, level=LEVEL, over=over, n=n)
+
+    def _units(
+        self, counts: SparseCounts, mapping: Int64[np.ndarray, " p"]
+    ) -> Int64[np.ndarray, "m 3 g"]:
+        """The counts of what are independent draws, in one order for all repeats."""
+        per_image, groups = counts.class_counts(mapping), self._groups(counts.indices)
+        if groups is None:
+            return per_image[np.argsort(counts.indices)]
+        return grouped(per_image[None], groups)[0]
 
 
 def label_map(

@@ -1,6 +1,5 @@
-"""The paired bootstrap against a slow one, by its properties, and on data without a difference."""
+"""The paired comparison by its properties, and on data without a difference."""
 
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -10,12 +9,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from densebench import comparison
-from densebench.comparison import (
-    Resampler,
+from densebench.comparison import Resampler, Sample, compare_runs, told_apart
+from densebench.jackknife import (
     average_miou,
-    compare_runs,
-    ranks,
-    told_apart,
+    degrees_of_freedom,
+    interval,
+    leave_one_out,
+    p_value,
+    standard_error,
 )
 
 CLASSES = 4
@@ -29,42 +30,35 @@ def run(rng: np.random.Generator, n_images: int, skill: float = 0.7, repeats: in
     return np.stack([hits, rng.binomial(40, 1 - chance), 100 - hits], axis=2).astype(np.uint32)
 
 
-def slow_miou(pixels: Any, chosen: list[int], absent: str) -> Fraction:
-    """One repeat on chosen images, in whole numbers."""
-    shares: list[Fraction] = []
-    for c in range(pixels.shape[2]):
-        hits = sum(int(pixels[i, 0, c]) for i in chosen)
-        union = sum(int(pixels[i, :, c].sum()) for i in chosen)
-        if union or absent == "zero":
-            shares.append(Fraction(hits, union) if union else Fraction(0))
-    return sum(shares, Fraction(0)) / len(shares)
-
-
-def slow_mean(runs: list[Any], chosen: list[int], absent: str) -> float:
-    """Over seeds of the mean over repeats."""
-    means = [sum(slow_miou(r, chosen, absent) for r in seeds) / len(seeds) for seeds in runs]
-    return float(sum(means, Fraction(0)) / len(means))
+def samples(rng: np.random.Generator, n: int, *skills: float, resamples: int = 400) -> Any:
+    resampler = Resampler(n, resamples)
+    return [resampler.sample([run(rng, n, skill)], "zero") for skill in skills]
 
 
 class TestTheFormula:
     @pytest.mark.parametrize("absent", ["zero", "nan"])
-    def test_equals_a_slow_one_with_seeds_and_repeats(self, absent: Any) -> None:
+    def test_is_the_jackknife_of_the_difference_with_seeds_and_repeats(self, absent: Any) -> None:
         rng = np.random.default_rng(1)
         first = [run(rng, 12, 0.75, repeats=2), run(rng, 12, 0.75, repeats=2)]
         second = [run(rng, 12, 0.7, repeats=3)]
         for counts in (*first, *second):
-            counts[:, 2:, :, 3] = 0  # a class in two images alone, so that some resamples lack it
-        found = compare_runs(first, second, absent, resamples=300, seed=5)
-        drawn = np.random.default_rng(5).integers(0, 12, (300, 12)).tolist()
-        slow = np.array([slow_mean(first, d, absent) - slow_mean(second, d, absent) for d in drawn])
-        whole = list(range(12))
-        wanted = slow_mean(first, whole, absent) - slow_mean(second, whole, absent)
+            counts[:, 1:, :, 3] = 0  # a class in one image alone, so that leaving it out loses it
+        found = compare_runs(first, second, absent, "sequences")
+        wanted = average_miou(first, absent) - average_miou(second, absent)
+        left_out = leave_one_out(first, absent) - leave_one_out(second, absent)
         assert found.difference == pytest.approx(wanted, abs=1e-12)
-        assert found.low == pytest.approx(np.quantile(slow, 0.025), abs=1e-12)
-        assert found.high == pytest.approx(np.quantile(slow, 0.975), abs=1e-12)
-        below, above = sum(slow <= 0), sum(slow >= 0)
-        assert found.p == pytest.approx(min(1, 2 * (1 + min(below, above)) / 301))
-        assert (found.n_images, found.resamples, found.seed) == (12, 300, 5)
+        df = degrees_of_freedom(left_out)
+        half = stats.t(df).isf(0.025) * np.sqrt(11 / 12 * np.sum((left_out - left_out.mean()) ** 2))
+        assert (found.low, found.high) == pytest.approx((wanted - half, wanted + half))
+        assert found.p == p_value(wanted, left_out)
+        assert (found.n, found.over) == (12, "sequences")
+
+    def test_a_resample_is_scored_as_its_images_are(self) -> None:
+        rng = np.random.default_rng(5)
+        pixels = run(rng, 12, repeats=2)
+        drawn = np.random.default_rng(0).integers(0, 12, (50, 12))
+        wanted = [average_miou([pixels[:, d]], "nan") for d in drawn]
+        np.testing.assert_allclose(Resampler(12, 50).mious([pixels], "nan"), wanted, atol=1e-12)
 
     def test_does_not_depend_on_the_size_of_the_chunks(
         self, monkeypatch: pytest.MonkeyPatch
@@ -77,9 +71,8 @@ class TestTheFormula:
 
     def test_counts_as_large_as_they_come_are_exact(self) -> None:
         pixels = np.full((1, 5000, 3, 2), 2**31, dtype=np.uint32)
-        pixels[:, :, 1:] = 2**30
-        assert average_miou([pixels], "zero") == pytest.approx(0.5)
-        assert Resampler(5000, 3).mious([pixels], "zero") == pytest.approx(0.5)
+        pixels[:, :, 1:] = 2**31 - 1
+        assert Resampler(5000, 3).mious([pixels], "zero") == pytest.approx(1 / 3)
 
     def test_other_images_or_classes_are_refused(self) -> None:
         rng = np.random.default_rng(3)
@@ -96,43 +89,40 @@ class TestProperties:
     def test_the_other_way_round_is_the_negative(self, seed: int, n: int, many: int) -> None:
         rng = np.random.default_rng(seed)
         first, second = [run(rng, n) for _ in range(many)], [run(rng, n, 0.65)]
-        there = compare_runs(first, second, "zero", resamples=200)
-        back = compare_runs(second, first, "zero", resamples=200)
+        there = compare_runs(first, second, "zero")
+        back = compare_runs(second, first, "zero")
         assert back.difference == pytest.approx(-there.difference, abs=1e-12)
         assert (back.low, back.high) == pytest.approx((-there.high, -there.low), abs=1e-12)
-        assert back.p == there.p
+        assert back.p == pytest.approx(there.p)
 
     @given(seeds, st.integers(2, 40), st.integers(1, 4))
     @settings(max_examples=25, deadline=None)
     def test_with_itself_there_is_no_difference(self, seed: int, n: int, times: int) -> None:
         one = run(np.random.default_rng(seed), n)
-        found = compare_runs([one] * times, [one], "nan", resamples=200)
+        found = compare_runs([one] * times, [one], "nan")
         assert found.difference == pytest.approx(0, abs=1e-12)
-        assert (found.low, found.high, found.p) == (0, 0, 1)
-        draws = [Resampler(n, 200).mious(runs, "nan") for runs in ([one] * times, [one])]
-        assert ranks([0.5, 0.5], draws, n) == [1, 1]
+        assert (found.low, found.high) == pytest.approx((0, 0), abs=1e-12)
+        assert found.p == 1
+        resampler = Resampler(n, 200)
+        alike = [resampler.sample(runs, "nan") for runs in ([one] * times, [one])]
+        assert not told_apart(alike).any()
 
     @given(seeds, st.integers(2, 40))
     @settings(max_examples=25, deadline=None)
     def test_p_and_interval_agree(self, seed: int, n: int) -> None:
         rng = np.random.default_rng(seed)
-        found = compare_runs([run(rng, n)], [run(rng, n, 0.66)], "zero", resamples=400)
-        assert 0 < found.p <= 1
-        assert found.low <= found.high
-        if found.low > 0 or found.high < 0:
-            assert found.p <= 0.06
-        if found.p < 0.045:
-            assert found.low > 0 or found.high < 0
+        found = compare_runs([run(rng, n)], [run(rng, n, 0.66)], "zero")
+        assert 0 <= found.p <= 1
+        assert found.low <= found.difference <= found.high
+        assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
 
     def test_the_order_of_images_does_not_matter(self) -> None:
         rng = np.random.default_rng(6)
         first, second, order = run(rng, 80), run(rng, 80, 0.68), rng.permutation(80)
         one = compare_runs([first], [second], "zero")
         other = compare_runs([first[:, order]], [second[:, order]], "zero")
-        width = one.high - one.low
-        assert other.difference == pytest.approx(one.difference, abs=1e-12)
-        assert other.low == pytest.approx(one.low, abs=0.05 * width)
-        assert other.high == pytest.approx(one.high, abs=0.05 * width)
+        values = [(c.difference, c.low, c.high, c.p) for c in (one, other)]
+        assert values[0] == pytest.approx(values[1])
 
     def test_pairing_tells_apart_what_two_intervals_cannot(self) -> None:
         rng = np.random.default_rng(7)
@@ -141,8 +131,9 @@ class TestProperties:
         second = first.copy()
         second[:, :, 1] += rng.integers(2, 4, second[:, :, 1].shape, dtype=np.uint32)
         found = compare_runs([first], [second], "zero")
-        alone = np.percentile(Resampler(60).mious([first], "zero"), [2.5, 97.5])
-        assert alone[0] < average_miou([second], "zero") < alone[1]
+        miou = average_miou([first], "zero")
+        low, high = interval(miou, leave_one_out([first], "zero"), (0.0, 1.0))
+        assert low < average_miou([second], "zero") < high
         assert found.low > 0
         assert found.p < 0.001
 
@@ -154,19 +145,17 @@ class TestCalibration:
         rng = np.random.default_rng(8)
         trials, found = 500, 0
         for _ in range(trials):
-            pair = [[run(rng, 60)], [run(rng, 60)]]
-            found += compare_runs(*pair, "zero", resamples=400).p < 0.05
+            found += compare_runs([run(rng, 60)], [run(rng, 60)], "zero").p < 0.05
         assert 0.025 < found / trials < 0.085
 
-    def test_of_many_at_once(self) -> None:
+    @pytest.mark.parametrize(("n", "lowest"), [(60, 0.02), (5, 0), (3, 0), (2, 0)])
+    def test_of_many_at_once(self, n: int, lowest: float) -> None:
         rng = np.random.default_rng(9)
-        resampler, trials, found = Resampler(60, 400), 300, 0
+        resampler, trials, found = Resampler(n, 400), 300, 0
         for _ in range(trials):
-            runs = [[run(rng, 60)] for _ in range(5)]
-            mious = [average_miou(r, "zero") for r in runs]
-            draws = [resampler.mious(r, "zero") for r in runs]
-            found += bool(told_apart(mious, draws, 60).any())
-        assert 0.02 < found / trials < 0.085
+            alike = [resampler.sample([run(rng, n)], "zero") for _ in range(5)]
+            found += bool(told_apart(alike).any())
+        assert lowest <= found / trials < 0.085
 
     def test_a_real_difference_is_found(self) -> None:
         rng = np.random.default_rng(10)
@@ -175,47 +164,73 @@ class TestCalibration:
         assert found.p < 0.01
 
 
-class TestRanks:
-    def test_those_that_cannot_be_told_apart_share_one(self) -> None:
-        rng = np.random.default_rng(11)
-        runs = [[run(rng, 100, skill)] for skill in (0.8, 0.8, 0.7, 0.7, 0.5)]
-        mious = [average_miou(r, "zero") for r in runs]
-        draws = [Resampler(100, 2000).mious(r, "zero") for r in runs]
-        assert ranks(mious, draws, 100) == [1, 1, 3, 3, 5]
+def made(mious: Any, draws: Any, n: int, spread: float = 0.01) -> list[Sample]:
+    """Samples whose differences have about the error that the draws have."""
+    rng = np.random.default_rng(0)
+    left_out = [m + rng.normal(0, spread / np.sqrt(n), n) for m in mious]
+    return [Sample(m, o, np.asarray(d)) for m, o, d in zip(mious, left_out, draws, strict=True)]
 
-    def test_one_alone_is_the_first(self) -> None:
-        assert ranks([0.4], [np.full(50, 0.4)], 9) == [1]
+
+class TestToldApart:
+    def test_of_skills_that_differ_and_some_that_do_not(self) -> None:
+        rng = np.random.default_rng(11)
+        found = told_apart(samples(rng, 100, 0.8, 0.8, 0.7, 0.7, 0.5))
+        assert found.sum(axis=1).tolist() == [3, 3, 1, 1, 0]
+        assert found.sum(axis=0).tolist() == [0, 0, 2, 2, 4]
+
+    def test_one_alone(self) -> None:
+        assert told_apart(samples(np.random.default_rng(1), 9, 0.7)).tolist() == [[False]]
 
     def test_more_pairs_than_the_resamples_have_p_values(self) -> None:
         rng = np.random.default_rng(12)
         base = rng.normal(0, 0.01, 400)
         mious = [0.9 - 0.01 * i for i in range(30)]
         draws = [m + base + rng.normal(0, 0.0005, 400) for m in mious]
-        assert ranks(mious, draws, 500) == list(range(1, 31))
+        found = told_apart(made(mious, draws, 500, 0.0005))
+        assert found.sum() == 30 * 29 / 2
 
     def test_equals_the_step_down_by_its_definition(self) -> None:
         rng = np.random.default_rng(13)
         shared = rng.normal(0, 0.02, 300)
         mious = [0.50, 0.49, 0.45, 0.46, 0.30]
-        draws = [m + shared + rng.normal(0, 0.01 + 0.01 * m, 300) for m in mious]
+        draws = [m - 0.01 + shared + rng.normal(0, 0.01 + 0.01 * m, 300) for m in mious]
+        those = made(mious, draws, 25, 0.02)
         left = {(i, j) for i in range(5) for j in range(i)}
         apart = set()
         while True:
-            size, null = {}, {}
+            size, null, alone = {}, {}, {}
             for i, j in left:
                 drawn = draws[i] - draws[j]
-                t = abs(mious[i] - mious[j]) / drawn.std() * (11 / 12) ** 0.5
-                size[i, j] = stats.norm.isf(stats.t(11).sf(t))
-                null[i, j] = abs(drawn - (mious[i] - mious[j])) / drawn.std()
+                left_out = those[i].left_out - those[j].left_out
+                t = abs(mious[i] - mious[j]) / standard_error(left_out)
+                alone[i, j] = 2 * stats.t(degrees_of_freedom(left_out)).sf(t)
+                size[i, j] = stats.norm.isf(alone[i, j] / 2)
+                null[i, j] = abs(drawn - drawn.mean()) / drawn.std()
             largest = np.max(list(null.values()), axis=0)
             new = {
-                p for p in left if (1 + np.sum(largest >= size[p])) / 301 <= 1 - comparison.LEVEL
+                p
+                for p in left
+                if max(alone[p], (1 + np.sum(largest >= size[p])) / 301) < 1 - comparison.LEVEL
             }
             if not new:
                 break
             apart |= new
             left -= new
-        found = told_apart(mious, draws, 12)
+        found = told_apart(those)
         assert {(max(a, b), min(a, b)) for a, b in np.argwhere(found).tolist()} == apart
         assert 0 < len(apart) < 10
-        assert all(mious[a] > mious[b] for a, b in np.argwhere(found).tolist())
+
+    @given(seeds, st.integers(2, 25), st.lists(st.floats(0.3, 0.9), min_size=2, max_size=7))
+    @settings(max_examples=40, deadline=None)
+    def test_what_is_better_has_more_and_is_better_alone_too(
+        self, seed: int, n: int, skills: list[float]
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        runs = [[run(rng, n, skill)] for skill in skills]
+        resampler = Resampler(n, 100)
+        found = told_apart([resampler.sample(r, "zero") for r in runs])
+        assert not (found & found.T).any()
+        for a, b in np.argwhere(found).tolist():
+            two = compare_runs(runs[a], runs[b], "zero")
+            assert two.difference > 0
+            assert two.p < 0.05

@@ -1,16 +1,17 @@
 """The counts beside a record: what they are, and what is refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from densebench.comparison import average_miou
 from densebench.counts import ImageCounts, counts_file, load_counts, save_counts
 from densebench.errors import DensebenchError
 from densebench.evaluate import RunOptions, evaluate
+from densebench.jackknife import average_miou
 from densebench.metrics import class_counts
 from densebench.results import RunRecord, save_record
 
@@ -89,6 +90,20 @@ def test_saved_and_loaded_are_equal(kept: tuple[Path, ImageCounts], tiny_record:
     assert loaded.pixels.dtype == np.uint32
 
 
+def test_groups_are_kept_and_older_files_have_none(
+    kept: tuple[Path, ImageCounts], tiny_record: RunRecord
+) -> None:
+    path, counts = kept
+    assert (counts.groups, counts.over) == (None, "images")
+    assert "groups" not in np.load(counts_file(path))
+    grouped = replace(counts, groups=("one", "one"), group_name="sequences")
+    save_counts(path, tiny_record.run_id, grouped)
+    loaded = load_counts(path, tiny_record)
+    assert loaded is not None
+    assert (loaded.groups, loaded.over) == (("one", "one"), "sequences")
+    np.testing.assert_array_equal(loaded.units, counts.pixels.sum(axis=1, keepdims=True))
+
+
 def test_a_record_of_before_has_none(tmp_path: Path, tiny_record: RunRecord) -> None:
     assert load_counts(save_record(tiny_record, tmp_path), tiny_record) is None
 
@@ -127,6 +142,8 @@ def test_those_of_another_run_are_refused(
         lambda values: values.update(pixels=values["pixels"].astype(float)),
         lambda values: values.update(names=np.array(["a"])),
         lambda values: values.update(names=np.array([{"a": 1}, None], dtype=object)),
+        lambda values: values.update(groups=np.array(["one"]), group_name=np.array("films")),
+        lambda values: values.update(groups=np.array(["one", "two"])),
     ],
 )
 def test_what_is_not_of_the_format_is_refused(

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from densebench.metrics import (
-    bootstrap_scores,
     class_counts,
     confusion_matrix,
     fold,
@@ -90,14 +89,3 @@ def test_hungarian_undoes_a_permutation_and_keeps_every_pixel(seed):
     np.testing.assert_array_equal(folded, clean)
     many = rng.integers(0, 50, (5, 12))
     assert fold(many, match(many, "precision")).sum() == many.sum()
-
-
-def test_resampled_scores_scatter_about_the_score_and_equal_brute_force():
-    rng = np.random.default_rng(1)
-    counts = rng.integers(1, 100, (40, 3, 4))
-    scores = bootstrap_scores(counts, "zero", 200, seed=3)
-    score = mean_iou(iou_per_class(counts.sum(axis=0)), "zero")
-    assert np.percentile(scores, 2.5) < score < np.percentile(scores, 97.5)
-    draws = np.random.default_rng(3).multinomial(40, np.full(40, 1 / 40), size=200)
-    first = sum(int(w) * c for w, c in zip(draws[0], counts, strict=True))
-    assert scores[0] == pytest.approx(mean_iou(iou_per_class(first), "zero"))

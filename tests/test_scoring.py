@@ -7,12 +7,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from torch.nn.functional import interpolate
 
 from densebench.errors import DensebenchError
+from densebench.jackknife import degrees_of_freedom, interval, leave_one_out
 from densebench.metrics import class_counts, fold
 from densebench.protocols.base import Prediction, Scoring
-from densebench.scoring import RESAMPLES, Scorer, SparseCounts, label_map
+from densebench.scoring import Scorer, SparseCounts, label_map
 
 CLASSES = ("sky", "ground", "tree")
 VOID = 255
@@ -22,7 +24,8 @@ ORIGINALS = RNG.choice([0, 1, 2, VOID], size=(N, *ORIGINAL), p=[0.5, 0.3, 0.1, 0
 MASKS = ORIGINALS[:, :INPUT, :INPUT]  # any masks at input size will do
 SCORES = torch.from_numpy(RNG.random((N, len(CLASSES), GRID, GRID)))
 LABELS = torch.from_numpy(RNG.integers(0, 4, (N, GRID, GRID)))
-SPLIT: Any = SimpleNamespace(mask=lambda i: ORIGINALS[i])
+NAMES = tuple("abcde")
+SPLIT: Any = SimpleNamespace(mask=lambda i: ORIGINALS[i], names=NAMES, groups=None)
 
 
 def scorer(*resolutions: Any, ignore: int = VOID, **changes: Any) -> Scorer:
@@ -256,13 +259,14 @@ class TestInterval:
     @pytest.mark.parametrize("seed", range(5))
     def test_holds_the_score_and_narrows_with_more_images(self, seed: int) -> None:
         few, many = self.score(20, seed), self.score(500, seed)
-        for score in (few, many):
+        for score, n in ((few, 20), (many, 500)):
             assert score.interval.low < score.miou < score.interval.high
-            assert (score.interval.level, score.interval.resamples) == (0.95, RESAMPLES)
+            assert (score.interval.level, score.interval.over) == (0.95, "images")
+            assert score.interval.n == n
         width = [s.interval.high - s.interval.low for s in (few, many)]
         assert width[1] < 0.4 * width[0]
 
-    def test_agrees_with_a_resampling_of_images_by_hand(self) -> None:
+    def test_agrees_with_leaving_out_images_by_hand(self) -> None:
         n_images = 60
         rng = np.random.default_rng(1)
         truth = rng.integers(0, 3, (n_images, 4, 4)).astype(np.uint8)
@@ -272,24 +276,41 @@ class TestInterval:
         counted.add(
             Prediction(torch.arange(n_images), torch.from_numpy(truth), scores=scores.double())
         )
-        interval = counted.scores()[0].interval
-        draws = []
-        for _ in range(5000):
-            chosen = rng.integers(0, n_images, n_images)
-            t, g = truth[chosen].ravel(), guess[chosen].ravel()
+        score = counted.scores()[0]
+        values = []
+        for i in range(n_images):
+            t, g = np.delete(truth, i, axis=0), np.delete(guess, i, axis=0)
             shared = [np.sum((t == c) & (g == c)) / np.sum((t == c) | (g == c)) for c in range(3)]
-            draws.append(np.mean(shared))
-        low, high = np.percentile(draws, [2.5, 97.5])
-        near = 0.05 * (high - low)  # the same at the level 0.975 would be 0.07 off
-        assert interval.low == pytest.approx(low, abs=near)
-        assert interval.high == pytest.approx(high, abs=near)
+            values.append(np.mean(shared))
+        df = degrees_of_freedom(np.array(values))
+        half = stats.t(df).isf(0.025) * np.sqrt(59 * np.var(values))
+        assert score.interval.low == pytest.approx(score.miou - half)
+        assert score.interval.high == pytest.approx(score.miou + half)
 
-    def test_one_image_has_no_spread(self) -> None:
-        score = self.score(1)
-        assert score.interval.low == score.interval.high == pytest.approx(score.miou)
+    def test_one_image_has_none_and_it_says_why(self) -> None:
+        found = self.score(1).interval
+        assert found.low is found.high is None
+        assert found.text == "none: a single one of the images"
 
-    def test_the_same_images_are_drawn_every_time(self) -> None:
+    def test_the_order_of_images_does_not_matter(self) -> None:
         assert self.score(30) == self.score(30)
+
+    def test_over_the_groups_that_a_split_names(self) -> None:
+        grouped = SimpleNamespace(**{**vars(SPLIT), "groups": ("x", "y", "x", "z", "z")})
+        both = []
+        for split in (SPLIT, grouped):
+            counted = Scorer(Scoring(("input",), "none", "zero", 3), CLASSES, VOID, split, "films")
+            for prediction in predicted():
+                counted.add(prediction)
+            both.append((counted.scores()[0], counted.image_counts()))
+        (images, plain), (films, counts) = both
+        assert images.miou == films.miou
+        assert (images.interval.over, images.interval.n) == ("images", N)
+        assert (films.interval.over, films.interval.n) == ("films", len(set(grouped.groups)))
+        assert plain.groups is None
+        assert (counts.groups, counts.over) == (grouped.groups, "films")
+        bounds = interval(films.miou, leave_one_out([counts.units], "zero"), (0.0, 1.0))
+        assert (films.interval.low, films.interval.high) == pytest.approx(bounds)
 
 
 class TestSparseCounts:

@@ -7,18 +7,20 @@ page's policy allows no other script than its own, and nothing from any network.
 
 import base64
 import hashlib
+import html
 import json
 import statistics
 from collections.abc import Sequence
-from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from densebench import __version__
 from densebench.report.pictures import Examples, dataset_name, embedded
-from densebench.report.shares import ShareTable, share_tables
-from densebench.report.tables import Board, Row, Table, marks, relative_link
+from densebench.report.ranking import SHARPER, STATEMENT
+from densebench.report.rows import Row
+from densebench.report.shares import ShareTable, parts, share_tables
+from densebench.report.tables import Board, OverallRow, Table, marks, relative_link
 from densebench.results import write_atomically
 
 SCRIPTS = ("core.js", "tables.js", "plots.js", "panels.js", "start.js")
@@ -57,6 +59,7 @@ def html_page(board: Board, folder: Path, images: bool = True) -> str:
     ]
     text = _part("page.html").replace("@VERSION@", __version__)
     text = text.replace("@POLICY@", POLICY.format(style=_digest(style), script=_digest(script)))
+    text = text.replace("@TESTS@", html.escape(f"{STATEMENT} {SHARPER}".replace("`", "")))
     text = text.replace("@STYLE@", style).replace("@SCRIPT@", script)
     return text.replace("@DATA@", "\n".join(blocks))  # last: names in it may look like a mark
 
@@ -86,6 +89,8 @@ def board_data(board: Board, folder: Path, examples: Sequence[Examples]) -> dict
                         "label": row.label,
                         "mean": row.mean,
                         "cells": [None if cell is None else cell.miou for cell in row.cells],
+                        "marks": [_marks_of(cell) for cell in row.cells],
+                        "remarks": _all_remarks(row),
                     }
                     for row in overall.rows
                 ],
@@ -113,11 +118,12 @@ def _table(table: Table, folder: Path) -> dict[str, Any]:
         "dataset": dataset_name(table),
         "about": f"{protocol.name} protocol on {data.kind}: {data.n_train:,} training and "
         f"{data.n_val:,} validation images, {len(data.classes)} classes; "
-        f"masks at {record.score.resolution} size",
+        f"masks at {record.score.resolution} size; intervals and tests over {table.over}",
         "classes": list(data.classes),
         "params": {key: str(value) for key, value in protocol.params.items()},
         "hashes": {"protocol": protocol.hash[:12], "dataset": data.fingerprint[:12]},
-        "unranked": table.unranked,
+        "untested": table.untested,
+        "skipped": table.skipped,
         "device": table.profile_device,
         "rows": [
             {**_row(row, folder), "base": _base(row, labels), "mark": mark}
@@ -128,25 +134,26 @@ def _table(table: Table, folder: Path) -> dict[str, Any]:
 
 def _row(row: Row, folder: Path) -> dict[str, Any]:
     record = row.record
-    backbone, score = record.backbone, record.score
+    backbone, interval, standing = record.backbone, row.interval, row.standing
     profile = row.profile[1] if row.profile else None
     return {
         "label": row.label,
-        "notice": row.notice,
-        "rank": row.rank,
+        "remarks": [[remark.mark, remark.sentence] for remark in row.remarks],
+        "better": standing and standing.better_than,
+        "worse": standing and standing.worse_than,
         "miou": row.miou,
-        "low": score.interval.low if row.deviation is None else None,
-        "high": score.interval.high if row.deviation is None else None,
+        "low": interval and interval.low,
+        "high": interval and interval.high,
         "deviation": row.deviation,
-        "seeds": len(row.found),
+        "spread": row.spread,
         "accuracy": row.pixel_accuracy,
-        "published": [[number.miou, number.source] for number in row.published],
+        "published": [[number.miou, number.told] for number in row.published],
         "patch": backbone.patch_size,
         "width": backbone.embed_dim,
         "parameters": backbone.parameters,
         "speed": profile.images_per_second if profile else None,
         "gflops": (profile.gflops or None) if profile else None,  # 0: none that are counted
-        "iou": [_mean_iou(row, name) for name in record.dataset.classes],
+        "iou": [row.iou(name) for name in record.dataset.classes],
         "record": relative_link(row.found[0][0], folder),
         "circumstances": _circumstances(row),
     }
@@ -161,11 +168,14 @@ def _base(row: Row, labels: Sequence[str]) -> dict[str, Any] | None:
     return {"row": labels.index(row.base.label), "difference": row.base.difference, **told}
 
 
-def _mean_iou(row: Row, name: str) -> float | None:
-    """IoU of a class over the seeds in which it is there."""
-    found = [record.score.iou[name] for _, record in row.found]
-    there = [iou for iou in found if iou is not None]
-    return sum(there) / len(there) if there else None
+def _marks_of(row: Row | None) -> str:
+    return "" if row is None else "".join(remark.mark for remark in row.remarks)
+
+
+def _all_remarks(row: OverallRow) -> list[list[str]]:
+    """What must be said of a backbone over all tasks, each sentence once."""
+    said = [(r.mark, r.sentence) for cell in row.cells if cell for r in cell.remarks]
+    return [list(remark) for remark in dict.fromkeys(said)]
 
 
 def _circumstances(row: Row) -> str:
@@ -188,9 +198,9 @@ def _curves(table: ShareTable) -> list[dict[str, Any]]:
         {
             "label": label,
             "points": [
-                _point(share, [row.miou for row in cell.draws])
-                for share, cell in zip(table.shares, cells, strict=True)
-                if cell is not None
+                [*_point(share, row.mious if "draw" in row.varied else (row.miou,)), _marks_of(row)]
+                for share, row in zip(table.shares, cells, strict=True)
+                if row is not None
             ],
         }
         for label, cells in table.rows
@@ -198,15 +208,19 @@ def _curves(table: ShareTable) -> list[dict[str, Any]]:
 
 
 def _point(share: str, mious: Sequence[float]) -> list[float]:
-    parts = Fraction(share).denominator
-    return [parts, statistics.mean(mious), min(mious), max(mious), len(mious)]
+    return [
+        parts(share).denominator,
+        statistics.mean(mious),
+        min(mious),
+        max(mious),
+        len(mious),
+    ]
 
 
 def _curves_of(table: Table, shares: Sequence[ShareTable]) -> int | None:
     """Which of the tables of shares a table is part of."""
     for number, of_shares in enumerate(shares):
-        cells = (cell for _, row in of_shares.rows for cell in row if cell is not None)
-        if any(row is draw for cell in cells for draw in cell.draws for row in table.rows):
+        if any(cell is row for _, cells in of_shares.rows for cell in cells for row in table.rows):
             return number
     return None
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from densebench.cards import suggestion
 from densebench.errors import DensebenchError
-from densebench.report.tables import Board, Row, Table
+from densebench.report.columns import seeds
+from densebench.report.rows import Row, interval_over
+from densebench.report.tables import Board, Table
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -25,10 +27,11 @@ def model_index(board: Board, backbone: str) -> str:
         (table, row)
         for table in board.tables
         for row in table.rows
-        if row.record.backbone.name == backbone
+        if backbone in {record.backbone.name for _, record in row.found}
     ]
     if not found:
-        known = sorted({row.record.backbone.name for t in board.tables for row in t.rows})
+        rows = [row for table in board.tables for row in table.rows]
+        known = sorted({record.backbone.name for row in rows for _, record in row.found})
         raise DensebenchError(
             f"no record of '{backbone}'{suggestion(backbone, known)}; there are records of "
             f"{', '.join(known) or 'none'}"
@@ -52,12 +55,7 @@ def _results(table: Table, row: Row) -> "list[EvalResult]":
         "dataset_split": "validation",
         "dataset_revision": data.fingerprint,
     }
-    interval = row.record.score.interval
-    spread: dict[str, Any] = {"seeds": [record.seed for _, record in row.found]}
-    if row.deviation is None:
-        spread["interval_95"] = [round(100 * interval.low, 2), round(100 * interval.high, 2)]
-    else:
-        spread["deviation"] = round(100 * row.deviation, 2)
+    spread = _spread(row)
     return [
         EvalResult(
             metric_type="mean_iou",
@@ -73,3 +71,20 @@ def _results(table: Table, row: Row) -> "list[EvalResult]":
             **common,
         ),
     ]
+
+
+def _spread(row: Row) -> dict[str, Any]:
+    """How sure the number is, and what must be said of it."""
+    spread: dict[str, Any] = {"seeds": [seeds(record)[-1] for _, record in row.found]}
+    if row.deviation is not None:
+        spread["deviation"] = round(100 * row.deviation, 2)
+        spread["deviation_over"] = row.spread
+    elif (found := row.interval) is not None and found.low is not None and found.high is not None:
+        spread["interval_95"] = [round(100 * found.low, 2), round(100 * found.high, 2)]
+        spread["interval_over"] = interval_over(row.record)
+    if row.standing is not None:
+        spread["better_than"] = len(row.standing.better_than)
+        spread["worse_than"] = len(row.standing.worse_than)
+    if row.remarks:
+        spread["remarks"] = [remark.sentence for remark in row.remarks]
+    return spread

@@ -1,6 +1,5 @@
 """Two backbones on one task: which of their records belong together, and how they differ."""
 
-import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,38 +9,18 @@ from typing import Any
 from densebench.cards import suggestion
 from densebench.comparison import Comparison
 from densebench.errors import DensebenchError
-from densebench.report.ranking import Found, Standings
+from densebench.report.columns import (
+    ColumnKey,
+    Found,
+    RowKey,
+    column_key,
+    labels,
+    row_key,
+    runs,
+)
+from densebench.report.ranking import Standings
+from densebench.report.rows import Row
 from densebench.results import RunRecord, load_record, load_records, safe_name
-
-Identity = tuple[str, ...]  # what two runs that are averaged or compared must share
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the two: its records, one per seed. IoU is in [0, 1]."""
-
-    found: tuple[Found, ...]
-
-    @property
-    def record(self) -> RunRecord:
-        """The record of the first seed, for what does not differ between seeds."""
-        return self.found[0][1]
-
-    @property
-    def name(self) -> str:
-        """The backbone."""
-        return self.record.backbone.name
-
-    @property
-    def miou(self) -> float:
-        """Mean over seeds."""
-        return statistics.mean(record.score.miou for _, record in self.found)
-
-    def iou(self, name: str) -> float | None:
-        """Of a class, mean over the seeds that have it; none where no seed does."""
-        values = [record.score.iou[name] for _, record in self.found]
-        present = [value for value in values if value is not None]
-        return statistics.mean(present) if present else None
 
 
 @dataclass(frozen=True)
@@ -64,8 +43,8 @@ class ClassDifference:
 class Pair:
     """Two backbones compared on the same images."""
 
-    first: Side
-    second: Side
+    first: Row
+    second: Row
     comparison: Comparison
 
     @property
@@ -87,8 +66,9 @@ class Pair:
             "partial": record.partial,
             **{
                 place: {
-                    "backbone": side.name,
+                    "backbone": side.label,
                     "miou": side.miou,
+                    "remarks": [remark.word for remark in side.remarks],
                     "seeds": [r.seed for _, r in side.found],
                     "records": [path.as_posix() for path, _ in side.found],
                 }
@@ -110,7 +90,7 @@ def compare_backbones(
     results: Path,
     partial: bool = False,
 ) -> Pair:
-    """The paired bootstrap between two backbones, averaged over the seeds that each has.
+    """The paired comparison of two backbones, averaged over the seeds that each has.
 
     Args:
         first: A backbone's name, or the file of one record.
@@ -126,7 +106,7 @@ def compare_backbones(
     """
     one = _candidates(first, task, variant, results, partial)
     other = _candidates(second, task, variant, results, partial)
-    shared = [(a, b) for a in one for b in other if _column(a) == _column(b)]
+    shared = [(a, b) for a in one for b in other if column_key(a[0][1]) == column_key(b[0][1])]
     if not shared:
         raise DensebenchError(
             f"{first} and {second} cannot be compared: {_what_differs(one[0], other[0])}"
@@ -141,7 +121,8 @@ def compare_backbones(
     comparison = standings.compare(0, 1)
     if comparison is None:
         raise DensebenchError(f"no comparison: {standings.why_not()}")
-    return Pair(Side(shared[0][0]), Side(shared[0][1]), comparison)
+    sides = [Row(label, found) for label, found in zip(labels(shared[0]), shared[0], strict=True)]
+    return Pair(sides[0], sides[1], comparison)
 
 
 def _candidates(
@@ -156,11 +137,10 @@ def _candidates(
     whole = [f for f in found if partial or not f[1].partial]
     if not whole:
         raise DensebenchError(f"{name}: only partial runs, which --partial lets through")
-    groups: dict[Identity, list[Found]] = defaultdict(list)
+    groups: dict[tuple[ColumnKey, RowKey], list[Found]] = defaultdict(list)
     for file, record in whole:
-        weights = (record.backbone.fingerprint, record.precision)
-        groups[_column([(file, record)]) + weights].append((file, record))
-    return [tuple(sorted(group, key=lambda f: f[1].seed)) for group in groups.values()]
+        groups[column_key(record), row_key(record)].append((file, record))
+    return [runs(group) for group in groups.values()]
 
 
 def _of_backbone(name: str, task: str | None, variant: str, results: Path) -> list[Found]:
@@ -186,17 +166,6 @@ def _of_backbone(name: str, task: str | None, variant: str, results: Path) -> li
     return found
 
 
-def _column(found: Sequence[Found]) -> Identity:
-    """What must agree between two numbers that are compared."""
-    record = found[0][1]
-    return (
-        record.task,
-        record.protocol.variant,
-        record.protocol.hash,
-        record.dataset.fingerprint,
-    )
-
-
 def _what_differs(first: Sequence[Found], second: Sequence[Found]) -> str:
     """The first thing that keeps two records apart, in words."""
     one, other = first[0][1], second[0][1]
@@ -214,12 +183,16 @@ def _what_differs(first: Sequence[Found], second: Sequence[Found]) -> str:
         return f"the protocol's parameters differ ({'; '.join(told)})"
     if one.protocol.hash != other.protocol.hash:
         return "the classes or the void label differ"
+    if one.dataset.skipped.keys() != other.dataset.skipped.keys():
+        counts = " and ".join(str(len(r.dataset.skipped)) for r in (one, other))
+        return f"not the same images were left out as unreadable ({counts})"
     return f"the images differ ({_images(one)}, and {_images(other)})"
 
 
 def _images(record: RunRecord) -> str:
     data = record.dataset
     share = f", {data.subset}" if data.subset else ""
+    share += f", the first {record.limit}" if record.limit else ""
     return (
         f"{data.n_train} training and {data.n_val} validation images{share}, fingerprint "
         f"{data.fingerprint[:12]}"

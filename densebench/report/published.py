@@ -1,34 +1,40 @@
 """Numbers that others published: quoted beside ours, never ranked, never in one cell with them."""
 
-from typing import Any
-
 from densebench.cards import Card, read_toml, resource_path, validate
 from densebench.results import RunRecord
 
 
 class PublishedNumber(Card):
-    """A number that somebody else published, in per cent, for one task and its parameters.
+    """A number that somebody else published, in per cent, for one task as its card ships.
 
-    ``n_train`` and ``n_val`` keep it away from runs on other splits of the same dataset.
+    ``n_train`` and ``n_val`` keep it away from runs on other splits of the same dataset. ``note``
+    is what the source leaves open, said beside the number.
     """
 
     task: str
     variant: str
     backbone: str
     miou: float
-    params: dict[str, Any]
     n_train: int | None = None
     n_val: int
+    subset: str | None = None  # the published list of a share of the training images
     source: str
-    note: str = ""  # what must be known to compare with it
+    note: str = ""
+
+    @property
+    def told(self) -> str:
+        """Where the number is from, and what is to be known of it."""
+        return f"{self.source}; {self.note}" if self.note else self.source
 
     def fits(self, record: RunRecord) -> bool:
-        """Whether the record is of the same backbone, protocol and number of images."""
+        """Whether the record is of that backbone on the task as it ships, with all its images."""
         data, protocol = record.dataset, record.protocol
         return (
-            (self.task, self.variant, self.backbone)
-            == (record.task, protocol.variant, record.backbone.name)
-            and all(protocol.params.get(key) == value for key, value in self.params.items())
+            (self.task, self.variant, self.backbone, self.subset)
+            == (record.task, protocol.variant, record.backbone.name, data.subset)
+            and protocol.as_shipped
+            and not record.partial
+            and not data.skipped
             and self.n_train in (None, data.n_train)
             and self.n_val == data.n_val
         )

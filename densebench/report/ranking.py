@@ -1,28 +1,51 @@
 """Which rows of a table can be told apart, and how far one is from another.
 
-A row's rank is 1 + the number of rows that are significantly better: all pairs of the table are
-tested at once on the same resampled images, at a family-wise 5% (``comparison.told_apart``). Rows
-that cannot be told apart share a rank, and ranks need not follow the order of the numbers.
+All pairs of a table are tested at once on the same images (``comparison.told_apart``). What the
+test gives is a relation and no rank: of three rows the first may be told from the last, and the
+middle one from neither. So a row says how many it is better and worse than, which is true of any
+relation, and rows are in the order of their mIoU.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
 
-from densebench.comparison import Comparison, Resampler, average_miou, compare_draws, ranks
-from densebench.counts import load_counts
-from densebench.results import RunRecord
+from densebench.comparison import Comparison, Resampler, Sample, compare_runs, told_apart
+from densebench.counts import ImageCounts, load_counts
+from densebench.jackknife import Runs
+from densebench.report.columns import Found
 
-Found = tuple[Path, RunRecord]
+STATEMENT = (
+    "Better / worse: how many rows of its table a row is better and worse than, by a test of all "
+    "pairs at once on the same images (step-down, Romano and Wolf 2005; about 5% over all pairs). "
+    "Those that it is better than stand below it, those that it is worse than above it; two rows "
+    "that are not told apart need not be equal."
+)
+SHARPER = (
+    "`densebench compare` tests two rows alone: it tells apart all that the table does, and "
+    "smaller differences too, for which a test of many pairs has to make allowance."
+)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Which rows of a table one is significantly better and worse than, by their places."""
+
+    better_than: tuple[int, ...]
+    worse_than: tuple[int, ...]
+
+    @property
+    def text(self) -> str:
+        """As a cell of a table."""
+        return f"{len(self.better_than)} / {len(self.worse_than)}"
 
 
 class Standings:
     """The rows of one table with the counts of their images.
 
     Args:
-        rows: The records of each row, one per seed; all of one protocol hash and dataset.
+        rows: The records of each row, one per seed; all of one column.
 
     Raises:
         DensebenchError: a file of counts cannot be read, or is not of its record.
@@ -30,8 +53,8 @@ class Standings:
 
     def __init__(self, rows: Sequence[Sequence[Found]]) -> None:
         self._rows = rows
-        self._counts = [[load_counts(path, record) for path, record in found] for found in rows]
-        self._draws: dict[int, Float[np.ndarray, " resamples"]] = {}
+        counts = [[load_counts(path, record) for path, record in found] for found in rows]
+        self._counts = _sharing_groups(counts)
         self._resamplers: dict[int, Resampler] = {}
 
     def why_not(self, *places: int) -> str:
@@ -47,48 +70,56 @@ class Standings:
                 f"{record.backbone.name}, {path.name}{more}: made before the counts of single "
                 "images were kept; repeat the run with --overwrite"
             )
-        if len({c.names for c in counts if c is not None}) > 1:
-            skipped = dict.fromkeys(r.backbone.name for _, r in found if r.dataset.skipped)
-            return f"not scored on the same images; {', '.join(skipped)} left unreadable ones out"
-        if any(c is not None and len(c.names) < 2 for c in counts):
-            return "a single validation image says nothing of others"
+        known = [c for c in counts if c is not None]
+        if len({c.names for c in known}) > 1:
+            return "not scored on the same images"
+        if known[0].units.shape[1] < 2:
+            return f"a single one of the {known[0].over} says nothing of others"
         return ""
 
-    def ranks(self) -> list[int | None]:
-        """The rank of every row; none for all where some cannot be compared."""
+    def standings(self) -> list[Standing | None]:
+        """The standing of every row; none for all where some cannot be compared."""
         if self.why_not():
             return [None] * len(self._rows)
-        places = range(len(self._rows))
-        if len(places) < 2:
-            return [1]
-        mious, draws = [self._miou(i) for i in places], [self._drawn(i) for i in places]
-        return list(ranks(mious, draws, self._resampler(0).n_images))
+        better = told_apart([self._sample(place) for place in range(len(self._rows))])
+        return [
+            Standing(tuple(np.flatnonzero(row).tolist()), tuple(np.flatnonzero(column).tolist()))
+            for row, column in zip(better, better.T, strict=True)
+        ]
 
     def compare(self, first: int, second: int) -> Comparison | None:
         """How much better one row is than another; none where they cannot be compared."""
         if self.why_not(first, second):
             return None
-        return compare_draws(
-            self._miou(first) - self._miou(second),
-            self._drawn(first) - self._drawn(second),
-            self._resampler(first),
-        )
+        known = self._known(first)[0]
+        return compare_runs(self._runs(first), self._runs(second), known.absent, known.over)
 
-    def _miou(self, place: int) -> float:
-        counts = [c for c in self._counts[place] if c is not None]
-        return average_miou([c.pixels for c in counts], counts[0].absent)
+    def _known(self, place: int) -> list[ImageCounts]:
+        return [counts for counts in self._counts[place] if counts is not None]
 
-    def _drawn(self, place: int) -> Float[np.ndarray, " resamples"]:
-        """The row's mIoU on each resample of the images."""
-        if place not in self._draws:
-            counts = [c for c in self._counts[place] if c is not None]
-            runs = [c.pixels for c in counts]
-            self._draws[place] = self._resampler(place).mious(runs, counts[0].absent)
-        return self._draws[place]
+    def _runs(self, place: int) -> Runs:
+        return [counts.units for counts in self._known(place)]
 
-    def _resampler(self, place: int) -> Resampler:
-        """The resamples of as many images as the row has."""
-        n_images = next(len(c.names) for c in self._counts[place] if c is not None)
-        if n_images not in self._resamplers:
-            self._resamplers[n_images] = Resampler(n_images)
-        return self._resamplers[n_images]
+    def _sample(self, place: int) -> Sample:
+        """The row on all images, without each, and on each resample of them."""
+        runs = self._runs(place)
+        n = runs[0].shape[1]
+        if n not in self._resamplers:
+            self._resamplers[n] = Resampler(n)
+        return self._resamplers[n].sample(runs, self._known(place)[0].absent)
+
+
+def _sharing_groups(
+    counts: Sequence[Sequence[ImageCounts | None]],
+) -> list[list[ImageCounts | None]]:
+    """The counts with the groups of their images, which those of older runs do not name."""
+    known = [c for row in counts for c in row if c is not None]
+    named = {c.names: (c.groups, c.group_name) for c in known if c.groups is not None}
+
+    def with_groups(of_run: ImageCounts | None) -> ImageCounts | None:
+        if of_run is None or of_run.groups is not None or of_run.names not in named:
+            return of_run
+        groups, name = named[of_run.names]
+        return replace(of_run, groups=groups, group_name=name)
+
+    return [[with_groups(c) for c in row] for row in counts]

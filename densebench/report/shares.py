@@ -1,33 +1,19 @@
 """Data efficiency: a task on growing shares of its training images.
 
-A share is drawn with a seed of its own, and each draw makes another dataset. Here the draws of one
-share are averaged, under the name of what they are; the seeds of a run never mix with them.
+The seeds of a share are averaged in its own table. Shares by published lists and seeded ones of our
+own are never in one table.
 """
 
-import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from densebench.report.tables import Row, RowKey, Table
+from densebench.report.columns import RowKey, column_key
+from densebench.report.rows import Row
+from densebench.report.tables import Table
 
-
-@dataclass(frozen=True)
-class ShareCell:
-    """A backbone on one share: a row for each draw of it."""
-
-    draws: tuple[Row, ...]
-
-    @property
-    def miou(self) -> float:
-        """Mean over draws of the mean over seeds, in [0, 1]."""
-        return statistics.mean(row.miou for row in self.draws)
-
-    @property
-    def deviation(self) -> float | None:
-        """Standard deviation over draws, where there are several."""
-        return statistics.stdev(row.miou for row in self.draws) if len(self.draws) > 1 else None
+WHOLE = "1/1"
 
 
 @dataclass(frozen=True)
@@ -36,38 +22,47 @@ class ShareTable:
 
     task: str
     variant: str
-    shares: tuple[str, ...]  # "1/8"; all images are "1/1"
-    rows: tuple[tuple[str, tuple[ShareCell | None, ...]], ...]  # a backbone's label and cells
+    shares: tuple[str, ...]  # "1/8" or "own:1/8"; all images are "1/1"
+    rows: tuple[tuple[str, tuple[Row | None, ...]], ...]  # a backbone's label and cells
 
 
 def share_tables(tables: Sequence[Table]) -> list[ShareTable]:
-    """A table for each task that was run on several shares by one protocol."""
+    """A table for each task that was run on several shares by one protocol, and kind of share."""
     groups: dict[tuple[object, ...], list[Table]] = defaultdict(list)
     for table in tables:
-        record = table.record
-        key = (table.task, table.variant, record.protocol.hash, record.dataset.n_val)
-        groups[key].append(table)
-    made = (_share_table(group) for group in groups.values())
+        task, variant, protocol, data, _, *left_out = column_key(table.record)
+        groups[(task, variant, protocol, data, *left_out)].append(table)
+    made = (_share_table(part) for group in groups.values() for part in _kinds(group))
     return [table for table in made if len(table.shares) > 1]
 
 
 def share_of(table: Table) -> str:
     """The share of the training images that a table is made on."""
-    subset = table.record.dataset.subset
-    return subset.partition(",")[0] if subset else "1/1"
+    return table.record.dataset.subset or WHOLE
+
+
+def parts(share: str) -> Fraction:
+    """The share as a number, wherever its list is from."""
+    return Fraction(share.rpartition(":")[2].partition(",")[0])
+
+
+def _kinds(tables: Sequence[Table]) -> list[list[Table]]:
+    """The tables of each kind of share, and beside each those of all images."""
+    kinds: dict[str, list[Table]] = defaultdict(list)
+    for table in tables:
+        if (share := share_of(table)) != WHOLE:
+            kinds[share.rpartition(":")[0]].append(table)
+    return [[*found, *(t for t in tables if share_of(t) == WHOLE)] for found in kinds.values()]
 
 
 def _share_table(tables: Sequence[Table]) -> ShareTable:
-    shares = sorted({share_of(table) for table in tables}, key=Fraction)
-    found: dict[RowKey, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    shares = sorted({share_of(table) for table in tables}, key=parts)
+    found: dict[RowKey, dict[str, Row]] = defaultdict(dict)
     labels: dict[RowKey, str] = {}
     for table in tables:
         for row in table.rows:
-            found[row.key][share_of(table)].append(row)
+            found[row.key][share_of(table)] = row
             labels[row.key] = max(labels.get(row.key, ""), row.label, key=len)
-    rows = [
-        (labels[key], tuple(ShareCell(tuple(of[s])) if s in of else None for s in shares))
-        for key, of in found.items()
-    ]
+    rows = [(labels[key], tuple(of.get(share) for share in shares)) for key, of in found.items()]
     rows.sort(key=lambda row: ([-cell.miou if cell else 0 for cell in row[1][::-1]], row[0]))
     return ShareTable(tables[0].task, tables[0].variant, tuple(shares), tuple(rows))

@@ -1,6 +1,6 @@
 """The leaderboard as data, which every format prints: records become rows, tables and means.
 
-Numbers share a table only when task, variant, protocol hash and dataset fingerprint agree.
+Numbers share a table only where ``columns.column_key`` agrees.
 """
 
 import os
@@ -12,82 +12,30 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from densebench.comparison import Comparison
 from densebench.errors import DensebenchError
+from densebench.report.columns import ColumnKey, Found, RowKey, column_key, labels, row_key, runs
 from densebench.report.published import PublishedNumber, load_published
-from densebench.report.ranking import Found, Standings
-from densebench.results import ProfileRecord, RunRecord, load_profiles, load_records
+from densebench.report.ranking import Standings
+from densebench.report.rows import Base, Row, interval_over
+from densebench.results import (
+    IntervalRecord,
+    ProfileRecord,
+    RunRecord,
+    load_profiles,
+    load_records,
+)
 
 FoundProfile = tuple[Path, ProfileRecord]
 MANY_ROWS = 10  # from which on a table takes seconds
 Mark = Literal["best", "second", ""]
-RowKey = tuple[str, str, str]  # a backbone's name, the fingerprint of its weights, the precision
-
-
-@dataclass(frozen=True)
-class Base:
-    """The row that a backbone was adapted from, and how much better than it the backbone is."""
-
-    label: str
-    difference: float
-    comparison: Comparison | None  # none where the images' counts were not kept
-
-
-@dataclass(frozen=True)
-class Row:
-    """One backbone of a table: its records, one per seed. Scores are in [0, 1]."""
-
-    label: str  # the backbone's name, and what tells it from another row of that name
-    found: tuple[Found, ...]  # in the order of their seeds
-    published: tuple[PublishedNumber, ...] = ()
-    rank: int | None = None  # see ranking; rows that cannot be told apart share one
-    base: Base | None = None
-    profile: FoundProfile | None = None  # where every row was measured on one device
-
-    @property
-    def record(self) -> RunRecord:
-        """The record of the first seed, for what does not differ between seeds."""
-        return self.found[0][1]
-
-    @property
-    def key(self) -> RowKey:
-        """What makes a row: the name, and all but the seed that gives it another number."""
-        return row_key(self.record)
-
-    @property
-    def miou(self) -> float:
-        """Mean over seeds."""
-        return statistics.mean(record.score.miou for _, record in self.found)
-
-    @property
-    def deviation(self) -> float | None:
-        """Standard deviation over seeds, where there are several."""
-        if len(self.found) == 1:
-            return None
-        return statistics.stdev(record.score.miou for _, record in self.found)
-
-    @property
-    def pixel_accuracy(self) -> float:
-        """Mean over seeds."""
-        return statistics.mean(record.score.pixel_accuracy for _, record in self.found)
-
-    @property
-    def description(self) -> str:
-        """What the backbone's card says that it is."""
-        return str(self.record.backbone.card.get("description") or "")
-
-    @property
-    def notice(self) -> str:
-        """What a reader must know of the backbone, if its card has such a word."""
-        return str(self.record.backbone.card.get("notice") or "")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that may be compared, the best first."""
+    """Rows that may be compared, the highest mIoU first."""
 
     rows: tuple[Row, ...]
-    unranked: str = ""  # why there are no ranks
+    untested: str = ""  # why the rows are not told apart
 
     @property
     def record(self) -> RunRecord:
@@ -115,6 +63,19 @@ class Table:
         """Task, variant, and the share of the training images where it is not all of them."""
         share = self.record.dataset.subset
         return f"{self.task}, {self.variant}" + (f", {share} of the training images" * bool(share))
+
+    @property
+    def over(self) -> str:
+        """What intervals and tests are over: ``1,449 images``, ``5 sequences``."""
+        return interval_over(self.record)
+
+    @property
+    def skipped(self) -> str:
+        """What all rows of the table left out, if anything."""
+        names = sorted(self.record.dataset.skipped)
+        if not names:
+            return ""
+        return f"{len(names)} unreadable image{'s' * (len(names) > 1)} left out: {', '.join(names)}"
 
 
 @dataclass(frozen=True)
@@ -171,53 +132,47 @@ def load_board(
     return Board(tables, tuple(o for o in overall if len(o.tables) > 1))
 
 
-def row_key(record: RunRecord) -> RowKey:
-    """What makes a row: the name, and all but the seed that gives it another number."""
-    return record.backbone.name, record.backbone.fingerprint, record.precision
-
-
 def _tables(
     records: Sequence[Found],
     published: Sequence[PublishedNumber],
     profiles: Sequence[FoundProfile],
     say: Callable[[str], None],
 ) -> tuple[Table, ...]:
-    """Rows by column key, best first; tables in the order of their tasks."""
-    columns: dict[tuple[str, ...], dict[RowKey, list[Found]]] = {}
+    """Rows by column key, the highest mIoU first; tables in the order of their tasks."""
+    columns: dict[ColumnKey, dict[RowKey, list[Found]]] = {}
     for path, record in records:
-        key = (record.task, record.protocol.variant, record.protocol.hash)
-        column = columns.setdefault((*key, record.dataset.fingerprint), defaultdict(list))
+        column = columns.setdefault(column_key(record), defaultdict(list))
         column[row_key(record)].append((path, record))
     tables = []
     for (task, variant, *_), column in sorted(columns.items()):
         if len(column) > MANY_ROWS:
             say(f"{task}, {variant}: comparing {len(column)} backbones")
-        tables.append(_table(column, published, profiles))
+        tables.append(_table([runs(found) for found in column.values()], published, profiles))
     return tuple(tables)
 
 
 def _table(
-    column: dict[RowKey, list[Found]],
+    column: Sequence[Sequence[Found]],
     published: Sequence[PublishedNumber],
     profiles: Sequence[FoundProfile],
 ) -> Table:
-    labels = _labels(list(column))
     rows = [
-        Row(
-            labels[key],
-            tuple(sorted(found, key=lambda f: f[1].seed)),
-            tuple(number for number in published if number.fits(found[0][1])),
-        )
-        for key, found in column.items()
+        Row(label, tuple(found), tuple(p for p in published if p.fits(found[0][1])))
+        for label, found in zip(labels(column), column, strict=True)
     ]
     rows.sort(key=lambda row: (-row.miou, row.label))
-    standings = Standings([row.found for row in rows])
-    ranks, measured = standings.ranks(), _profiles(rows, profiles)
+    tested = Standings([row.found for row in rows])
+    standings, measured = tested.standings(), _profiles(rows, profiles)
     complete = tuple(
-        replace(row, rank=ranks[place], base=_base(place, rows, standings), profile=measured[place])
+        replace(
+            row,
+            standing=standings[place],
+            base=_base(place, rows, tested),
+            profile=measured[place],
+        )
         for place, row in enumerate(rows)
     )
-    return Table(complete, standings.why_not())
+    return Table(complete, tested.why_not())
 
 
 def _profiles(
@@ -261,17 +216,6 @@ def _base(place: int, rows: Sequence[Row], standings: Standings) -> Base | None:
     return Base(base.label, difference, standings.compare(place, found[0]))
 
 
-def _labels(keys: Sequence[RowKey]) -> dict[RowKey, str]:
-    """Names of rows; where two would be one, with the precision and the weights' fingerprint."""
-    labels = {}
-    for name, weights, precision in keys:
-        same = [key for key in keys if key[0] == name]
-        told = [precision] if len({key[2] for key in same}) > 1 else []
-        told += [f"weights {weights[:8]}"] if len({key[1] for key in same}) > 1 else []
-        labels[name, weights, precision] = name + (f" ({', '.join(told)})" if told else "")
-    return labels
-
-
 def _overall(variant: str, tables: Sequence[Table]) -> Overall:
     """The tables of a variant side by side; of each task those with the most training images."""
     of_variant = [table for table in tables if table.variant == variant]
@@ -283,8 +227,11 @@ def _overall(variant: str, tables: Sequence[Table]) -> Overall:
     )
     by_key = [{row.key: row for row in table.rows} for table in chosen]
     keys = list(dict.fromkeys(key for rows in by_key for key in rows))
-    labels = _labels(keys)
-    found = [OverallRow(labels[key], tuple(rows.get(key) for rows in by_key)) for key in keys]
+    names = labels([next(rows[key].found for rows in by_key if key in rows) for key in keys])
+    found = [
+        OverallRow(name, tuple(rows.get(key) for rows in by_key))
+        for name, key in zip(names, keys, strict=True)
+    ]
     found.sort(key=lambda row: (row.mean is None, -(row.mean or 0), row.label))
     return Overall(variant, chosen, _headings(chosen), tuple(found))
 
@@ -320,6 +267,13 @@ def marks(values: Sequence[float | None]) -> list[Mark]:
 def percent(value: float) -> str:
     """A share in per cent, as every format prints it."""
     return f"{100 * value:.2f}"
+
+
+def bracket(interval: IntervalRecord | None) -> str:
+    """An interval of shares in per cent; nothing where there is none."""
+    if interval is None or interval.low is None or interval.high is None:
+        return ""
+    return f"[{percent(interval.low)}, {percent(interval.high)}]"
 
 
 def signed(value: float) -> str:

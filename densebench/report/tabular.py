@@ -4,7 +4,9 @@ import csv
 import io
 from pathlib import Path
 
-from densebench.report.tables import Board, Row, Table, relative_link
+from densebench.report.columns import seeds
+from densebench.report.rows import Row
+from densebench.report.tables import Board, Table, relative_link
 
 Cell = str | int | float | None
 
@@ -35,18 +37,22 @@ def _line(table: Table, row: Row, folder: Path) -> dict[str, Cell]:
         "n_train": data.n_train,
         "n_val": data.n_val,
         "partial": str(record.partial).lower(),
-        "rank": row.rank,
-        "backbone": backbone.name,
+        "skipped": len(data.skipped),
+        "backbone": row.record.backbone.name,
+        "label": row.label,
         "weights": backbone.fingerprint,
         "precision": record.precision,
-        "seeds": " ".join(str(r.seed) for _, r in row.found),
+        **_seeds(row),
         "miou": _percent(row.miou),
-        "seed_deviation": _percent(row.deviation),
+        "deviation": _percent(row.deviation),
+        "deviation_over": row.spread,
         **_interval(row),
+        **_standing(row),
+        **_remarks(row),
         "pixel_accuracy": _percent(row.pixel_accuracy),
         **_base(row),
         "published_miou": " ".join(f"{number.miou}" for number in row.published),
-        "published_source": "; ".join(number.source for number in row.published),
+        "published_source": "; ".join(number.told for number in row.published),
         "patch_size": backbone.patch_size,
         "embed_dim": backbone.embed_dim,
         "parameters": backbone.parameters,
@@ -55,11 +61,44 @@ def _line(table: Table, row: Row, folder: Path) -> dict[str, Cell]:
     }
 
 
+def _seeds(row: Row) -> dict[str, Cell]:
+    """Of the run, of the share of the training images, and of the post-training."""
+    names = ("training_seeds", "subset_seeds", "seeds")
+    columns = zip(*(seeds(record) for _, record in row.found), strict=True)
+    cells = [" ".join(map(str, column)) for column in columns]
+    of_row = dict[str, Cell](zip(names, cells, strict=True))
+    of_row["training_seeds"] = cells[0] if row.record.backbone.training else None
+    of_row["subset_seeds"] = cells[1] if row.record.dataset.subset_seed is not None else None
+    return of_row
+
+
 def _interval(row: Row) -> dict[str, Cell]:
-    """Of one seed; that of several is a deviation."""
-    interval = row.record.score.interval
-    low, high = (interval.low, interval.high) if len(row.found) == 1 else (None, None)
-    return {"low": _percent(low), "high": _percent(high)}
+    """Of one run; that of several is a deviation."""
+    found, of_run = row.interval, row.record.score.interval
+    low, high = (found.low, found.high) if found else (None, None)
+    return {
+        "low": _percent(low),
+        "high": _percent(high),
+        "interval_over": of_run.over,
+        "interval_n": of_run.n,
+    }
+
+
+def _standing(row: Row) -> dict[str, Cell]:
+    """How many rows of the table a row is significantly better and worse than."""
+    found = row.standing
+    return {
+        "better_than": len(found.better_than) if found else None,
+        "worse_than": len(found.worse_than) if found else None,
+    }
+
+
+def _remarks(row: Row) -> dict[str, Cell]:
+    known = [record.contamination for _, record in row.found if record.contamination]
+    return {
+        "remarks": "; ".join(remark.word for remark in row.remarks),
+        "val_images_seen": max((c.seen for c in known), default=None),
+    }
 
 
 def _base(row: Row) -> dict[str, Cell]:

@@ -1,30 +1,44 @@
 """Records and comparisons as tables on the terminal."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from rich.table import Table
 
-from densebench.report.pairs import ClassDifference, Pair, Side
+from densebench.report.pairs import ClassDifference, Pair
+from densebench.report.remarks import Remark, remarks, with_marks
+from densebench.report.rows import Row, interval_over
 from densebench.results import ProfileRecord, RunRecord, Score
 
 
 def record_table(record: RunRecord) -> Table:
     """Scores at every resolution, with what they stand on, and the IoU of every class."""
     partial = " (partial run)" if record.partial else ""
-    title = f"{record.backbone.name} on {record.task}, {record.protocol.variant}{partial}"
+    said = remarks([(Path(), record)])
+    name = with_marks(record.backbone.name, said)
+    title = f"{name} on {record.task}, {record.protocol.variant}{partial}"
     table = Table(title=title, title_justify="left", show_lines=False)
-    for column in ("masks", "mIoU %", "95% interval", "absent left out %", "pixel accuracy %"):
+    over = interval_over(record)
+    for column in (
+        "masks",
+        "mIoU %",
+        f"95% interval over {over}",
+        "absent left out %",
+        "pixel accuracy %",
+    ):
         table.add_column(column, justify="left" if column == "masks" else "right")
     for score in record.scores:
-        interval = f"{100 * score.interval.low:.2f} to {100 * score.interval.high:.2f}"
         table.add_row(
             str(score.resolution),
             f"{100 * score.miou:.2f}" + _deviation(score),
-            interval,
+            score.interval.text,
             f"{100 * score.miou_absent_left_out:.2f}",
             f"{100 * score.pixel_accuracy:.2f}",
         )
     present = {name: iou for name, iou in record.score.iou.items() if iou is not None}
     ranked = sorted(present.items(), key=lambda item: -item[1])
-    table.caption = "IoU %: " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in ranked)
+    told = "IoU %: " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in ranked)
+    table.caption = "\n".join([*_sentences(said), told])
     table.caption_justify = "left"
     return table
 
@@ -62,7 +76,8 @@ def _summary(pair: Pair) -> Table:
     for column in ("", "mIoU %", f"{100 * found.level:.0f}% interval", "p"):
         table.add_column(column, justify="left" if not column else "right", overflow="fold")
     for side in (pair.first, pair.second):
-        table.add_row(side.name, f"{100 * side.miou:.2f}", _seeds(side), "")
+        name = with_marks(side.label, side.remarks)
+        table.add_row(name, f"{100 * side.miou:.2f}", _seeds(side), "")
     table.add_section()
     table.add_row(
         "difference",
@@ -71,10 +86,12 @@ def _summary(pair: Pair) -> Table:
         f"{found.p:.3f}" if found.p >= 0.001 else "< 0.001",
         style=_colour(found.difference if found.p < 1 - found.level else 0),
     )
-    table.caption = (
-        f"paired bootstrap: {found.resamples:,} resamples of {found.n_images:,} images, "
-        f"the same for both; about other images, not other seeds"
+    said = dict.fromkeys((*pair.first.remarks, *pair.second.remarks))
+    about = (
+        f"each of {found.n:,} {found.over} left out in turn, the same for both; about other "
+        f"{found.over}, not other seeds"
     )
+    table.caption = "\n".join([*_sentences(list(said)), about])
     table.caption_justify = "left"
     return table
 
@@ -82,7 +99,7 @@ def _summary(pair: Pair) -> Table:
 def _classes(pair: Pair) -> Table:
     table = Table(title="IoU % of the classes, gains first", title_justify="left")
     table.add_column("class", overflow="fold")
-    for column in (pair.first.name, pair.second.name, "difference"):
+    for column in (pair.first.label, pair.second.label, "difference"):
         table.add_column(column, justify="right", overflow="fold")
     for row in pair.classes:
         table.add_row(row.name, *_class_cells(row), style=_colour(row.difference or 0))
@@ -94,8 +111,12 @@ def _class_cells(row: ClassDifference) -> list[str]:
     return [*sides, "" if row.difference is None else f"{100 * row.difference:+.2f}"]
 
 
-def _seeds(side: Side) -> str:
-    return f"mean of {len(side.found)} seeds" if len(side.found) > 1 else ""
+def _seeds(side: Row) -> str:
+    return f"mean of {side.spread}" if side.spread else ""
+
+
+def _sentences(said: Sequence[Remark]) -> list[str]:
+    return [f"{remark.mark} {remark.sentence}" for remark in said]
 
 
 def _colour(difference: float) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from densebench.counts import ImageCounts, save_counts
+from densebench.jackknife import grouped, interval, leave_one_out
 from densebench.metrics import class_counts, iou_per_class, mean_iou, pixel_accuracy
 from densebench.results import ProfileRecord, RunRecord, load_record, save_record
 
@@ -44,6 +45,7 @@ def keep(results: Path, tiny_record: RunRecord) -> Callable[..., Path]:
         score: dict[str, Any] | None = None,
         images: Any = None,
         names: tuple[str, ...] | None = None,
+        groups: tuple[str, ...] | None = None,
         **top: Any,
     ) -> Path:
         record = tiny_record.model_dump()
@@ -52,30 +54,51 @@ def keep(results: Path, tiny_record: RunRecord) -> Callable[..., Path]:
         record["protocol"] |= protocol or {}
         record["scores"][0] |= {"miou": miou, **(score or {})}
         if images is not None:
-            record["scores"][0] |= scores_of(images, record["dataset"]["classes"])
+            record["scores"][0] |= whole_scores(images, record["dataset"]["classes"], groups)
         record |= {"run_id": f"{next(ids):012d}", **top}
         path = save_record(RunRecord.model_validate(record), results)
         if images is not None:
             pixels = np.stack([class_counts(image) for image in images])[None].astype(np.uint32)
             known = names or tuple(f"image{i:03d}" for i in range(len(images)))
-            save_counts(path, record["run_id"], ImageCounts(known, "zero", pixels))
+            counts = ImageCounts(known, "zero", pixels, groups, "films")
+            save_counts(path, record["run_id"], counts)
         return path
 
     return save
 
 
-def scores_of(images: Any, classes: tuple[str, ...]) -> dict[str, Any]:
+def whole_scores(
+    images: Any, classes: tuple[str, ...], groups: tuple[str, ...] | None
+) -> dict[str, Any]:
     """The scores of a whole from the confusion matrices of its images."""
     whole = images.sum(axis=0)
     iou = iou_per_class(class_counts(whole))
     shares = [None if np.isnan(share) else float(share) for share in iou]
+    miou = float(mean_iou(iou, "zero"))
     return {
-        "miou": float(mean_iou(iou, "zero")),
+        "miou": miou,
+        "interval": interval_of(miou, images, groups),
         "repeats": [float(mean_iou(iou, "zero"))],
         "pixel_accuracy": pixel_accuracy(whole),
         "iou": dict(zip(classes, shares, strict=True)),
         "confusion": [whole.tolist()],
     }
+
+
+@pytest.fixture(scope="session")
+def scores_of() -> Callable[..., dict[str, Any]]:
+    """The scores of a whole from the confusion matrices of its images."""
+    return whole_scores
+
+
+def interval_of(miou: float, images: Any, groups: tuple[str, ...] | None) -> dict[str, Any]:
+    pixels = np.stack([class_counts(image) for image in images])[None]
+    units = pixels if groups is None else grouped(pixels, groups)
+    low = high = None
+    if (n := units.shape[1]) > 1:
+        low, high = interval(miou, leave_one_out([units], "zero"), (0.0, 1.0))
+    over = "images" if groups is None else "films"
+    return {"low": low, "high": high, "level": 0.95, "over": over, "n": n}
 
 
 @pytest.fixture
@@ -206,7 +229,7 @@ def board(
     put(results, hog, 0.62, "tuned", backbone={"card": card, "parameters": 86_000_000}, **iou)
     put(results, rgb, 0.10, HOSTILE, backbone={"parameters": 300_000_000})
     for share, miou in (("1/2", 0.4), ("1/8", 0.3)):
-        data = {"fingerprint": share, "subset": f"{share}, seed 42", "n_train": 1}
+        data = {"subset": share, "subset_seed": 42, "n_train": 1}
         put(results, rgb, miou, dataset=data)
     put(results, rgb, 0.7, task="another")
     return results

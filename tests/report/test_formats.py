@@ -59,9 +59,12 @@ class TestCsv:
         assert float(tuned["against_base_low"]) < difference < float(tuned["against_base_high"])
         assert float(tuned["against_base_p"]) < 0.01
         assert path.is_file()
-        assert (tuned["rank"], by_name["base"]["rank"]) == ("1", "3")
+        assert (tuned["better_than"], by_name["base"]["better_than"]) == ("2", "0")
+        assert (tuned["worse_than"], by_name["base"]["worse_than"]) == ("0", "2")
+        assert (tuned["interval_over"], tuned["interval_n"]) == ("images", "40")
         assert (seeds["seeds"], seeds["low"], seeds["base"]) == ("0 1", "", "")
-        assert float(seeds["seed_deviation"]) > 0
+        assert float(seeds["deviation"]) > 0
+        assert seeds["deviation_over"] == "2 seeds"
         mious = [load_record(board.parent / part).score.miou for part in seeds["records"].split()]
         assert float(seeds["miou"]) == pytest.approx(100 * sum(mious) / 2, abs=1e-4)
 
@@ -105,14 +108,16 @@ class TestLatex:
         assert rows["base"].rstrip("\\ ").endswith("&")
         assert text.count(r"\underline{") == 1
 
-    def test_a_table_beside_no_other_has_ranks_and_intervals(
+    def test_a_table_beside_no_other_has_tests_and_intervals(
         self, keep: Keep, results: Path, pictures: Pictures
     ) -> None:
         keep(backbone={"name": "a"}, images=pictures(0.8))
         keep(backbone={"name": "b"}, images=pictures(0.6))
         text = latex_tables(load_board(results), results)
         assert r"95\% interval" in text
-        assert re.search(r"1 & a & \\textbf\{[\d.]+\} & \[[\d.]+, [\d.]+\] & [\d.]+ \\\\", text)
+        assert re.search(r"a & \\textbf\{[\d.]+\} & 1 / 0 & \[[\d.]+, [\d.]+\] & [\d.]+ \\\\", text)
+        assert "all pairs tested at once at 5\\%" in text
+        assert "intervals and tests over 40 images" in text
 
     @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex here")
     def test_compiles(self, board: Path, tmp_path: Path) -> None:
@@ -147,7 +152,9 @@ class TestModelIndex:
         body = yaml.safe_load(model_index(load_board(board), "base").split("---\n")[1])
         _, results = model_index_to_eval_results(body["model-index"])
         low, high = results[0].metric_args["interval_95"]
-        assert low < high
+        assert low < results[0].metric_value < high
+        assert results[0].metric_args["interval_over"] == "40 images"
+        assert results[0].metric_args["worse_than"] == 2
 
     def test_an_unknown_backbone_is_refused(self, board: Path) -> None:
         with pytest.raises(DensebenchError, match="did you mean 'seeds'"):

@@ -3,7 +3,7 @@ import shutil
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 import pytest
@@ -30,11 +30,11 @@ def page(results: Path, partial: bool = False, out: Path | None = None) -> str:
 
 
 def tables(text: str) -> list[list[list[str]]]:
-    """The cells of every table's rows, without its header and its ranks; those of tasks alone."""
+    """The cells of every table's rows, without its header; those of tasks alone."""
     others = ("Overall", "Shares", "Backbones")
     parts = [part for part in text.split("\n## ")[1:] if not part.startswith(others)]
     rows = [[line for line in part.splitlines() if line.startswith("| ")] for part in parts]
-    return [[[cell.strip() for cell in row[1:-1].split(" | ")][1:] for row in r[2:]] for r in rows]
+    return [[[cell.strip() for cell in row[1:-1].split(" | ")] for row in r[2:]] for r in rows]
 
 
 def names(text: str) -> list[list[str]]:
@@ -54,12 +54,31 @@ class TestTables:
             {"dataset": {"fingerprint": "f" * 64}},
             {"protocol": {"variant": "clean"}},
             {"task": "another"},
+            {"dataset": {"subset": "1/128"}},
+            {"dataset": {"skipped": {"image000": "unreadable"}}},
+            {"limit": 3},
         ],
     )
     def test_others_never_share_one(self, keep: Keep, results: Path, other: dict[str, Any]) -> None:
         keep(0.3, backbone={"name": "a"})
         keep(0.5, backbone={"name": "b"}, **other)
         assert sorted(names(page(results))) == [["a"], ["b"]]
+
+    def test_published_lists_and_own_shares_never_share_one(
+        self, keep: Keep, results: Path
+    ) -> None:
+        keep(0.3, backbone={"name": "a"}, dataset={"subset": "1/128", "subset_seed": 42})
+        keep(0.5, backbone={"name": "b"}, dataset={"subset": "own:1/128", "subset_seed": 42})
+        assert sorted(names(page(results))) == [["a"], ["b"]]
+
+    def test_runs_that_skipped_the_same_images_do_and_it_is_said(
+        self, keep: Keep, results: Path
+    ) -> None:
+        for name in "ab":
+            keep(backbone={"name": name}, dataset={"skipped": {"image000": name}})
+        text = page(results)
+        assert names(text) == [["a", "b"]]
+        assert "**1 unreadable image left out: image000.**" in text
 
     def test_other_weights_or_precision_are_another_row(self, keep: Keep, results: Path) -> None:
         keep(0.3)
@@ -119,14 +138,23 @@ class TestSeeds:
         assert [row[0] for row in table] == ["rgb_s14", "b"]
         assert table[0][1].startswith("**42.00** (seeds [0](")
         assert len(LINK.findall(table[0][1])) == 3
-        assert table[0][2] == f"± {100 * statistics.stdev(self.MIOUS):.2f} over 3 seeds"
-        assert table[0][3] == "20.00"
+        assert table[0][3] == f"± {100 * statistics.stdev(self.MIOUS):.2f} over 3 seeds"
+        assert table[0][4] == "20.00"
         assert all(path.is_file() for path in paths)
 
-    def test_one_has_a_bootstrap_interval(self, keep: Keep, results: Path) -> None:
-        interval = {"low": 0.25, "high": 0.755, "level": 0.95, "resamples": 10, "seed": 0}
+    def test_one_has_an_interval(self, keep: Keep, results: Path) -> None:
+        interval = {"low": 0.25, "high": 0.755, "level": 0.95, "over": "sequences", "n": 5}
         keep(score={"interval": interval})
-        assert tables(page(results))[0][0][2] == "[25.00, 75.50]"
+        text = page(results)
+        assert tables(text)[0][0][3] == "[25.00, 75.50]"
+        assert "intervals and tests over 5 sequences." in text
+
+    def test_one_of_before_that_excludes_its_own_score_is_not_shown(
+        self, keep: Keep, results: Path
+    ) -> None:
+        interval = {"low": 0.18, "high": 0.25, "level": 0.95, "resamples": 1000, "seed": 0}
+        keep(0.31, score={"interval": interval})
+        assert tables(page(results))[0][0][3] == ""
 
 
 class TestLinks:
@@ -163,12 +191,12 @@ class TestLinks:
 
 
 class TestPublishedNumbers:
+    COMMITTED = Path(__file__).parents[2] / "leaderboard" / "results"
     NUMBER = PublishedNumber(
         task="tiny_retrieval",
         variant="reference",
         backbone="rgb_s14",
         miou=12.3,
-        params={"beta": 0.02},
         n_train=4,
         n_val=2,
         source="somebody",
@@ -177,15 +205,19 @@ class TestPublishedNumbers:
     def shown(self, results: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> str:
         number = self.NUMBER.model_copy(update=changes)
         monkeypatch.setattr(board_tables, "load_published", lambda: (number,))
-        cell: str = tables(page(results))[0][0][4]
+        cell: str = tables(page(results))[0][0][5]
         return cell
+
+    SHIPPED: ClassVar[dict[str, Any]] = {"as_shipped": True}
 
     def test_beside_the_run_that_it_fits(
         self, keep: Keep, results: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        keep()
+        keep(protocol=self.SHIPPED)
         assert self.shown(results, monkeypatch) == "*12.3* (somebody)"
         assert self.shown(results, monkeypatch, n_train=None) == "*12.3* (somebody)"
+        noted = self.shown(results, monkeypatch, note="no memory size stated")
+        assert noted == "*12.3* (somebody; no memory size stated)"
 
     @pytest.mark.parametrize(
         "changes",
@@ -193,10 +225,9 @@ class TestPublishedNumbers:
             {"task": "another"},
             {"variant": "clean"},
             {"backbone": "hog_s14"},
-            {"params": {"beta": 0.03}},
-            {"params": {"unheard_of": 1}},
             {"n_train": 5},
             {"n_val": 3},
+            {"subset": "1/128"},
         ],
     )
     def test_beside_no_other(
@@ -206,24 +237,60 @@ class TestPublishedNumbers:
         monkeypatch: pytest.MonkeyPatch,
         changes: dict[str, Any],
     ) -> None:
-        keep()
+        keep(protocol=self.SHIPPED)
         assert self.shown(results, monkeypatch, **changes) == ""
+
+    @pytest.mark.parametrize(
+        "run",
+        [
+            {},  # of a version that did not say
+            {"protocol": {"as_shipped": False}},
+            {"dataset": {"subset": "own:1/2"}},
+            {"dataset": {"skipped": {"image000": "unreadable"}}},
+        ],
+    )
+    def test_beside_no_run_that_is_not_the_task_as_it_ships(
+        self, keep: Keep, results: Path, monkeypatch: pytest.MonkeyPatch, run: dict[str, Any]
+    ) -> None:
+        protocol = {**self.SHIPPED, **run.pop("protocol", {})} if run else {}
+        keep(protocol=protocol, **run)
+        assert self.shown(results, monkeypatch) == ""
+
+    def test_beside_the_share_that_it_names(
+        self, keep: Keep, results: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keep(protocol=self.SHIPPED, dataset={"subset": "1/128", "subset_seed": 42})
+        assert self.shown(results, monkeypatch, subset="1/128") == "*12.3* (somebody)"
+
+    def test_a_linear_run_of_one_epoch_at_another_size_has_none(self) -> None:
+        """As it is: the shipped number is for the card, not for what the command changed."""
+        number = next(n for n in load_published() if n.task == "voc_linear")
+        record = load_record(next(self.COMMITTED.glob("*/scenes_linear/reference-*.json")))
+        data = {"n_train": number.n_train, "n_val": number.n_val, "subset": None, "skipped": {}}
+        values = record.model_dump() | {"task": number.task, "partial": False}
+        values["backbone"] |= {"name": number.backbone}
+        values["dataset"] |= data
+        values["protocol"] |= {"as_shipped": True}
+        assert number.fits(RunRecord.model_validate(values))
+        values["protocol"]["params"] |= {"epochs": 1, "input_size": 224}
+        values["protocol"] |= {"as_shipped": False}
+        assert not number.fits(RunRecord.model_validate(values))
 
     def test_never_beside_other_weights(
         self, keep: Keep, results: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        keep(backbone={"name": "rgb_s14@mine"})
+        keep(backbone={"name": "rgb_s14@mine"}, protocol=self.SHIPPED)
         assert self.shown(results, monkeypatch) == ""
 
-    def test_is_not_ranked(
+    def test_is_not_marked_as_the_best(
         self, keep: Keep, results: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        keep(0.01)
+        keep(0.01, protocol=self.SHIPPED)
         self.shown(results, monkeypatch, miou=99.9)
         (table,) = tables(page(results))
         assert table[0][1].startswith("[**1.00**]")
 
-    def test_those_that_are_shipped_name_cards_and_parameters_that_exist(self) -> None:
+    def test_those_that_are_shipped_name_cards_that_exist(self) -> None:
         numbers = load_published()
         assert len(numbers) > 20
         backbones, tasks = cards.card_names("backbones"), cards.card_names("tasks")
@@ -232,40 +299,36 @@ class TestPublishedNumbers:
             assert number.task in tasks
             assert 0 < number.miou < 100
             protocol = load_protocol(cards.task_card(number.task)[0].protocol)
-            assert number.params.keys() <= protocol.Params.model_fields.keys()
             assert number.variant in protocol.variants
 
     def test_no_two_say_the_same(self) -> None:
         told = [
-            (n.task, n.variant, n.backbone, str(sorted(n.params.items())), n.n_train, n.n_val)
-            for n in load_published()
+            (n.task, n.variant, n.backbone, n.subset, n.n_train, n.n_val) for n in load_published()
         ]
         assert len(set(told)) == len(told)
 
+    def test_what_the_source_leaves_open_is_said(self) -> None:
+        neco = [n for n in load_published() if "NeCo" in n.source and "incontext" in n.task]
+        assert len(neco) == 9
+        assert {n.told for n in neco} == {"NeCo README at 3932160; no memory size stated"}
+
     @pytest.mark.parametrize(
-        ("task", "backbone", "memory", "miou"),
+        ("task", "backbone", "miou"),
         [
-            ("voc_incontext", "dinov2_s14", 10_240_000, 77.0),
-            ("voc_incontext", "dinov2_s14", 102_400, 70.2),
-            ("voc_incontext", "dino_b16", 1_024_000, 50.8),
-            ("voc_incontext", "neco_dinov2_reg_b14", 10_240_000, 82.9),
+            ("voc_incontext", "dinov2_s14", 77.0),
+            ("voc_incontext_1024e2", "dinov2_s14", 70.2),
+            ("voc_incontext_1024e3", "dino_b16", 50.8),
+            ("voc_incontext", "neco_dinov2_reg_b14", 82.9),
         ],
     )
-    def test_some_of_them_as_printed(
-        self, task: str, backbone: str, memory: int, miou: float
-    ) -> None:
-        found = [
-            number.miou
-            for number in load_published()
-            if (number.task, number.backbone) == (task, backbone)
-            and number.params.get("memory_size") == memory
-        ]
+    def test_some_of_them_as_printed(self, task: str, backbone: str, miou: float) -> None:
+        found = [n.miou for n in load_published() if (n.task, n.backbone) == (task, backbone)]
         assert found == [miou]
 
 
 def test_names_that_would_break_the_table_do_not(keep: Keep, results: Path) -> None:
     keep(backbone={"name": "a|b.py:f"})
-    (line,) = [line for line in page(results).splitlines() if line.startswith("|  | a")]
+    (line,) = [line for line in page(results).splitlines() if line.startswith("| a")]
     assert len(re.findall(r"(?<!\\)\|", line)) == 9
 
 

@@ -10,6 +10,7 @@ import pytest
 from densebench.counts import counts_file, load_counts
 from densebench.errors import DensebenchError
 from densebench.report.markdown import markdown_page
+from densebench.report.ranking import Standings
 from densebench.report.shares import share_tables
 from densebench.report.tables import Table, load_board, marks
 from densebench.results import load_record
@@ -25,21 +26,26 @@ def only_table(results: Path) -> Table:
     return table
 
 
-class TestRanks:
-    def test_those_that_cannot_be_told_apart_share_one(
+def standing(results: Path) -> dict[str, str]:
+    return {
+        row.label: row.standing.text if row.standing else "" for row in only_table(results).rows
+    }
+
+
+class TestStandings:
+    def test_how_many_a_row_is_better_and_worse_than(
         self, keep: Keep, results: Path, pictures: Pictures
     ) -> None:
         for name, skill, seed in (("a", 0.8, 1), ("b", 0.8, 2), ("c", 0.6, 3)):
             keep(backbone={"name": name}, images=pictures(skill, seed=seed))
-        table = only_table(results)
-        assert {row.label: row.rank for row in table.rows} == {"a": 1, "b": 1, "c": 3}
-        assert table.unranked == ""
+        assert standing(results) == {"a": "1 / 0", "b": "1 / 0", "c": "0 / 2"}
+        assert only_table(results).untested == ""
 
     def test_over_seeds_together(self, keep: Keep, results: Path, pictures: Pictures) -> None:
         for seed in range(2):
             keep(backbone={"name": "a"}, images=pictures(0.8, seed=seed), seed=seed)
         keep(backbone={"name": "b"}, images=pictures(0.6, seed=5))
-        assert [row.rank for row in only_table(results).rows] == [1, 2]
+        assert standing(results) == {"a": "1 / 0", "b": "0 / 1"}
 
     def test_none_where_counts_are_missing_and_it_says_whose(
         self, keep: Keep, results: Path, pictures: Pictures
@@ -47,27 +53,39 @@ class TestRanks:
         keep(backbone={"name": "a"}, images=pictures(0.8))
         old = keep(0.2, backbone={"name": "old"})
         table = only_table(results)
-        assert [row.rank for row in table.rows] == [None, None]
-        assert table.unranked.startswith(f"old, {old.name}: made before the counts")
-        assert f"No ranks: {table.unranked}." in markdown_page(load_board(results), results)
+        assert [row.standing for row in table.rows] == [None, None]
+        assert table.untested.startswith(f"old, {old.name}: made before the counts")
+        text = markdown_page(load_board(results), results)
+        assert f"Not told apart: {table.untested}." in text
 
-    def test_none_where_images_were_left_out(
+    def test_none_where_the_images_are_others(
         self, keep: Keep, results: Path, pictures: Pictures
     ) -> None:
         keep(backbone={"name": "a"}, images=pictures(0.8))
-        keep(
-            backbone={"name": "b"},
-            images=pictures(0.6, 39),
-            dataset={"skipped": {"image039": "unreadable"}},
-        )
-        table = only_table(results)
-        assert [row.rank for row in table.rows] == [None, None]
-        assert "not scored on the same images; b left unreadable ones out" in table.unranked
+        keep(backbone={"name": "b"}, images=pictures(0.6, 39))
+        assert standing(results) == {"a": "", "b": ""}
+        assert only_table(results).untested == "not scored on the same images"
 
     def test_one_image_says_nothing(self, keep: Keep, results: Path, pictures: Pictures) -> None:
         for name in "ab":
             keep(backbone={"name": name}, images=pictures(0.8, 1))
-        assert only_table(results).unranked == "a single validation image says nothing of others"
+        assert only_table(results).untested == "a single one of the images says nothing of others"
+
+    def test_groups_are_what_is_left_out_and_older_counts_have_those_of_others(
+        self, keep: Keep, results: Path, pictures: Pictures
+    ) -> None:
+        films = tuple(f"film{i // 4}" for i in range(40))
+        keep(backbone={"name": "a"}, images=pictures(0.8), groups=films)
+        keep(backbone={"name": "b"}, images=pictures(0.7))
+        table = only_table(results)
+        found = Standings([row.found for row in table.rows]).compare(0, 1)
+        assert found is not None
+        assert (found.n, found.over) == (10, "films")
+
+    def test_one_group_says_nothing(self, keep: Keep, results: Path, pictures: Pictures) -> None:
+        for name in "ab":
+            keep(backbone={"name": name}, images=pictures(0.8, 9), groups=("film",) * 9)
+        assert only_table(results).untested == "a single one of the films says nothing of others"
 
     def test_a_table_that_takes_long_is_told_of(
         self, keep: Keep, results: Path, pictures: Pictures
@@ -165,7 +183,7 @@ class TestOverall:
     def test_shares_of_the_training_images_stay_out(self, keep: Keep, results: Path) -> None:
         keep(0.4)
         keep(0.4, task="t2")
-        keep(0.1, dataset={"subset": "1/2, seed 42", "n_train": 2, "fingerprint": "1"})
+        keep(0.1, dataset={"subset": "1/2", "n_train": 2})
         (overall,) = load_board(results).overall
         assert overall.rows[0].mean == pytest.approx(0.4)
 
@@ -197,28 +215,37 @@ class TestShares:
     def save(self, keep: Keep) -> None:
         keep(0.8)
         for seed, (miou, other) in enumerate(((0.5, 0.1), (0.6, 0.2))):
-            data = {"subset": f"1/2, seed {seed}", "n_train": 2, "fingerprint": f"{seed}"}
+            data = {"subset": "1/2", "subset_seed": seed, "n_train": 2}
             keep(miou, dataset=data)
             keep(other, dataset=data, backbone={"name": "b"})
-        keep(0.3, dataset={"subset": "1/4, seed 0", "n_train": 1, "fingerprint": "9"})
+        keep(0.3, dataset={"subset": "1/4", "subset_seed": 0, "n_train": 1})
+        keep(0.7, dataset={"subset": "own:1/2", "subset_seed": 0, "n_train": 2})
 
-    def test_draws_are_averaged_as_draws_and_not_as_seeds(self, keep: Keep, results: Path) -> None:
+    def test_seeds_of_a_share_are_one_row_of_one_column(self, keep: Keep, results: Path) -> None:
         self.save(keep)
         board = load_board(results)
-        assert len(board.tables) == 4
-        assert all(len(row.found) == 1 for table in board.tables for row in table.rows)
-        titles = [table.title for table in board.tables]
-        assert sum("1/2, seed 0 of the training images" in title for title in titles) == 1
-        (table,) = share_tables(board.tables)
-        assert table.shares == ("1/4", "1/2", "1/1")
-        (first, cells), (second, others) = table.rows
+        (half,) = [t for t in board.tables if t.record.dataset.subset == "1/2"]
+        assert half.title == "tiny_retrieval, reference, 1/2 of the training images"
+        first, second = half.rows
+        assert (first.label, second.label) == ("rgb_s14", "b")
+        assert [round(row.miou, 9) for row in half.rows] == [0.55, 0.15]
+        assert first.deviation == pytest.approx(np.std([0.5, 0.6], ddof=1))
+        assert first.spread == "2 draws"
+        text = markdown_page(board, results)
+        assert "**55.00** (draws [0](" in text
+        assert "± 7.07 over 2 draws" in text
+
+    def test_published_lists_and_own_shares_are_two_tables(self, keep: Keep, results: Path) -> None:
+        self.save(keep)
+        board = load_board(results)
+        lists, own = share_tables(board.tables)
+        assert lists.shares == ("1/4", "1/2", "1/1")
+        assert own.shares == ("own:1/2", "1/1")
+        (first, cells), (second, others) = lists.rows
         assert (first, second) == ("rgb_s14", "b")
         assert [cell and round(cell.miou, 9) for cell in cells] == [0.3, 0.55, 0.8]
         assert others[0] is others[2] is None
-        assert cells[1] is not None
-        assert cells[1].deviation == pytest.approx(np.std([0.5, 0.6], ddof=1))
-        text = markdown_page(board, results)
-        assert "55.00 ± 7.07 over 2 draws: [50.00](" in text
+        assert "± 7.07 over 2 draws" in markdown_page(board, results).split("## Shares")[1]
 
     def test_no_table_without_shares(self, keep: Keep, results: Path) -> None:
         keep()

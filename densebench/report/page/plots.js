@@ -172,13 +172,13 @@ function drawCurves(svg, curves, x, y) {
     const path = make("path", { class: "curve", d: "M" + points.map((p) => `${x(p[0])},${y(p[1])}`).join("L") });
     path.style.stroke = colour;
     svg.append(path);
-    for (const [parts, mean, low, high, draws] of points) {
+    for (const [parts, mean, low, high, draws, marks] of points) {
       const range = line(x(parts), y(low), x(parts), y(high), "range");
       range.style.stroke = colour;
       const told = `${curve.label}: mIoU ${percent(mean)} with ${parts === 1 ? "all" : `1/${parts}`} of the training images` +
-        (draws > 1 ? `, mean of ${draws} draws` : "");
-      const marks = { cx: x(parts), cy: y(mean), r: 4, class: "point", tabindex: 0, role: "img", "aria-label": told };
-      const dot = make("circle", marks, make("title", {}, told));
+        (draws > 1 ? `, mean of ${draws} draws` : "") + (marks ? ` ${marks}` : "");
+      const circle = { cx: x(parts), cy: y(mean), r: 4, class: "point", tabindex: 0, role: "img", "aria-label": told };
+      const dot = make("circle", circle, make("title", {}, told));
       dot.style.stroke = colour;
       svg.append(...(draws > 1 ? [range] : []), dot);
     }

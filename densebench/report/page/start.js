@@ -62,7 +62,7 @@ function fillAxes() {
 
 function show(view) {
   state.view = view;
-  state.sort = { id: view.startsWith("t") ? "rank" : "mean", way: view.startsWith("t") ? UP : DOWN };
+  state.sort = { id: view.startsWith("t") ? "miou" : "mean", way: DOWN };
   state.image = 0;
   byId("task").value = view;
   fillAxes();

@@ -11,9 +11,12 @@ function columns(current) {
   const low = Math.min(...rows.map((row) => row.low ?? row.miou));
   const high = Math.max(...rows.map((row) => row.high ?? row.miou));
   const list = [
-    { id: "rank", name: "Rank", value: (r) => r.rank, first: UP, cell: rankCell },
     { id: "label", name: "Backbone", value: (r) => r.label, first: UP, cell: nameCell, text: TEXT },
     { id: "miou", name: "mIoU", value: (r) => r.miou, first: DOWN, cell: miouCell },
+    {
+      id: "standing", name: "Better / worse", about: "Rows that it is significantly better and worse than",
+      value: (r) => r.better?.length ?? null, first: DOWN, cell: (r) => standingCell(r, rows),
+    },
     { id: "interval", name: "95% interval", cell: (r) => make("td", { class: "text minor" }, spread(r)) },
     { id: "whisker", name: "", cell: (r) => make("td", {}, whisker(r, low, high)) },
     {
@@ -48,16 +51,23 @@ function columns(current) {
   return list;
 }
 
-const rankCell = (row) => make("td", { class: "rank" }, row.rank === null ? "–" : String(row.rank));
+function standingCell(row, rows) {
+  if (row.better === null) return make("td", { class: "minor" }, "–");
+  const names = (places) => places.map((place) => rows[place].label).join(", ") || "none";
+  const told = `Better than: ${names(row.better)}. Worse than: ${names(row.worse)}.`;
+  return make("td", { class: "standing", title: told }, `${row.better.length} / ${row.worse.length}`);
+}
 
 function nameCell(row) {
-  const note = row.notice ? make("span", { class: "note" }, row.notice) : null;
-  return make("th", { scope: "row" }, row.label, note);
+  const notes = row.remarks.map(([mark, sentence]) => make("span", { class: "note" }, `${mark} ${sentence}`));
+  return make("th", { scope: "row" }, row.label, ...notes);
 }
+
+const marksOf = (remarks) => remarks.map(([mark]) => ` ${mark}`).join("");
 
 function miouCell(row) {
   const link = make("a", { href: row.record, title: `Record of ${row.label}` }, percent(row.miou));
-  return make("td", { class: row.mark }, link);
+  return make("td", { class: row.mark }, link, marksOf(row.remarks));
 }
 
 function differenceCell(value) {
@@ -74,14 +84,14 @@ function publishedCell(row) {
 }
 
 function spread(row) {
-  if (row.deviation !== null) return `± ${percent(row.deviation)} over ${row.seeds} seeds`;
-  return `${percent(row.low)} to ${percent(row.high)}`;
+  if (row.deviation !== null) return `± ${percent(row.deviation)} over ${row.spread}`;
+  return row.low === null ? "" : `${percent(row.low)} to ${percent(row.high)}`;
 }
 
 function whisker(row, low, high) {
   const place = (value) => 4 + (112 * (value - low)) / (high - low || 1);
-  const from = row.low ?? row.miou - row.deviation;
-  const to = row.high ?? row.miou + row.deviation;
+  const from = row.low ?? row.miou - (row.deviation ?? 0);
+  const to = row.high ?? row.miou + (row.deviation ?? 0);
   return make(
     "svg",
     { class: "whisker", viewBox: "0 0 120 18", "aria-hidden": "true" },
@@ -132,7 +142,8 @@ function drawResults() {
   byId("results-title").textContent = current.title;
   byId("results-about").textContent =
     `${current.about}.` + (current.partial ? " Partial runs." : "") +
-    (current.unranked ? ` No ranks: ${current.unranked}.` : "");
+    (current.skipped ? ` ${current.skipped}.` : "") +
+    (current.untested ? ` Not told apart: ${current.untested}.` : "");
   drawRows(columns(current), current.rows, current.title, drawResults, baseline(current.rows));
 }
 
@@ -149,7 +160,7 @@ function drawOverall() {
     },
     ...current.headings.map((name, index) => ({
       id: `task-${index}`, name, value: (r) => r.cells[index], first: DOWN,
-      cell: (r) => make("td", {}, percent(r.cells[index])),
+      cell: (r) => make("td", {}, percent(r.cells[index]), r.marks[index] ? ` ${r.marks[index]}` : ""),
     })),
   ];
   drawRows(list, current.rows, `All tasks, ${current.variant}`, drawOverall, null);

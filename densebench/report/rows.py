@@ -1,0 +1,124 @@
+"""One row of a table: a backbone with all its runs of one column."""
+
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from densebench.comparison import Comparison
+from densebench.report.columns import Found, RowKey, row_key, seeds
+from densebench.report.published import PublishedNumber
+from densebench.report.ranking import Standing
+from densebench.report.remarks import Remark, remarks
+from densebench.results import IntervalRecord, ProfileRecord, RunRecord
+
+VARIED = ("training", "draw", "seed")  # what a row averages over, the outermost first
+
+
+@dataclass(frozen=True)
+class Base:
+    """The row that a backbone was adapted from, and how much better than it the backbone is."""
+
+    label: str
+    difference: float
+    comparison: Comparison | None  # none where the images' counts were not kept
+
+
+@dataclass(frozen=True)
+class Row:
+    """One backbone of a table with its runs over seeds. Scores are in [0, 1].
+
+    The seeds are those of the post-training, of the share of the training images and of the run
+    itself. The deviation is over the outermost of them that varies, of means over the others.
+    """
+
+    label: str  # the backbone's name, and what tells it from another row of that name
+    found: tuple[Found, ...]  # in the order of their seeds
+    published: tuple[PublishedNumber, ...] = ()
+    standing: Standing | None = None  # none where rows cannot be compared
+    base: Base | None = None
+    profile: tuple[Path, ProfileRecord] | None = None  # where all rows were measured on one device
+
+    @property
+    def record(self) -> RunRecord:
+        """The record of the first seed, for what does not differ between seeds."""
+        return self.found[0][1]
+
+    @property
+    def key(self) -> RowKey:
+        """What makes a row."""
+        return row_key(self.record)
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """What the runs differ in, the outermost first."""
+        of_runs = [seeds(record) for _, record in self.found]
+        values = ({of_run[place] for of_run in of_runs} for place in range(len(VARIED)))
+        return tuple(name for name, found in zip(VARIED, values, strict=True) if len(found) > 1)
+
+    @property
+    def miou(self) -> float:
+        """Mean over the runs."""
+        return statistics.mean(record.score.miou for _, record in self.found)
+
+    @property
+    def mious(self) -> tuple[float, ...]:
+        """For each seed of what varies outermost, the mean over the runs with it."""
+        place = VARIED.index(self.varied[0]) if self.varied else 0
+        groups: dict[int, list[float]] = defaultdict(list)
+        for _, record in self.found:
+            groups[seeds(record)[place]].append(record.score.miou)
+        return tuple(statistics.mean(values) for values in groups.values())
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation over the seeds of what varies outermost, where there are several."""
+        return statistics.stdev(self.mious) if len(self.mious) > 1 else None
+
+    @property
+    def spread(self) -> str:
+        """What the deviation is over: ``3 trainings``."""
+        return f"{len(self.mious)} {self.varied[0]}s" if self.varied else ""
+
+    @property
+    def interval(self) -> IntervalRecord | None:
+        """Of a single run, if it has one that contains the score; of several, the deviation is."""
+        score = self.record.score
+        return score.interval if len(self.found) == 1 and score.interval.holds(score.miou) else None
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Mean over the runs."""
+        return statistics.mean(record.score.pixel_accuracy for _, record in self.found)
+
+    def iou(self, name: str) -> float | None:
+        """IoU of a class over the runs in which it is there."""
+        found = [record.score.iou[name] for _, record in self.found]
+        there = [iou for iou in found if iou is not None]
+        return statistics.mean(there) if there else None
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """What must be said beside the row."""
+        return remarks(self.found)
+
+    def seeds_of(self, record: RunRecord) -> tuple[int, ...]:
+        """The seeds of one of the runs in which the runs differ, the outermost first."""
+        of_run = dict(zip(VARIED, seeds(record), strict=True))
+        return tuple(of_run[name] for name in self.varied)
+
+    @property
+    def notice(self) -> str:
+        """What a reader must know of the backbone, if its card has such a word."""
+        return str(self.record.backbone.card.get("notice") or "")
+
+    @property
+    def description(self) -> str:
+        """What the backbone's card says that it is."""
+        return str(self.record.backbone.card.get("description") or "")
+
+
+def interval_over(record: RunRecord) -> str:
+    """What intervals and tests are over: ``1,449 images``, ``5 sequences``."""
+    interval = record.score.interval
+    return f"{interval.n:,} {interval.over}" if interval.n else "the validation images"
