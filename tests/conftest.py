@@ -1,6 +1,10 @@
 """What the tests share: golden arrays of the published code, and the real data where present."""
 
 import os
+
+# Before numpy and torch, and for every process that a test starts: workers share the cores.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +14,20 @@ import pytest
 from PIL import Image
 
 GOLDEN = Path(__file__).parent / "golden"
+MOST_WORKERS = 8
 SHARED = Path(__file__).parents[2] / "shared"
 
 # Cards are listed while tests are collected, before any fixture; not the user's own.
 os.environ["DENSEBENCH_HOME"] = os.devnull
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker for each core that this process may use; none where one file is asked for."""
+    if len(config.args) == 1 and ".py" in config.args[0]:
+        config.option.dist = "no"
+        return 0
+    return min(MOST_WORKERS, len(os.sched_getaffinity(0)))
 
 
 @pytest.fixture(scope="session")

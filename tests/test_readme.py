@@ -88,6 +88,8 @@ def parsed(line: Line) -> tuple[str, dict[str, Any]]:
     if "--help" in left:
         return " ".join(path), {}
     numbered = ["1" if word == "N" else word for word in left]
+    for word in filter(str.isupper, left):
+        Path(word).touch()  # in the test's own folder, for options that want a file
     try:
         return " ".join(path), command.make_context(path[-1], numbered).params
     except Exception as error:
