@@ -1,6 +1,5 @@
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,12 +95,8 @@ def test_equals_the_goldens(golden: Golden, name: str, dtype: torch.dtype) -> No
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_equals_all_goldens(name: str) -> None:
-    path = Path(__file__).parents[3] / "shared" / "goldens" / f"{name}.npz"
-    if not path.exists():
-        pytest.skip("the full golden arrays (../shared/goldens) are not here")
-    with np.load(path) as arrays:
-        check_goldens(dict(arrays), torch.float32)
+def test_equals_all_goldens(full_golden: Golden, name: str) -> None:
+    check_goldens(full_golden(name), torch.float32)
 
 
 def published_references(arrays: dict[str, np.ndarray], batch: Batch) -> list[Tensor]:

@@ -1,5 +1,7 @@
 """Retrieval against the arrays that the published code computed."""
 
+from collections import ChainMap
+
 import numpy as np
 import pytest
 import torch
@@ -92,7 +94,7 @@ def _assert_equal_scores(predicted, truth, arrays):
 
 
 def test_bounded_memory_equals_the_published_code(golden, monkeypatch):
-    arrays = {**golden("hbird_efflite16_d64"), **golden("hbird_efflite16_d64_bounded480")}
+    arrays = ChainMap(golden("hbird_efflite16_d64_bounded480"), golden("hbird_efflite16_d64"))
     masks = golden("hbird_masks")
     draws = iter(torch.from_numpy(arrays["rand"]).split(196))
     monkeypatch.setattr(torch, "rand", lambda *_, generator: next(draws))
@@ -114,7 +116,7 @@ def test_sampled_patches_equal_the_published_code(golden):
 
 
 def test_clean_remembers_no_void(golden):
-    arrays, masks = golden("hbird_efflite16_d64"), dict(golden("hbird_masks"))
+    arrays, masks = golden("hbird_efflite16_d64"), golden("hbird_masks")
     masks["mem_mask"] = masks["mem_mask"].copy()
     masks["mem_mask"][:, :16, :16] = 255
     clean = _retrieval(arrays, masks, "clean", memory_size="unbounded")
@@ -148,7 +150,7 @@ def test_memory_plan_counts_the_bank(golden):
 
 
 def test_rows_are_traced_to_the_patches_that_they_are(golden):
-    arrays = {**golden("hbird_efflite16_d64"), **golden("hbird_efflite16_d64_bounded480")}
+    arrays = ChainMap(golden("hbird_efflite16_d64_bounded480"), golden("hbird_efflite16_d64"))
     masks = golden("hbird_masks")
     protocol = _retrieval(arrays, masks, memory_size=480)
     assert protocol.explain(torch.rand(1, 64), 5).similarity.shape == (1, 5)
