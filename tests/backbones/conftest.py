@@ -26,6 +26,7 @@ class Golden:
         self.arrays = open_golden(folder / f"{name}.npz")
         with safe_open(self.weights, "pt") as file:
             self.config = json.loads(file.metadata()["config"])
+        assert json.loads(str(self.arrays["config"])) == self.config
         self.sizes = sorted({key.split("/")[0] for key in self.arrays if key.endswith("img_u8")})
 
     def state(self) -> dict[str, Tensor]:
@@ -40,6 +41,14 @@ class Golden:
         if f"{size}/last_normed" in self.arrays:
             return torch.from_numpy(self.arrays[f"{size}/last_normed"][1:])
         return torch.from_numpy(self.arrays[f"{size}/x_norm_patchtokens"])
+
+    def prefix(self, size: str) -> Tensor:
+        """Class token and registers after the final norm."""
+        if f"{size}/last_normed" in self.arrays:
+            return torch.from_numpy(self.arrays[f"{size}/last_normed"][:1])
+        names = ("x_norm_clstoken", "x_norm_regtokens")
+        cls, registers = (torch.from_numpy(self.arrays[f"{size}/{name}"]) for name in names)
+        return torch.cat([cls[None], registers])
 
     def vit(self) -> VisionTransformer:
         side = self.config["img_size"]
