@@ -1,6 +1,10 @@
 """What the tests share: golden arrays of the published code, and the real data where present."""
 
 import os
+
+# Before numpy and torch, and for every process that a test starts: workers share the cores.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,25 +14,69 @@ import pytest
 from PIL import Image
 
 GOLDEN = Path(__file__).parent / "golden"
+MOST_WORKERS = 8
 SHARED = Path(__file__).parents[2] / "shared"
 
 # Cards are listed while tests are collected, before any fixture; not the user's own.
 os.environ["DENSEBENCH_HOME"] = os.devnull
 
 
-@pytest.fixture(scope="session")
-def golden() -> Callable[[str], dict[str, np.ndarray]]:
-    """Arrays that the published implementations computed, by the name of their file."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker for each core that this process may use; none where one file is asked for."""
+    if len(config.args) == 1 and ".py" in config.args[0]:
+        config.option.dist = "no"
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(MOST_WORKERS, cores or 1)
 
-    def load(name: str) -> dict[str, np.ndarray]:
-        kept = GOLDEN / f"{name}.npz"
-        path = kept if kept.exists() else SHARED / "goldens" / f"{name}.npz"
-        if not path.exists():
-            pytest.skip(f"golden arrays {name}.npz are not here")
+
+class GoldenArrays(dict[str, np.ndarray]):
+    """Arrays of the published code by key; says which keys are read, where that is asked for.
+
+    Only ``arrays[key]`` is a read: what goes over the arrays in bulk checks nothing by itself.
+    """
+
+    def __init__(self, path: Path) -> None:
         with np.load(path) as arrays:
-            return dict(arrays)
+            super().__init__(arrays)
+        self._name = path.stem
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        array = super().__getitem__(key)
+        if kept := os.environ.get("GOLDEN_READS"):
+            with Path(kept).open("a", encoding="utf-8") as file:
+                file.write(f"{self._name}\t{key}\n")
+        return array
+
+
+@pytest.fixture(scope="session")
+def open_golden() -> Callable[[Path], GoldenArrays]:
+    """Opens a file of golden arrays; a test is skipped where the file is not here."""
+
+    def load(path: Path) -> GoldenArrays:
+        if not path.exists():
+            pytest.skip(f"golden arrays {path.name} are not here")
+        return GoldenArrays(path)
 
     return load
+
+
+@pytest.fixture(scope="session")
+def golden(open_golden: Callable[[Path], GoldenArrays]) -> Callable[[str], GoldenArrays]:
+    """Arrays that the published implementations computed, by the name of their file."""
+
+    def load(name: str) -> GoldenArrays:
+        kept = GOLDEN / f"{name}.npz"
+        return open_golden(kept if kept.exists() else SHARED / "goldens" / f"{name}.npz")
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def full_golden(open_golden: Callable[[Path], GoldenArrays]) -> Callable[[str], GoldenArrays]:
+    """The same, where it is complete: the arrays kept with the tests are a part of some files."""
+    return lambda name: open_golden(SHARED / "goldens" / f"{name}.npz")
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from densebench.cards import BackboneCard, DatasetCard, SuiteCard, TaskCard, Wei
 from densebench.errors import DensebenchError
 from densebench.posttrain.recipe import Recipe
 from densebench.protocols import load_protocol, protocol_names, task_params
+from densebench.protocols.base import ProtocolParams
 from densebench.report.published import PublishedNumber
 
 pytestmark = pytest.mark.usefixtures("own_places")
@@ -400,7 +401,7 @@ class TestEveryKeyIsRead:
         protocol = load_protocol(name)
         module = sys.modules[protocol.__module__]
         read = names_read([ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))])
-        own = protocol.Params.model_fields.keys() - {"input_size"}
+        own = protocol.Params.model_fields.keys() - ProtocolParams.model_fields.keys()
         assert own <= read
 
     def test_the_descriptive_ones_are_shown(self, capsys: pytest.CaptureFixture[str]) -> None:

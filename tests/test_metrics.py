@@ -39,8 +39,14 @@ def test_equals_the_published_code(golden, case, mode):
         with pytest.raises(ValueError, match="15 predictions"):
             match(confusion, "none")
         return
-    counts = class_counts(fold(confusion, match(confusion, MODES[mode])))
+    mapping = match(confusion, MODES[mode])
+    counts = class_counts(fold(confusion, mapping))
     np.testing.assert_array_equal(counts, arrays[f"{case}/{mode}/tpfpfn"])
+    np.testing.assert_array_equal(counts, arrays[f"{case}/{mode}/hbird_tpfpfn"])
+    if mode != "linear_probe":  # share of the matches that are class 0; of Hungarian ones, one
+        matched = mapping if mode.startswith("m2o") else np.arange(6)
+        background = float((matched == 0).mean())
+        np.testing.assert_allclose(arrays[f"{case}/{mode}/bg"], background, atol=1e-12)
     miou = mean_iou(iou_per_class(counts), "zero")
     assert miou == pytest.approx(float(arrays[f"{case}/{mode}/miou"]), abs=1e-12)
     assert miou == pytest.approx(float(arrays[f"{case}/{mode}/hbird_miou"]), abs=1e-12)

@@ -15,17 +15,18 @@ from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from densebench.cards import BackboneCard
 
 TESTS = Path(__file__).parents[1]
+Open = Callable[[Path], dict[str, np.ndarray]]
 
 
 class Golden:
     """One family of golden arrays: config, weights in the official naming, inputs and outputs."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, open_golden: Open) -> None:
         self.weights = folder / f"{name}.safetensors"
-        with np.load(folder / f"{name}.npz") as arrays:
-            self.arrays = dict(arrays)
+        self.arrays = open_golden(folder / f"{name}.npz")
         with safe_open(self.weights, "pt") as file:
             self.config = json.loads(file.metadata()["config"])
+        assert json.loads(str(self.arrays["config"])) == self.config
         self.sizes = sorted({key.split("/")[0] for key in self.arrays if key.endswith("img_u8")})
 
     def state(self) -> dict[str, Tensor]:
@@ -40,6 +41,14 @@ class Golden:
         if f"{size}/last_normed" in self.arrays:
             return torch.from_numpy(self.arrays[f"{size}/last_normed"][1:])
         return torch.from_numpy(self.arrays[f"{size}/x_norm_patchtokens"])
+
+    def prefix(self, size: str) -> Tensor:
+        """Class token and registers after the final norm."""
+        if f"{size}/last_normed" in self.arrays:
+            return torch.from_numpy(self.arrays[f"{size}/last_normed"][:1])
+        names = ("x_norm_clstoken", "x_norm_regtokens")
+        cls, registers = (torch.from_numpy(self.arrays[f"{size}/{name}"]) for name in names)
+        return torch.cat([cls[None], registers])
 
     def vit(self) -> VisionTransformer:
         side = self.config["img_size"]
@@ -92,18 +101,18 @@ def make_card() -> Callable[..., BackboneCard]:
 
 
 @pytest.fixture(scope="session")
-def official() -> Callable[[str], Golden]:
+def official(open_golden: Open) -> Callable[[str], Golden]:
     """The golden arrays kept with the tests: ``arch_dino`` and ``arch_dinov2_reg4``."""
-    return lambda name: Golden(TESTS / "golden", name)
+    return lambda name: Golden(TESTS / "golden", name, open_golden)
 
 
 @pytest.fixture(scope="session")
-def every_golden() -> Callable[[str], Golden]:
+def every_golden(open_golden: Open) -> Callable[[str], Golden]:
     """The complete golden arrays, which are too large to be kept with the tests."""
     folder = TESTS.parents[1] / "shared" / "goldens"
     if not folder.is_dir():
         pytest.skip("the complete golden arrays (../shared/goldens) are not here")
-    return lambda name: Golden(folder, name)
+    return lambda name: Golden(folder, name, open_golden)
 
 
 @pytest.fixture

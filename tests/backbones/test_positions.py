@@ -55,6 +55,19 @@ def test_offset_rule_is_the_official_table(official: Callable, size: str) -> Non
     np.testing.assert_allclose(got, golden.arrays[f"offset/{size}/pos_embed"], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [("arch_dino", "dino"), ("arch_dinov2_noreg", "dinov2"), ("arch_dinov2_reg4", "dinov2_reg")],
+)
+def test_every_official_table(every_golden: Callable, name: str, rule: str) -> None:
+    golden = every_golden(name)
+    cls, table = golden.state()["pos_embed"].split([1, golden.state()["pos_embed"].shape[1] - 1], 1)
+    for size in golden.sizes:
+        grid = tuple(int(side) // golden.config["patch_size"] for side in size.split("x"))
+        ours = torch.cat([cls, interpolate_positions(table, grid, rule)], dim=1)[0]
+        np.testing.assert_allclose(ours, golden.arrays[f"{size}/pos_embed"], atol=2e-6)
+
+
 @pytest.mark.parametrize("rule", ["timm", "dinov2_reg"])
 def test_antialiased_rules_are_timms(rule: str) -> None:
     table = torch.randn(1, 49, 4)

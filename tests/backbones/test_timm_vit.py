@@ -37,6 +37,18 @@ def test_patch_tokens_are_the_official_ones(official: Callable, name: str, rule:
     assert max(difference(golden, backbone, size) for size in golden.sizes) < 1e-5
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize(("name", "rule"), COMPLETE)
+def test_prefix_tokens_at_every_size(every_golden: Callable, name: str, rule: str) -> None:
+    golden = every_golden(name)
+    model = loaded(golden, rule).model
+    for size in golden.sizes:
+        tokens = model.forward_features(golden.images(size))[0]
+        prefix = tokens[: len(tokens) - len(golden.tokens(size))]
+        assert float((prefix - golden.prefix(size)).abs().max()) < 1e-5
+
+
+@torch.inference_mode()
 @pytest.mark.parametrize(("name", "rule"), COMPLETE)
 def test_at_every_size_of_the_complete_goldens(
     every_golden: Callable, name: str, rule: str

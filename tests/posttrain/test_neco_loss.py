@@ -1,6 +1,5 @@
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,12 @@ from densebench.posttrain.neco import (
     neco_loss,
     neco_loss_from_references,
     pair_loss,
+    pair_losses,
     similarities,
 )
-from densebench.posttrain.pairs import Share
+from densebench.posttrain.pairs import Share, aligned_pairs
 from densebench.posttrain.patch_queue import Draw, PatchQueue, random_draw
+from densebench.posttrain.softsort import soft_sort
 from densebench.posttrain.views import PairBoxes, pair_boxes
 
 Golden = Callable[[str], dict[str, np.ndarray]]
@@ -81,6 +82,15 @@ def check_goldens(arrays: dict[str, np.ndarray], dtype: torch.dtype) -> None:
         exact = float(arrays[f"{case}/loss64"])
         assert loss.item() == pytest.approx(exact, rel=1e-8 if dtype == torch.float64 else 1e-6)
         assert loss.item() == pytest.approx(float(arrays[f"{case}/loss"]), rel=1e-6)
+        given = iter(torch.from_numpy(arrays["perms"].astype(np.int64)))
+        pairs = pair_losses(
+            batch.teacher,
+            batch.student,
+            batch.boxes,
+            batch.settings(**knobs_of(case)),
+            draw=lambda places, count, given=given: next(given),
+        )
+        np.testing.assert_allclose(pairs.detach(), arrays[f"{case}/sub"], rtol=2e-6)
         # The goldens' own float32 gradients are up to 1.2e-5 from float64.
         for name, leaf in (("grad_gc", batch.global_leaf), ("grad_lc", batch.local_leaf)):
             if f"{case}/{name}" in arrays:
@@ -96,12 +106,28 @@ def test_equals_the_goldens(golden: Golden, name: str, dtype: torch.dtype) -> No
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_equals_all_goldens(name: str) -> None:
-    path = Path(__file__).parents[3] / "shared" / "goldens" / f"{name}.npz"
-    if not path.exists():
-        pytest.skip("the full golden arrays (../shared/goldens) are not here")
-    with np.load(path) as arrays:
-        check_goldens(dict(arrays), torch.float32)
+def test_equals_all_goldens(full_golden: Golden, name: str) -> None:
+    check_goldens(full_golden(name), torch.float32)
+
+
+def test_the_steps_of_a_pair_equal_the_golden(full_golden: Golden) -> None:
+    arrays = full_golden("neco_g7l4")
+    batch = Batch(arrays, torch.float32)
+    pair = next(aligned_pairs(batch.teacher, batch.student, batch.boxes, 14, 7, None))
+    drawn = torch.from_numpy(arrays["perms"][0]).long()
+    references = pair.teacher.flatten(0, 1)[drawn].view_as(pair.teacher)
+    for ours, name in (
+        (pair.teacher, "aligned_teacher"),
+        (pair.student, "aligned_student"),
+        (references, "ref_patches"),
+    ):
+        theirs = torch.from_numpy(arrays[f"pair01/{name}"]).flatten(2).transpose(1, 2)
+        torch.testing.assert_close(ours.detach(), theirs, atol=1e-6, rtol=1e-5)
+    for patches, name in ((pair.student, "p"), (pair.teacher, "q")):
+        scores = similarities(patches[:1], references[:1], "cosine")[0, :1]
+        _, permutation = soft_sort(scores.detach(), 100.0, "bitonic")
+        theirs = torch.from_numpy(arrays[f"pair01/{name}_img0_patch00"])
+        torch.testing.assert_close(permutation[0].T, theirs, atol=2e-5, rtol=1e-4)
 
 
 def published_references(arrays: dict[str, np.ndarray], batch: Batch) -> list[Tensor]:
@@ -132,6 +158,7 @@ def test_masked_loss_equals_the_golden(golden: Golden) -> None:
     )
     loss.backward()
     assert loss.item() == pytest.approx(float(arrays["fgmask/loss"]), rel=1e-6)
+    assert loss.item() == pytest.approx(arrays["fgmask/sub"].mean(), rel=1e-6)
     assert distance(batch.global_leaf.grad, arrays["fgmask/grad_gc"]) < 1e-5
 
 

@@ -11,7 +11,6 @@ from densebench.errors import DensebenchError
 from densebench.posttrain import _softsort_torch, softsort
 from densebench.posttrain.softsort import Network, comparators, soft_sort, soft_sort_cross_entropy
 
-Golden = Callable[[str], dict[str, np.ndarray]]
 NETWORKS: list[Network] = ["bitonic", "odd_even"]
 SIZES = [*range(2, 18), 31, 33, 49, 64]
 
@@ -84,21 +83,24 @@ def test_single_precision_is_as_near_the_truth_as_diffsort(
     assert np.mean(ours) < 1.1 * np.mean(theirs)
 
 
-def test_equals_the_goldens(golden: Golden) -> None:
-    arrays = {name: torch.from_numpy(array) for name, array in golden("diffsort").items()}
+@pytest.mark.parametrize("kept", ["golden", "full_golden"])
+def test_equals_the_goldens(request: pytest.FixtureRequest, kept: str) -> None:
+    arrays = request.getfixturevalue(kept)("diffsort")
     cases = [name.removesuffix("/P") for name in arrays if name.endswith("/P")]
     assert len(cases) >= 8
     for case in cases:
         n, network, steepness = case.split("/")
-        scores = arrays[f"{n}/x"].clone().requires_grad_()
+        scores = torch.from_numpy(arrays[f"{n}/x"]).clone().requires_grad_()
         ordered, permutation = soft_sort(scores, float(steepness[1:]), network)  # type: ignore[arg-type]
-        (first,) = torch.autograd.grad(
-            ordered, scores, arrays[f"{n}/cot_sorted"], retain_graph=True
+        on_sorted, on_matrix = (
+            torch.from_numpy(arrays[f"{n}/{name}"]) for name in ("cot_sorted", "cot_P")
         )
-        (second,) = torch.autograd.grad(permutation, scores, arrays[f"{n}/cot_P"])
+        (first,) = torch.autograd.grad(ordered, scores, on_sorted, retain_graph=True)
+        (second,) = torch.autograd.grad(permutation, scores, on_matrix)
         ours = [ordered.detach(), permutation.detach(), first, second]
         names = ["sorted", "P", "grad_sorted", "grad_P"]
-        errors = relative_errors(ours, [arrays[f"{case}/{name}"] for name in names])
+        theirs = [torch.from_numpy(arrays[f"{case}/{name}"]) for name in names]
+        errors = relative_errors(ours, theirs)
         # The goldens' own distance from float64 is up to 5e-6, 1.2e-5 and 2.8e-5.
         allowed = [1e-5, 1e-5, 2e-5, 3e-5]
         assert all(e < a for e, a in zip(errors, allowed, strict=True)), (case, errors)

@@ -1,5 +1,7 @@
 """Retrieval against the arrays that the published code computed."""
 
+from collections import ChainMap
+
 import numpy as np
 import pytest
 import torch
@@ -74,9 +76,12 @@ def test_equals_the_published_code(golden, name):
 
 def _assert_equal_neighbours(protocol, arrays):
     queries = torch.from_numpy(arrays["query_feat"]).flatten(0, 1)
-    _, rows = protocol._search.search(torch.nn.functional.normalize(queries, dim=1), 30)
+    normed = torch.nn.functional.normalize(queries, dim=1)
+    similarities, rows = protocol._search.search(normed, 30)
     # Ties alone may differ: the published search multiplies un-normalised queries.
     assert recall(rows, torch.from_numpy(arrays["knn_idx"]).long()) >= 0.99998
+    theirs = arrays["knn_sim"] / queries.norm(dim=1, keepdim=True).numpy()
+    np.testing.assert_allclose(similarities.numpy(), theirs, atol=2e-6)
 
 
 def _assert_equal_scores(predicted, truth, arrays):
@@ -85,21 +90,29 @@ def _assert_equal_scores(predicted, truth, arrays):
     assert np.abs(confusion - arrays["conf"]).sum() <= 2
     mapping = match(confusion, "hungarian")
     np.testing.assert_array_equal(mapping, arrays["mapping"])
-    iou = iou_per_class(class_counts(fold(confusion, mapping)))
+    counts = class_counts(fold(confusion, mapping))
+    for ours, name in zip(counts, ("tp", "fp", "fn"), strict=True):
+        assert np.abs(ours - arrays[name]).sum() <= 2
+    iou = iou_per_class(counts)
     assert mean_iou(iou, "zero") == pytest.approx(float(arrays["miou"]), abs=1e-6)
-    identity = mean_iou(iou_per_class(class_counts(confusion)), "zero")
+    plain = iou_per_class(class_counts(confusion))
+    np.testing.assert_allclose(np.nan_to_num(plain), arrays["iou_identity"], atol=1e-6)
+    identity = mean_iou(plain, "zero")
     assert identity == pytest.approx(float(arrays["miou_identity"]), abs=1e-6)
 
 
 def test_bounded_memory_equals_the_published_code(golden, monkeypatch):
-    arrays = {**golden("hbird_efflite16_d64"), **golden("hbird_efflite16_d64_bounded480")}
+    arrays = ChainMap(golden("hbird_efflite16_d64_bounded480"), golden("hbird_efflite16_d64"))
     masks = golden("hbird_masks")
     draws = iter(torch.from_numpy(arrays["rand"]).split(196))
     monkeypatch.setattr(torch, "rand", lambda *_, generator: next(draws))
-    protocol = _retrieval(arrays, masks, memory_size=480)
+    protocol = _retrieval(arrays, masks, memory_size=int(arrays["memory_size"]))
     labels = protocol._bank.soft_labels(torch.arange(480))
     np.testing.assert_array_equal(labels.numpy(), arrays["label_memory"])
+    _assert_equal_neighbours(protocol, arrays)
     scores = _predictions(protocol, arrays, masks)
+    expected = arrays["label_hat"].transpose(0, 2, 1).reshape(scores.shape)
+    np.testing.assert_allclose(scores.numpy(), expected, atol=1e-5)
     _assert_equal_scores(_label_maps(scores), masks["val_mask"], arrays)
 
 
@@ -114,7 +127,7 @@ def test_sampled_patches_equal_the_published_code(golden):
 
 
 def test_clean_remembers_no_void(golden):
-    arrays, masks = golden("hbird_efflite16_d64"), dict(golden("hbird_masks"))
+    arrays, masks = golden("hbird_efflite16_d64"), golden("hbird_masks")
     masks["mem_mask"] = masks["mem_mask"].copy()
     masks["mem_mask"][:, :16, :16] = 255
     clean = _retrieval(arrays, masks, "clean", memory_size="unbounded")
@@ -148,7 +161,7 @@ def test_memory_plan_counts_the_bank(golden):
 
 
 def test_rows_are_traced_to_the_patches_that_they_are(golden):
-    arrays = {**golden("hbird_efflite16_d64"), **golden("hbird_efflite16_d64_bounded480")}
+    arrays = ChainMap(golden("hbird_efflite16_d64_bounded480"), golden("hbird_efflite16_d64"))
     masks = golden("hbird_masks")
     protocol = _retrieval(arrays, masks, memory_size=480)
     assert protocol.explain(torch.rand(1, 64), 5).similarity.shape == (1, 5)
