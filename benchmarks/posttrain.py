@@ -184,8 +184,8 @@ def _consistency(options: argparse.Namespace, backbone: str, weights: Path | Non
 def _print_task(task: str, base: Measured, after: dict[str, list[Measured]]) -> None:
     """A row a variant: its seeds, and its differences from the base and from the first variant."""
     first = next(iter(after))
-    low_high = f" {base.found[task][0].score.interval.text}"
-    print(f"\n{task}, {RUNS[task]['variant']}, mIoU; base {base.miou(task):.2f}{low_high}\n")
+    interval = base.found[task][0].score.interval.text
+    print(f"\n{task}, {RUNS[task]['variant']}, mIoU; base {base.miou(task):.2f} ({interval})\n")
     print(f"| recipe | seeds of the training | against the base | against {first} |")
     print("| --- | --- | --- | --- |")
     for variant, runs in after.items():
