@@ -281,6 +281,7 @@ class Linear(Protocol):
             scorer.add(prediction)
         return scorer.miou()
 
+    @torch.inference_mode()
     def _logits(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b c h w"]:
         logits = class_logits(self._training.head, patches.to(self.setting.device))
         ignored = self.setting.ignore_index

@@ -1,6 +1,7 @@
 """The linear protocol end to end on small data: interruption, variants, the head's file."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,20 @@ def test_one_head_has_two_published_numbers(linear_task, tmp_path):
         assert max(details["miou_by_epoch"]) == pytest.approx(
             next(score.miou for score in record.scores if score.resolution == 20), abs=1e-9
         )
+
+
+@pytest.mark.parametrize("variant", ["reference", "clean", "cached"])
+def test_an_ignored_class_of_an_index_of_its_own(linear_task, tmp_path, variant):
+    card = shutil.copytree(linear_task.parent, tmp_path / "data") / "linear.toml"
+    card.write_text(card.read_text().replace("[params]", "ignore_index = 0\n\n[params]"))
+    for file in card.with_name("masks").iterdir():
+        mask = np.array(Image.open(file))
+        Image.fromarray(np.where(mask == 255, 0, mask).astype(np.uint8)).save(file)
+    record, _ = evaluate(_options(card, tmp_path, variant=variant, params={"epochs": 1}))
+    for score in record.scores:
+        confusion = np.array(score.confusion[0])
+        assert confusion[0].sum() == 0
+        assert (confusion[:, 0].sum() > 0) == (variant == "reference")
 
 
 def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(linear_task, tmp_path):
