@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from densebench.cards import task_card
@@ -30,6 +30,7 @@ class Listener(Watcher):
         self.lines.append(line)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2000), st.integers(0, 2**31))
 def test_smaller_subsets_lie_in_larger_ones(n, seed):
     names = [f"image_{i}" for i in range(n)]

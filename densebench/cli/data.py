@@ -52,8 +52,9 @@ def prepare(
 ) -> None:
     """Fetch, verify, unpack and convert datasets; what is done is not repeated.
 
-    DENSEBENCH_MIRROR=http://HOST/PATH fetches each archive by its file name from there instead; its
-    content must be the official one all the same.
+    DENSEBENCH_MIRROR=http://HOST/PATH fetches each archive by its file name, and each list of
+    subsets by its path (file_sets/...), from there instead; the content must be the official one
+    all the same.
     """
     with clean_stdout() as stdout:
         from rich.console import Console
