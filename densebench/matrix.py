@@ -20,6 +20,7 @@ from densebench.console import USAGE, clean_stdout, describe
 from densebench.errors import DensebenchError
 from densebench.evaluate import RunOptions, Watcher, evaluate
 from densebench.progress import TerminalWatcher
+from densebench.report.remarks import Remark, remarks, with_marks
 from densebench.results import RunRecord, load_record
 
 OPTIONS = TypeAdapter(RunOptions)
@@ -107,10 +108,20 @@ def matrix_table(outcomes: Sequence[Outcome]) -> Table:
     for column in ("backbone", "task", "mIoU %", "95% interval or deviation"):
         table.add_column(column, overflow="fold")
     pairs = dict.fromkeys((o.options.backbone, o.options.task) for o in outcomes)
+    told: dict[str, None] = {}
     for backbone, task in pairs:
         of_pair = [o for o in outcomes if (o.options.backbone, o.options.task) == (backbone, task)]
-        table.add_row(backbone, task, *_cells(of_pair))
+        said = [r for o in of_pair for r in _remarks(o)]
+        told |= dict.fromkeys(f"{r.mark} {backbone}: {r.sentence}" for r in said)
+        table.add_row(with_marks(backbone, dict.fromkeys(said)), task, *_cells(of_pair))
+    table.caption, table.caption_justify = "\n".join(told) or None, "left"
     return table
+
+
+def _remarks(outcome: Outcome) -> tuple[Remark, ...]:
+    if outcome.record is None or outcome.path is None:
+        return ()
+    return remarks([(outcome.path, outcome.record)])
 
 
 def _cells(outcomes: Sequence[Outcome]) -> tuple[str, str]:

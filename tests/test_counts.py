@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from densebench.counts import ImageCounts, counts_file, load_counts, save_counts
+from densebench.datasets import Dataset, load_dataset
 from densebench.errors import DensebenchError
 from densebench.evaluate import RunOptions, evaluate
-from densebench.jackknife import average_miou
+from densebench.jackknife import average_miou, interval, leave_one_out
 from densebench.metrics import class_counts
 from densebench.results import RunRecord, save_record
 
@@ -55,6 +56,25 @@ def test_of_a_run_they_give_its_number(tmp_path: Path, colour_task: Path) -> Non
     assert counts.pixels.shape == (1, 4, 3, 3)
     assert average_miou([counts.pixels], counts.absent) == pytest.approx(record.score.miou)
     assert counts_file(path).stat().st_size < 2000
+
+
+def test_of_a_dataset_that_names_groups_interval_and_counts_are_over_these(
+    tmp_path: Path, colour_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def grouped(*arguments: Any, **options: Any) -> Dataset:
+        found = load_dataset(*arguments, **options)
+        val = replace(found.val, groups=("first", "second", "first", "second"))
+        return replace(found, val=val, group_name="sequences")
+
+    monkeypatch.setattr("densebench.evaluate.load_dataset", grouped)
+    record, path = evaluate(RunOptions("rgb_s14", str(colour_task), results=tmp_path))
+    assert record.dataset.groups == "sequences"
+    assert (record.score.interval.over, record.score.interval.n) == ("sequences", 2)
+    counts = load_counts(path, record)
+    assert counts is not None
+    assert (counts.over, counts.units.shape) == ("sequences", (1, 2, 3, 3))
+    bounds = interval(record.score.miou, leave_one_out([counts.units], "zero"), (0.0, 1.0))
+    assert (record.score.interval.low, record.score.interval.high) == pytest.approx(bounds)
 
 
 def test_of_every_repeat(tmp_path: Path, colour_task: Path) -> None:

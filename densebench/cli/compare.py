@@ -21,7 +21,7 @@ def compare(
     partial: Annotated[bool, typer.Option("--partial", help="Compare --limit runs too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
-    """Compare two backbones by a paired bootstrap over the validation images."""
+    """Compare two backbones on the same validation images."""
     from rich.console import Console
 
     from densebench.report.pairs import compare_backbones

@@ -1,6 +1,6 @@
 """What must be said beside a row, in every format: a mark, and the sentence that explains it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from densebench.report.columns import Found
@@ -39,7 +39,7 @@ def remarks(found: Sequence[Found]) -> tuple[Remark, ...]:
     return tuple(remark for remark in said if remark is not None)
 
 
-def with_marks(text: str, said: Sequence[Remark]) -> str:
+def with_marks(text: str, said: Iterable[Remark]) -> str:
     """A name or a number with the marks of what must be said of it."""
     return text + "".join(f" {remark.mark}" for remark in said)
 

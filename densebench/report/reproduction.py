@@ -9,6 +9,7 @@ from rich.table import Table
 
 from densebench.errors import DensebenchError
 from densebench.report.published import PublishedNumber
+from densebench.report.remarks import remarks
 from densebench.report.tables import percent, relative_link, signed
 from densebench.results import RunRecord, write_atomically
 
@@ -90,6 +91,8 @@ class ReproducedRow:
         for number in self.published:
             apart = why_apart(number, self.found[1]) if self.found else ""
             found += [apart, number.note or ""]
+        if self.found is not None:
+            found += [remark.sentence for remark in remarks([self.found])]
         if not self.published:
             found.append("no published number is known here")
         return list(dict.fromkeys(filter(None, found)))

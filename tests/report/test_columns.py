@@ -11,15 +11,20 @@ import pytest
 import yaml
 from rich.console import Console
 
+from densebench.comparison import Comparison
+from densebench.evaluate import RunOptions
+from densebench.matrix import Outcome, matrix_table
 from densebench.report.columns import column_key, row_key
 from densebench.report.html import board_data, html_page
 from densebench.report.latex import latex_tables
 from densebench.report.markdown import markdown_page
 from densebench.report.model_index import model_index
+from densebench.report.pairs import Pair
 from densebench.report.pictures import Examples
+from densebench.report.reproduction import ReproducedRow
 from densebench.report.tables import Table, load_board
 from densebench.report.tabular import csv_lines
-from densebench.report.terminal import record_table
+from densebench.report.terminal import pair_tables, record_table
 from densebench.results import RunRecord, load_record
 
 pytestmark = pytest.mark.usefixtures("own_places")
@@ -46,6 +51,14 @@ def training(seed: int, **changes: Any) -> dict[str, Any]:
 def only_table(results: Path) -> Table:
     (table,) = load_board(results).tables
     return table
+
+
+def only_table_of(results: Path, task: str) -> Table:
+    (table,) = [table for table in load_board(results).tables if table.task == task]
+    return table
+
+
+NOTHING = Comparison(0.1, 0.0, 0.2, 1.0, 0.95, "images", 40)
 
 
 class TestTheKeys:
@@ -215,3 +228,20 @@ class TestRemarks:
         text = " ".join(console.export_text().split())
         assert "seen † on tiny_retrieval" in text
         assert f"† {self.SENTENCE}" in text
+
+    def test_a_matrix_and_a_comparison(self, marked: Path, results: Path, keep: Keep) -> None:
+        record = load_record(marked)
+        options = RunOptions("seen", "tiny_retrieval")
+        table = matrix_table([Outcome(options, record, marked)])
+        assert next(iter(table.columns[0].cells)) == "seen †"
+        assert f"† seen: {self.SENTENCE}" in str(table.caption)
+        pair = Pair(*only_table_of(results, "tiny_retrieval").rows[:2], NOTHING)
+        summary = pair_tables(pair)[0]
+        assert next(iter(summary.columns[0].cells)) == "seen †"
+        assert self.SENTENCE in str(summary.caption)
+        assert pair.to_json()["first"]["remarks"] == ["contaminated 3/40"]
+
+    def test_a_published_table_made_again(self, marked: Path) -> None:
+        found = (marked, load_record(marked))
+        (sentence, *_) = ReproducedRow("t", "b", "t", "b", found=found).remarks()
+        assert sentence.startswith(self.SENTENCE)
