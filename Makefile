@@ -1,4 +1,4 @@
-.PHONY: install lint types test demo check bench wheel
+.PHONY: install lint types test slow demo check bench wheel
 
 install:
 	pip install -e '.[dev]'
@@ -11,6 +11,9 @@ types:
 
 test:
 	pytest
+
+slow:
+	pytest -m slow
 
 check: lint types test
 
