@@ -31,10 +31,10 @@ from densebench.comparison import Comparison, compare_runs
 from densebench.counts import ImageCounts, load_counts
 from densebench.datasets import load_dataset
 from densebench.evaluate import RunOptions, evaluate
+from densebench.host.progress import TerminalWatcher
 from densebench.posttrain.consistency import neighbour_consistency
 from densebench.posttrain.journal import read_journal
 from densebench.posttrain.session import PosttrainOptions, posttrain
-from densebench.progress import TerminalWatcher
 from densebench.results import RunRecord
 
 SIZE, CONSISTENCY_IMAGES = 224, 200

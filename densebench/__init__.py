@@ -6,7 +6,7 @@ The names below are imported on first use, so that ``import densebench`` does no
 from importlib import import_module
 from typing import Any
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 __version__ = "0.1.0"
 

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from densebench.errors import DensebenchError
-from densebench.memory import gigabytes
-from densebench.paths import cache_home
-from densebench.results import content_hash, write_atomically
+from densebench.files.atomic import write_atomically
+from densebench.files.hashes import content_hash
+from densebench.host.errors import DensebenchError
+from densebench.host.memory import gigabytes
+from densebench.host.paths import cache_home
 
 DEFAULT_LIMIT_GB = 50.0
 BLOCK_IMAGES = 16

@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 
 import torch
 
-from densebench.results import write_atomically
+from densebench.files.atomic import write_atomically
 
 OF_NO_USE = (
     OSError,

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from sklearn.preprocessing import StandardScaler
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 Stream = Callable[[], Iterable[Float[np.ndarray, "n d"]]]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from densebench import cards
 from densebench.backbones.plugin import is_target
 from densebench.datasets.base import Split
-from densebench.datasets.fingerprint import content_hashes
-from densebench.errors import DensebenchError
+from densebench.files.hashes import content_hashes
+from densebench.host.errors import DensebenchError
 from densebench.results import ContaminationRecord
 
 IMAGES_FILE = "images.sha256"

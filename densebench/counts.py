@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt32
 
-from densebench.errors import DensebenchError
+from densebench.files.atomic import write_atomically
+from densebench.host.errors import DensebenchError
 from densebench.jackknife import Pixels, grouped
 from densebench.metrics import Absent, class_counts
-from densebench.results import RunRecord, write_atomically
+from densebench.results import RunRecord
 
 ABSENT: dict[str, Absent] = {"zero": "zero", "nan": "nan"}
 MEND = "repeat the run with --overwrite"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from densebench.cards import task_card
 from densebench.datasets import load_dataset
-from densebench.evaluate import RunOptions, Watcher, evaluate
+from densebench.evaluate import RunOptions, evaluate
+from densebench.host.watcher import Watcher
 from densebench.posttrain.session import PosttrainOptions, posttrain
 from densebench.report.leaderboard import write_leaderboard
 from densebench.report.panels import contact_sheet, panel_folder

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from densebench import cards
-from densebench.errors import DensebenchError
-from densebench.paths import cache_home, data_home, user_home
+from densebench.cards.suites import PARTS, suite_members
+from densebench.host.errors import DensebenchError
+from densebench.host.paths import cache_home, data_home, user_home
 from densebench.results import DEFAULT_RESULTS
-from densebench.suites import PARTS, suite_members
 
 State = Literal["ok", "note", "broken"]
 OLDEST_PYTHON = (3, 10)
@@ -204,7 +204,7 @@ def _driver() -> str | None:
 
 
 def _memory() -> Iterator[Finding]:
-    from densebench.memory import available_bytes
+    from densebench.host.memory import available_bytes
 
     free = available_bytes()
     yield Finding("memory", "memory", "ok", f"{_gb(free)} free, {os.cpu_count()} processors")
@@ -380,7 +380,7 @@ def _weights() -> Iterator[Finding]:
 
 
 def _gb(count: int) -> str:
-    from densebench.memory import gigabytes
+    from densebench.host.memory import gigabytes
 
     return gigabytes(count)
 

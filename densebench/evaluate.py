@@ -1,7 +1,7 @@
 """One run: a backbone, a task and its protocol give one record."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -9,7 +9,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, get_args
 
-from densebench import memory
 from densebench.backbones import card_for, load_backbone
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Triple
 from densebench.backbones.repeatable import TOLERANCE, disagreement, largest_difference
@@ -19,9 +18,13 @@ from densebench.contamination import contamination
 from densebench.counts import ImageCounts, save_counts
 from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.shares import check_share, data_fingerprint, limited, share_of
-from densebench.device import device_name, peak_cuda, pick_device, room_on_gpu, versions
-from densebench.errors import DensebenchError
 from densebench.features import PatchSource, Precision
+from densebench.files.atomic import write_atomically
+from densebench.files.hashes import content_hash
+from densebench.host import memory
+from densebench.host.device import device_name, peak_cuda, pick_device, room_on_gpu, versions
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Advance, Watcher
 from densebench.protocols import load_protocol, task_params
 from densebench.protocols.base import Protocol, ProtocolParams, Setting, resolve_input_size
 from densebench.report.keeper import PanelKeeper
@@ -35,32 +38,15 @@ from densebench.results import (
     RunRecord,
     Score,
     TrainingRecord,
-    content_hash,
     find_record,
     load_record,
     save_record,
-    write_atomically,
 )
 from densebench.scoring import Scorer
 
 CacheMode = Literal["fp32", "fp16", "off"]
 LESS_GPU_MEMORY = "lower --batch-size, memory_size or input_size, or use --device cpu"
 LESS_MEMORY = "lower memory_size, the number of images (--limit) or input_size"
-
-
-class Watcher:
-    """What a run tells while it works; the command line shows it, the default is silent."""
-
-    def say(self, line: str) -> None:
-        """One line about what comes next."""
-
-    def status(self, text: str) -> None:
-        """What the phase under way is at."""
-
-    @contextmanager
-    def phase(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A phase over ``total`` images; the caller reports how many more are done."""
-        yield lambda _: None
 
 
 @dataclass(frozen=True)
@@ -485,7 +471,7 @@ class Run:
         return own and lists and self._params == self._resolved({})
 
     @contextmanager
-    def _phase(self, name: str, total: int = 0) -> Iterator[Callable[[int], None]]:
+    def _phase(self, name: str, total: int = 0) -> Iterator[Advance]:
         start = perf_counter()
         with self._watcher.phase(name, total) as advance:
             yield advance

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from densebench.backbones.base import PositionsOf
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.transforms import Triple, resize_labels
 
 HeadKind = Literal["linear", "bn_linear"]

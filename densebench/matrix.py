@@ -16,10 +16,11 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from densebench.console import USAGE, clean_stdout, describe
-from densebench.errors import DensebenchError
-from densebench.evaluate import RunOptions, Watcher, evaluate
-from densebench.progress import TerminalWatcher
+from densebench.evaluate import RunOptions, evaluate
+from densebench.host.console import USAGE, clean_stdout, describe
+from densebench.host.errors import DensebenchError
+from densebench.host.progress import TerminalWatcher
+from densebench.host.watcher import Watcher
 from densebench.report.remarks import Remark, remarks, with_marks
 from densebench.results import RunRecord, load_record
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 Found = tuple[Float[Tensor, "q k"], Int64[Tensor, "q k"]]
 

@@ -9,9 +9,9 @@ from PIL import Image
 
 from densebench.backbones import load_backbone
 from densebench.datasets.files import read_image
-from densebench.device import pick_device
-from densebench.errors import DensebenchError
 from densebench.heads import HeadFile, class_logits, load_head
+from densebench.host.device import pick_device
+from densebench.host.errors import DensebenchError
 from densebench.report.panels import coloured
 from densebench.scoring import upsampled
 from densebench.transforms import Squash

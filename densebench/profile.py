@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from densebench import memory
 from densebench.backbones import DenseBackbone, card_for, load_backbone
 from densebench.cards import task_card
-from densebench.device import peak_cuda, pick_device, versions
-from densebench.errors import DensebenchError
 from densebench.features import AUTOCAST, Precision
+from densebench.host import memory
+from densebench.host.device import peak_cuda, pick_device, versions
+from densebench.host.errors import DensebenchError
 from densebench.protocols import task_params
 from densebench.protocols.base import InputSize, resolve_input_size
 from densebench.results import DEFAULT_RESULTS, ProfileRecord, save_record

@@ -4,19 +4,18 @@ A record is complete enough to repeat the run and to decide what it may be compa
 numbers stand in one column only when ``protocol.hash`` and ``dataset.fingerprint`` agree.
 """
 
-import hashlib
 import json
-import os
 import re
 import statistics
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from densebench.cards import validate
-from densebench.errors import DensebenchError
+from densebench.files.atomic import write_atomically
+from densebench.files.hashes import content_hash
+from densebench.host.errors import DensebenchError
 
 DEFAULT_RESULTS = Path("leaderboard") / "results"
 PANELS_ENDING = ".panels"  # of the folder beside a record
@@ -214,12 +213,6 @@ class ProfileRecord(Part):
         return results / safe_name(self.backbone) / "profiles" / file
 
 
-def content_hash(value: Any) -> str:
-    """SHA-256 of a JSON-like value, independent of the order of keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def safe_name(name: str) -> str:
     """A name as one component of a path; a long one ends in a hash."""
     safe = re.sub(r"[^A-Za-z0-9_.@+-]+", "_", name).lstrip(".") or "_"
@@ -277,19 +270,3 @@ def find_record(results: Path, backbone: str, task: str, run_id: str) -> Path | 
     """The file of a run that was already done."""
     folder = results / safe_name(backbone) / safe_name(task)
     return next(iter(sorted(folder.glob(f"*-{run_id}.json"))), None)
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a whole file or none: to a temporary sibling first, then renamed over the target."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 
 from densebench.counts import ImageCounts
 from densebench.datasets.base import Split
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.jackknife import LEVEL, grouped, interval, leave_one_out
 from densebench.metrics import (
     class_counts,

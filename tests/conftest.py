@@ -196,3 +196,9 @@ def _shared_cache(
     monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setenv("DENSEBENCH_HOME", str(tmp_path_factory.getbasetemp() / "home"))
     monkeypatch.delenv("DENSEBENCH_PATH", raising=False)
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indexes trust files that were written just now, as if they had long been there."""
+    monkeypatch.setattr("densebench.files.archives.YOUNG_NS", -1)

@@ -13,7 +13,7 @@ import pytest
 
 from densebench import cache as cache_module
 from densebench.cache import BLOCK_IMAGES, FREE_MARGIN, Entry, FeatureCache, age, feature_cache
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

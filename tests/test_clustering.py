@@ -6,7 +6,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from densebench.clustering import StreamedPCA, cluster, pca_rows
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 
 def _fitted(rows, out_width, rows_per_dim, batch=500):

@@ -15,7 +15,7 @@ from densebench.backbones import load_backbone
 from densebench.cards import read_toml, task_card
 from densebench.contamination import IMAGES_FILE, contamination
 from densebench.datasets import Split, load_dataset
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

@@ -10,8 +10,8 @@ import pytest
 
 from densebench.counts import ImageCounts, counts_file, load_counts, save_counts
 from densebench.datasets import Dataset, load_dataset
-from densebench.errors import DensebenchError
 from densebench.evaluate import RunOptions, evaluate
+from densebench.host.errors import DensebenchError
 from densebench.jackknife import average_miou, interval, leave_one_out
 from densebench.metrics import class_counts
 from densebench.results import RunRecord, save_record

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from densebench.cards import task_card
 from densebench.datasets import load_dataset
 from densebench.datasets.shares import subset_names
-from densebench.errors import DensebenchError
-from densebench.evaluate import RunOptions, Watcher, evaluate
+from densebench.evaluate import RunOptions, evaluate
 from densebench.features import PatchSource
+from densebench.host.errors import DensebenchError
+from densebench.host.paths import cache_home
+from densebench.host.watcher import Watcher
 from densebench.matrix import matrix_table, run_matrix
-from densebench.paths import cache_home
 from densebench.report.panels import load_panels
 from densebench.results import load_record
 from densebench.transforms import Squash

@@ -14,8 +14,8 @@ from densebench.backbones import DenseBackbone
 from densebench.cache import FeatureCache
 from densebench.cards import task_card
 from densebench.datasets import Split, load_dataset
-from densebench.errors import DensebenchError
 from densebench.features import PatchBatch, PatchSource
+from densebench.host.errors import DensebenchError
 from densebench.transforms import JitteredCrop, Squash, Transform
 
 pytestmark = pytest.mark.usefixtures("own_places")

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, interpolate
 
-from densebench.errors import DensebenchError
 from densebench.heads import (
     Head,
     HeadTraining,
@@ -16,6 +15,7 @@ from densebench.heads import (
     head_bytes,
     load_head,
 )
+from densebench.host.errors import DensebenchError
 from densebench.metrics import class_counts, confusion_matrix, iou_per_class, mean_iou
 from densebench.scoring import upsampled
 from densebench.transforms import resize_labels

@@ -10,7 +10,8 @@ import pytest
 import densebench
 from densebench import cli
 from densebench.datasets.published import SUBSET_SEEDS
-from densebench.evaluate import RunOptions, Watcher
+from densebench.evaluate import RunOptions
+from densebench.host.watcher import Watcher
 from densebench.matrix import CHILD, matrix_table, run_matrix
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from densebench import neighbours
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.neighbours import FaissSearch, InvertedFile, TorchSearch, build_search, recall
 
 CPU = torch.device("cpu")

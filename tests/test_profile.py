@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from densebench import profile
-from densebench.errors import DensebenchError
 from densebench.features import Precision
+from densebench.host.errors import DensebenchError
 from densebench.profile import Meter, ProfileOptions, profile_backbone
 from densebench.results import load_profiles, load_records, save_record
 

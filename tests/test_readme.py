@@ -15,11 +15,11 @@ import pytest
 import typer
 
 from densebench import cards
+from densebench.cards.suites import suite_members
 from densebench.cli import app
 from densebench.cli.options import key_value, names
 from densebench.prepare.sources import official_table
 from densebench.protocols import task_params
-from densebench.suites import suite_members
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

@@ -9,17 +9,18 @@ import pytest
 from PIL import Image
 
 from densebench import results
-from densebench.errors import DensebenchError
-from densebench.evaluate import RunOptions, Watcher, evaluate
+from densebench.evaluate import RunOptions, evaluate
+from densebench.files.atomic import write_atomically
+from densebench.files.hashes import content_hash
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 from densebench.results import (
     RunRecord,
-    content_hash,
     find_record,
     load_record,
     load_records,
     safe_name,
     save_record,
-    write_atomically,
 )
 
 pytestmark = pytest.mark.usefixtures("own_places")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.nn.functional import interpolate
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.jackknife import degrees_of_freedom, interval, leave_one_out
 from densebench.metrics import class_counts, fold
 from densebench.protocols.base import Prediction, Scoring

@@ -14,7 +14,7 @@ app.add_typer(cache_app, name="cache")
 def cache_list() -> None:
     """List the kept features, the ones used last first."""
     from densebench.cache import age, feature_cache
-    from densebench.memory import gigabytes
+    from densebench.host.memory import gigabytes
 
     kept = feature_cache()
     entries = kept.entries()
@@ -34,6 +34,6 @@ def cache_clear(
 ) -> None:
     """Remove kept features."""
     from densebench.cache import feature_cache
-    from densebench.memory import gigabytes
+    from densebench.host.memory import gigabytes
 
     print(f"freed {gigabytes(feature_cache().clear(keys))}")

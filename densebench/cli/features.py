@@ -7,7 +7,7 @@ import typer
 
 from densebench.cli.app import app
 from densebench.cli.options import BackboneName, Device, Offline, WeightsFile
-from densebench.console import clean_stdout
+from densebench.host.console import clean_stdout
 
 
 @app.command()

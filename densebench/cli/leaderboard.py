@@ -7,7 +7,7 @@ import typer
 
 from densebench.cli.app import app
 from densebench.cli.options import ResultsFolder
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 
 @app.command()

@@ -14,7 +14,7 @@ from densebench.cli.options import (
     WeightsFile,
     one_of,
 )
-from densebench.console import clean_stdout
+from densebench.host.console import clean_stdout
 
 
 @app.command()

@@ -18,8 +18,8 @@ from densebench.cli.options import (
     one_of,
     refuse_many_processes,
 )
-from densebench.console import clean_stdout
-from densebench.errors import DensebenchError
+from densebench.host.console import clean_stdout
+from densebench.host.errors import DensebenchError
 
 DEFAULT_SUBSET_SEED = 42
 PUBLISHED = "published"
@@ -170,7 +170,7 @@ def _run_one(backbone: str, task: str, options: dict[str, Any], as_json: bool) -
         from rich.console import Console
 
         from densebench.evaluate import RunOptions, evaluate
-        from densebench.progress import TerminalWatcher
+        from densebench.host.progress import TerminalWatcher
         from densebench.report.terminal import record_table
 
         watcher = TerminalWatcher(Console(stderr=True))
@@ -195,8 +195,8 @@ def _run_many(
         from rich.console import Console
 
         from densebench.evaluate import RunOptions
+        from densebench.host.progress import TerminalWatcher
         from densebench.matrix import matrix_table, run_matrix
-        from densebench.progress import TerminalWatcher
 
         base = RunOptions(backbones[0], tasks[0], **options)
         watcher = TerminalWatcher(Console(stderr=True))

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from densebench.backbones.base import PositionsOf
 from densebench.cards import Card
-from densebench.errors import DensebenchError
 from densebench.features import CPU, PatchSource
+from densebench.host.errors import DensebenchError
 from densebench.metrics import Absent, Matching
 from densebench.transforms import Transform, Triple
 

@@ -15,8 +15,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from densebench.errors import DensebenchError
 from densebench.features import PatchBatch, PatchSource
+from densebench.host.errors import DensebenchError
 from densebench.neighbours import Neighbours, build_search, recall
 from densebench.protocols.base import Nearest, Prediction, Protocol, ProtocolParams, Scoring
 from densebench.transforms import JitteredCrop, Squash, Transform, Triple, derived_seed

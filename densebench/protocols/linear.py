@@ -17,9 +17,9 @@ from torch import Tensor
 from densebench.backbones.base import PositionsOf
 from densebench.batching import in_batches
 from densebench.checkpoints import Checkpoint
-from densebench.errors import DensebenchError
 from densebench.features import PatchBatch, PatchSource
 from densebench.heads import Head, HeadTraining, Optimisation, class_logits, head_bytes
+from densebench.host.errors import DensebenchError
 from densebench.metrics import Absent
 from densebench.protocols.base import (
     InputSize,

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from densebench.datasets import Dataset
 from densebench.features import PatchBatch, PatchSource, Views
+from densebench.files.atomic import write_atomically
+from densebench.host.watcher import Advance
 from densebench.protocols.base import Nearest, Prediction, Protocol
 from densebench.report.panels import (
     INDEX,
@@ -30,7 +32,7 @@ from densebench.report.panels import (
     Place,
     coloured,
 )
-from densebench.results import PANELS_ENDING, safe_name, write_atomically
+from densebench.results import PANELS_ENDING, safe_name
 from densebench.scoring import label_map
 
 LARGEST = 256
@@ -94,7 +96,7 @@ class PanelKeeper:
         dataset: Dataset,
         mapping: Sequence[int],
         protocol: Protocol,
-        advance: Callable[[int], None] = lambda _: None,
+        advance: Advance = lambda _: None,
     ) -> None:
         """Write the folder whole or not at all, clusters renamed to their classes."""
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from densebench.cards import suggestion
 from densebench.comparison import Comparison
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.report.columns import (
     ColumnKey,
     Found,

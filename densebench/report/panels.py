@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field, model_validator
 
 from densebench.cards import validate
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.results import PANELS_ENDING, Part
 
 INDEX = "index.json"

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.report.panels import Panel, PanelIndex, load_panels, panel_folder
 from densebench.report.tables import Table
 

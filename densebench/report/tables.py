@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.report.columns import ColumnKey, Found, RowKey, column_key, labels, row_key, runs
 from densebench.report.published import PublishedNumber, load_published
 from densebench.report.ranking import Standings

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from densebench.backbones.base import DenseBackbone
-from densebench.evaluate import Run, RunOptions, Watcher
+from densebench.evaluate import Run, RunOptions
 from densebench.features import PatchSource
+from densebench.host.watcher import Watcher
 
 from .conftest import CASES
 

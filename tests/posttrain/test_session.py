@@ -16,8 +16,9 @@ from timm import create_model
 from densebench.backbones import load_backbone
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from densebench.cards import BackboneCard, backbone_card, card_names
-from densebench.errors import DensebenchError
-from densebench.evaluate import RunOptions, Watcher, evaluate
+from densebench.evaluate import RunOptions, evaluate
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 from densebench.posttrain.export import as_toml
 from densebench.posttrain.journal import read_journal
 from densebench.posttrain.optimiser import teachers_own_share

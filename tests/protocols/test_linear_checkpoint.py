@@ -5,7 +5,8 @@ import io
 import pytest
 import torch
 
-from densebench.evaluate import RunOptions, Watcher, evaluate
+from densebench.evaluate import RunOptions, evaluate
+from densebench.host.watcher import Watcher
 
 PARAMS = {"input_size": 28, "mask_size": 20, "epochs": 4, "drop_at": 3, "batch_size": 4, "lr": 0.1}
 

@@ -15,7 +15,7 @@ import yaml
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from densebench import cli
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.report.latex import escape, latex_tables
 from densebench.report.leaderboard import write_formats
 from densebench.report.model_index import model_index

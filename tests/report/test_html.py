@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.report import pictures
 from densebench.report.html import _block, write_page
 from densebench.report.panels import INDEX, load_panels

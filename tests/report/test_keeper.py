@@ -17,9 +17,10 @@ from PIL import Image
 from densebench.backbones import load_backbone
 from densebench.cards import task_card
 from densebench.datasets import load_dataset
-from densebench.errors import DensebenchError
-from densebench.evaluate import Run, RunOptions, Watcher, evaluate
+from densebench.evaluate import Run, RunOptions, evaluate
 from densebench.features import Views
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 from densebench.report import keeper
 from densebench.report.keeper import QUERIES, SHOWN, principal_colours, query_places, tiled
 from densebench.report.panels import INDEX, Panel, contact_sheet, load_panels, panel_folder

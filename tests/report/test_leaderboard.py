@@ -10,7 +10,7 @@ import pytest
 
 from densebench import cards
 from densebench.counts import load_counts
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.protocols import load_protocol
 from densebench.report import tables as board_tables
 from densebench.report.leaderboard import write_leaderboard

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from densebench.counts import counts_file, load_counts
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.report.markdown import markdown_page
 from densebench.report.ranking import Standings
 from densebench.report.shares import share_tables

@@ -13,9 +13,9 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from densebench.errors import DensebenchError
-from densebench.prepare.progress import Watcher
-from densebench.results import write_atomically
+from densebench.files.atomic import write_atomically
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 
 BLOCK = 1 << 18
 LONGEST_PAUSE = 60.0

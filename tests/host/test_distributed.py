@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from densebench.distributed import World, is_main_process
+from densebench.host.distributed import World, is_main_process
 
 # Every process asserts; one that fails ends with another code than 0.
 PROGRAM = """
 import torch
 from torch import Generator
-from densebench.distributed import joined
+from densebench.host.distributed import joined
 from densebench.posttrain.patch_queue import PatchQueue, random_draw
 
 CPU = torch.device("cpu")
@@ -59,7 +59,7 @@ def test_two_processes() -> None:
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM],
             env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             stderr=subprocess.PIPE,
             text=True,
         )

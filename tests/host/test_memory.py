@@ -4,8 +4,8 @@ import numpy as np
 import psutil
 import pytest
 
-from densebench import memory
-from densebench.errors import DensebenchError
+from densebench.host import memory
+from densebench.host.errors import DensebenchError
 
 GB = 10**9
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from densebench.errors import DensebenchError
-from densebench.prepare import archives
-from densebench.prepare.archives import Take, unpack
+from densebench.files import unpack as unpacking
+from densebench.files.unpack import Take, unpack
+from densebench.host.errors import DensebenchError
 
 PLENTY = 10**9
 
@@ -213,7 +213,7 @@ def test_an_encrypted_zip(box: Path, pack: Any) -> None:
 
 
 def test_too_many_members(box: Path, pack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "MAX_MEMBERS", 3)
+    monkeypatch.setattr(unpacking, "MAX_MEMBERS", 3)
     with pytest.raises(DensebenchError, match="more than 3 members"):
         out(box, pack.tar({str(n): b"" for n in range(4)}))
 

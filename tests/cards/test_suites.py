@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from densebench import cards
+from densebench.cards.suites import PARTS, suite_members
 from densebench.cli.options import names
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.report.published import load_published
-from densebench.suites import PARTS, suite_members
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

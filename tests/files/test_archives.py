@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from densebench import DensebenchError
-from densebench.datasets import archives
-from densebench.datasets.archives import open_archive
+from densebench.files import archives
+from densebench.files.archives import open_archive
 
 LONG_AGO = 1_500_000_000
 Pack = Callable[..., Path]
@@ -335,8 +335,8 @@ def test_threads_and_a_forked_process_share_an_archive(pack: Pack) -> None:
 MEMORY_SCRIPT = """
 import sys, psutil
 import densebench.datasets.load
-from densebench.datasets import archives
-from densebench.datasets.archives import open_archive
+from densebench.files import archives
+from densebench.files.archives import open_archive
 archives.YOUNG_NS = -1
 before = psutil.Process().memory_info().rss
 archive = open_archive(sys.argv[1])

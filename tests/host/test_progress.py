@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from densebench import progress
-from densebench.evaluate import Watcher
-from densebench.progress import TerminalWatcher
+from densebench.host import progress
+from densebench.host.progress import TerminalWatcher
+from densebench.host.watcher import Watcher
 
 
 def shown(terminal: bool) -> tuple[TerminalWatcher, io.StringIO]:

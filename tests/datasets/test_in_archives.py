@@ -16,9 +16,10 @@ import pytest
 
 from densebench import DensebenchError
 from densebench.cards import DatasetCard, task_card
-from densebench.datasets import Dataset, Split, archives, fingerprint, load_dataset
-from densebench.datasets.store import archive_of, is_dir, is_file, locate
+from densebench.datasets import Dataset, Split, load_dataset
 from densebench.evaluate import RunOptions, evaluate
+from densebench.files import archives, hashes
+from densebench.files.store import archive_of, is_dir, is_file, locate
 from densebench.results import RunRecord
 
 LONG_AGO = 1_500_000_000
@@ -189,13 +190,13 @@ def test_members_are_hashed_once(
 ) -> None:
     first = packed.fingerprint()
     hashed: list[str] = []
-    plain = fingerprint._file_hash
+    plain = hashes._file_hash
 
     def spy(folder: str, name: str) -> str:
         hashed.append(name)
         return plain(folder, name)
 
-    monkeypatch.setattr(fingerprint, "_file_hash", spy)
+    monkeypatch.setattr(hashes, "_file_hash", spy)
     assert packed.fingerprint() == first and not hashed
     archive = Path(str(archive_of(packed.image_files[0])[0]))
     with zipfile.ZipFile(archive, "a") as into, pytest.warns(UserWarning, match="Duplicate"):

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TextIO
 
 import typer
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 USAGE, INTERRUPTED = 2, 130
 # typer has its own copy of click from some version on; either way its usage error is this one.

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from densebench.download import Network, Wanted, check, download
-from densebench.errors import DensebenchError
-from densebench.prepare.progress import Watcher
+from densebench.files.download import Network, Wanted, check, download
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 from densebench.prepare.sources import Archive
 
 MIRROR = "DENSEBENCH_MIRROR"

@@ -9,7 +9,7 @@ from importlib import metadata
 import torch
 
 from densebench import __version__
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "scikit-learn")
 FAISS_PACKAGES = ("faiss-gpu", "faiss-cpu")

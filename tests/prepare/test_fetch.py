@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from densebench import download
-from densebench.download import Network, UnreachableError, free_bytes
-from densebench.errors import DensebenchError
-from densebench.prepare.download import address, fetch
-from densebench.prepare.progress import Watcher
+from densebench.files import download
+from densebench.files.download import Network, UnreachableError, free_bytes
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
+from densebench.prepare.fetch import address, fetch
 from densebench.prepare.sources import Archive
 
 BODY = bytes(range(256)) * 800

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from densebench.datasets.archives import SUFFIXES, Archive, open_archive, stamp
+from densebench.files.archives import SUFFIXES, Archive, open_archive, stamp
 
 _STEP = re.compile(r"\.(?:tar|zip)(?=/|$)", re.IGNORECASE)
 

@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Advance
 
 BLOCK = 1 << 20
 MAX_MEMBERS = 4_000_000
@@ -89,9 +90,7 @@ class Budget:
             )
 
 
-def unpack(
-    archive: Path, takes: Sequence[Take], free: int, advance: Callable[[int], object]
-) -> None:
+def unpack(archive: Path, takes: Sequence[Take], free: int, advance: Advance) -> None:
     """Write the wanted members of a tar, gzipped tar or zip into new files and folders.
 
     All members are checked, wanted or not. What was written stays where an error is raised, so
@@ -120,7 +119,7 @@ def _unpack(
     takes: Sequence[Take],
     total: Budget,
     space: Budget,
-    advance: Callable[[int], object],
+    advance: Advance,
 ) -> None:
     try:
         with _members(archive) as members:
@@ -143,7 +142,7 @@ def _take(
     archive: Path,
     total: Budget,
     space: Budget,
-    advance: Callable[[int], object],
+    advance: Advance,
 ) -> None:
     if take.inner is not None and fnmatch(member.name, take.inner) and member.kind == "file":
         _unpack_inner(member, take, archive, total, space, advance)
@@ -163,7 +162,7 @@ def _unpack_inner(
     archive: Path,
     total: Budget,
     space: Budget,
-    advance: Callable[[int], object],
+    advance: Advance,
 ) -> None:
     """Unpack an archive within the archive, one at a time, by way of a temporary file."""
     name = PurePosixPath(member.name)

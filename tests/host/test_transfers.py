@@ -5,13 +5,14 @@ import io
 import pytest
 from rich.console import Console
 
-from densebench.prepare import progress
-from densebench.prepare.progress import ConsoleWatcher, Watcher
+from densebench.host import transfers
+from densebench.host.progress import TerminalWatcher
+from densebench.host.watcher import Watcher
 
 
-def shown(terminal: bool) -> tuple[ConsoleWatcher, io.StringIO]:
+def shown(terminal: bool) -> tuple[TerminalWatcher, io.StringIO]:
     out = io.StringIO()
-    return ConsoleWatcher(Console(file=out, force_terminal=terminal, width=120)), out
+    return TerminalWatcher(Console(file=out, force_terminal=terminal, width=120)), out
 
 
 def test_a_bar_with_rate_and_time_left() -> None:
@@ -29,7 +30,7 @@ def test_a_bar_with_rate_and_time_left() -> None:
 
 def test_a_line_now_and_then_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    monkeypatch.setattr(transfers, "monotonic", lambda: now[0])
     watcher, out = shown(terminal=False)
     with watcher.phase("fetching", 10_000_000, "bytes", done=4_000_000) as advance:
         advance(1_000_000)

@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from densebench.errors import DensebenchError
-from densebench.paths import cache_home
-from densebench.results import write_atomically
+from densebench.files.atomic import write_atomically
+from densebench.host.errors import DensebenchError
+from densebench.host.paths import cache_home
 
 SUFFIXES = (".tar", ".zip")
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
-from typing import Literal
 
 from rich.console import Console
 from rich.progress import (
@@ -20,43 +19,27 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from densebench.host.watcher import Advance, Unit
+
 SECONDS_BETWEEN_LINES = 20.0
-Unit = Literal["bytes", "files"]
-Advance = Callable[[int], object]
 
 
-class Watcher:
-    """Is told of what happens, and shows nothing."""
-
-    def say(self, line: str) -> None:
-        """A message."""
-
-    @contextmanager
-    def phase(self, title: str, total: int | None, unit: Unit, done: int = 0) -> Iterator[Advance]:
-        """A step over ``total`` bytes or files, ``done`` of which were there before."""
-        yield lambda _: None
-
-
-class ConsoleWatcher(Watcher):
-    """Shows the steps on a console."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def say(self, line: str) -> None:
-        """Print one line."""
-        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
-
-    @contextmanager
-    def phase(self, title: str, total: int | None, unit: Unit, done: int = 0) -> Iterator[Advance]:
-        """A bar with rate and time left, or lines where there is no terminal."""
-        if not self._console.is_terminal:
-            lines = _Lines(self.say, title, total, unit, done)
-            yield lines.advance
-            return
-        with Progress(*_columns(unit), console=self._console, transient=True) as bar:
-            task = bar.add_task(title, total=total, completed=done)
-            yield lambda more: bar.advance(task, more)
+@contextmanager
+def transfer(
+    console: Console,
+    say: Callable[[str], None],
+    title: str,
+    total: int | None,
+    unit: Unit,
+    done: int,
+) -> Iterator[Advance]:
+    """A bar with rate and time left, or lines where there is no terminal."""
+    if not console.is_terminal:
+        yield _Lines(say, title, total, unit, done).advance
+        return
+    with Progress(*_columns(unit), console=console, transient=True) as bar:
+        task = bar.add_task(title, total=total, completed=done)
+        yield lambda more: bar.advance(task, more)
 
 
 def _columns(unit: Unit) -> list[ProgressColumn]:

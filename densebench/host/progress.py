@@ -18,7 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from densebench.evaluate import Watcher
+from densebench.host.transfers import transfer
+from densebench.host.watcher import Advance, Unit, Watcher
 
 SECONDS_BETWEEN_LINES = 20.0
 TITLES = {
@@ -67,15 +68,21 @@ class TerminalWatcher(Watcher):
 
     def say(self, line: str) -> None:
         """Print one line."""
-        self._console.print(line, highlight=False, soft_wrap=True)
+        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def status(self, text: str) -> None:
         """Put a text behind the bar's title, or at the end of the lines."""
         self._show(text)
 
     @contextmanager
-    def phase(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar for a phase over images; phases without images are too short for one."""
+    def phase(
+        self, name: str, total: int | None, unit: Unit = "images", done: int = 0
+    ) -> Iterator[Advance]:
+        """A bar for a phase; phases without images are too short for one."""
+        if unit != "images":
+            with transfer(self._console, self.say, name, total, unit, done) as advance:
+                yield advance
+            return
         if not total:
             yield lambda _: None
             return

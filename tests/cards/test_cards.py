@@ -14,7 +14,7 @@ from pydantic import BaseModel
 import densebench
 from densebench import cards
 from densebench.cards import BackboneCard, DatasetCard, SuiteCard, TaskCard, WeightsSource
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.posttrain.recipe import Recipe
 from densebench.protocols import load_protocol, protocol_names, task_params
 from densebench.protocols.base import ProtocolParams

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 # Folder, limit, usage, and the prefix of the counters in memory.stat: cgroup version 2, then 1.
 CGROUPS = (

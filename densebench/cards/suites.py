@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
-from densebench import cards
-from densebench.errors import DensebenchError
+from densebench.cards import search as cards
+from densebench.host.errors import DensebenchError
 
 PREFIX = "suite:"
 Part = Literal["tasks", "backbones"]
