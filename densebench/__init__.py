@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "DenseBackbone": "densebench.backbones",
     "load_backbone": "densebench.backbones",
-    "evaluate": "densebench.evaluate",
+    "evaluate": "densebench.run.execute",
 }
 __all__ = ["DenseBackbone", "DensebenchError", "__version__", "evaluate", "load_backbone"]
 

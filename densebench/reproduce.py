@@ -14,16 +14,16 @@ from densebench.cards import BackboneCard, TaskCard, suite_card, task_card
 from densebench.cards.suites import PREFIX, suite_members
 from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.roots import MissingDatasetError
-from densebench.evaluate import RunOptions
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import data_home
 from densebench.host.watcher import Watcher
-from densebench.matrix import Outcome, run_matrix
 from densebench.prepare.sources import official_table
 from densebench.protocols import load_protocol, task_params
 from densebench.report.published import PublishedNumber, load_published
 from densebench.report.reproduction import Missing, ReproducedRow, Reproduction
 from densebench.results import ProfileRecord, RunRecord, load_profiles, load_records
+from densebench.run.matrix import Outcome, run_matrix
+from densebench.run.options import RunOptions
 
 # What describes a card to its reader, and changes no feature.
 DESCRIPTIVE = {"description", "license", "training_data", "adapted_from", "citation"}

@@ -10,11 +10,12 @@ import pytest
 
 from densebench.counts import ImageCounts, counts_file, load_counts, save_counts
 from densebench.datasets import Dataset, load_dataset
-from densebench.evaluate import RunOptions, evaluate
 from densebench.host.errors import DensebenchError
 from densebench.jackknife import average_miou, interval, leave_one_out
 from densebench.metrics import class_counts
 from densebench.results import RunRecord, save_record
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -66,7 +67,7 @@ def test_of_a_dataset_that_names_groups_interval_and_counts_are_over_these(
         val = replace(found.val, groups=("first", "second", "first", "second"))
         return replace(found, val=val, group_name="sequences")
 
-    monkeypatch.setattr("densebench.evaluate.load_dataset", grouped)
+    monkeypatch.setattr("densebench.run.inputs.load_dataset", grouped)
     record, path = evaluate(RunOptions("rgb_s14", str(colour_task), results=tmp_path))
     assert record.dataset.groups == "sequences"
     assert (record.score.interval.over, record.score.interval.n) == ("sequences", 2)
@@ -93,7 +94,7 @@ def test_are_written_before_the_record(
     def fail(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("densebench.evaluate.save_record", fail)
+    monkeypatch.setattr("densebench.run.record.save_record", fail)
     folder = tmp_path / "results"
     with pytest.raises(KeyboardInterrupt):
         evaluate(RunOptions("rgb_s14", str(colour_task), results=folder))

@@ -8,10 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from densebench import results
-from densebench.evaluate import RunOptions, evaluate
-from densebench.files.atomic import write_atomically
-from densebench.files.hashes import content_hash
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.results import (
@@ -22,6 +18,8 @@ from densebench.results import (
     safe_name,
     save_record,
 )
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -30,46 +28,7 @@ def files_under(folder: Path) -> list[str]:
     return sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
 
 
-class TestAtomicWriting:
-    def test_text_and_bytes_replace_what_was_there(self, tmp_path: Path) -> None:
-        file = tmp_path / "a" / "b" / "file"
-        for content in ("grün", "short", b"\x00\xff"):
-            write_atomically(file, content)
-            wanted = content.encode() if isinstance(content, str) else content
-            assert file.read_bytes() == wanted
-            assert files_under(tmp_path) == ["a/b/file"]
-
-    @pytest.mark.parametrize("stage", ["fsync", "replace"])
-    @pytest.mark.parametrize("error", [OSError(28, "No space left"), KeyboardInterrupt()])
-    def test_a_failure_leaves_the_old_file_and_nothing_else(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: BaseException
-    ) -> None:
-        def fail(*_: Any) -> None:
-            raise error
-
-        file = tmp_path / "file"
-        write_atomically(file, "old")
-        monkeypatch.setattr(
-            *((results.os, "fsync") if stage == "fsync" else (Path, "replace")), fail
-        )
-        with pytest.raises(type(error)):
-            write_atomically(file, "new")
-        assert file.read_text() == "old"
-        assert files_under(tmp_path) == ["file"]
-
-    def test_others_may_read_it(self, tmp_path: Path) -> None:
-        write_atomically(tmp_path / "file", "x")
-        assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
-
-
-class TestHashesAndNames:
-    def test_a_hash_follows_content_not_the_order_of_keys(self) -> None:
-        assert content_hash({"a": 1, "b": [1, 2]}) == content_hash({"b": [1, 2], "a": 1})
-        others = [{"a": 1, "b": [2, 1]}, {"a": 1}, {"a": "1", "b": [1, 2]}, {"a": 1.5, "b": [1, 2]}]
-        hashes = {content_hash(value) for value in others}
-        assert len(hashes) == len(others)
-        assert content_hash({"a": 1, "b": [1, 2]}) not in hashes
-
+class TestNames:
     @pytest.mark.parametrize(
         ("name", "safe"),
         [

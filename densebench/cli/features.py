@@ -42,7 +42,7 @@ def predict(
 ) -> None:
     """Label an image with a trained head."""
     with clean_stdout() as stdout:
-        from densebench.predict import predict_image
+        from densebench.run.predict import predict_image
 
         shares = predict_image(
             backbone, head, image, out, weights=weights, device=device, offline=offline

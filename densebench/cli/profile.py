@@ -48,8 +48,8 @@ def profile(
     with clean_stdout() as stdout:
         from rich.console import Console
 
-        from densebench.profile import ProfileOptions, profile_backbone
         from densebench.report.terminal import profile_table
+        from densebench.run.profile import ProfileOptions, profile_backbone
 
         told = Console(stderr=True)
         record, path = profile_backbone(

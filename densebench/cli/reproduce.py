@@ -47,11 +47,11 @@ def reproduce(
     with clean_stdout() as stdout:
         from rich.console import Console
 
-        from densebench.evaluate import RunOptions
         from densebench.host.progress import TerminalWatcher
         from densebench.report import reproduction
         from densebench.reproduce import plan_reproduction, run_reproduction
         from densebench.results import DEFAULT_RESULTS
+        from densebench.run.options import RunOptions
 
         if markdown is not None:
             reproduction.check_page(markdown)  # not found out hours later

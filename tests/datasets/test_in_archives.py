@@ -17,10 +17,11 @@ import pytest
 from densebench import DensebenchError
 from densebench.cards import DatasetCard, task_card
 from densebench.datasets import Dataset, Split, load_dataset
-from densebench.evaluate import RunOptions, evaluate
 from densebench.files import archives, hashes
 from densebench.files.store import archive_of, is_dir, is_file, locate
 from densebench.results import RunRecord
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
 
 LONG_AGO = 1_500_000_000
 VOC, ADE = DatasetCard(kind="voc"), DatasetCard(kind="ade20k")

@@ -1,4 +1,4 @@
-"""The index that spares hashing a file twice."""
+"""Hashes of values and of files, and the index that spares hashing a file twice."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from densebench.files import hashes
+from densebench.files.hashes import content_hash
 
 
 def test_two_processes_keep_one_index(tmp_path: Path) -> None:
@@ -43,3 +44,11 @@ def test_hashes_are_sha256_of_the_content(tmp_path: Path) -> None:
     files = [f"{tmp_path}/large", f"{tmp_path}/cache/../large"]
     (tmp_path / "cache").mkdir()
     assert hashes.content_hashes(files) == dict.fromkeys(files, expected)
+
+
+def test_a_hash_follows_content_not_the_order_of_keys() -> None:
+    assert content_hash({"a": 1, "b": [1, 2]}) == content_hash({"b": [1, 2], "a": 1})
+    others = [{"a": 1, "b": [2, 1]}, {"a": 1}, {"a": "1", "b": [1, 2]}, {"a": 1.5, "b": [1, 2]}]
+    found = {content_hash(value) for value in others}
+    assert len(found) == len(others)
+    assert content_hash({"a": 1, "b": [1, 2]}) not in found

@@ -174,22 +174,6 @@ def hostile() -> str:
 
 
 @pytest.fixture(scope="session")
-def kept_runs(
-    tmp_path_factory: pytest.TempPathFactory, colour_task: Path
-) -> dict[str, tuple[RunRecord, Path]]:
-    """Real runs of both baselines, with panels of two images."""
-    from densebench.evaluate import RunOptions, evaluate
-
-    folder = tmp_path_factory.mktemp("kept")
-    return {
-        name: evaluate(
-            RunOptions(name, str(colour_task), device="cpu", results=folder, cache="off", panels=2)
-        )
-        for name in ("rgb_s14", "hog_s14")
-    }
-
-
-@pytest.fixture(scope="session")
 def put() -> Callable[..., Path]:
     """Saves a variation of a record under a folder, with its panels."""
     ids = iter(range(10**6))

@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from densebench.host.errors import DensebenchError
+from densebench.records.panels import INDEX, load_panels
 from densebench.report import pictures
 from densebench.report.html import _block, write_page
-from densebench.report.panels import INDEX, load_panels
 from densebench.report.pictures import RIGHT, VOID, WRONG, error_map
 from densebench.report.tables import load_board
 from densebench.results import RunRecord

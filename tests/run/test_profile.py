@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from densebench import profile
 from densebench.features import Precision
 from densebench.host.errors import DensebenchError
-from densebench.profile import Meter, ProfileOptions, profile_backbone
 from densebench.results import load_profiles, load_records, save_record
+from densebench.run import profile
+from densebench.run.profile import Meter, ProfileOptions, profile_backbone
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

@@ -12,7 +12,7 @@ from densebench.datasets.files import read_image
 from densebench.heads import HeadFile, class_logits, load_head
 from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
-from densebench.report.panels import coloured
+from densebench.records.panels import coloured
 from densebench.scoring import upsampled
 from densebench.transforms import Squash
 

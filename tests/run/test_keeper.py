@@ -17,14 +17,15 @@ from PIL import Image
 from densebench.backbones import load_backbone
 from densebench.cards import task_card
 from densebench.datasets import load_dataset
-from densebench.evaluate import Run, RunOptions, evaluate
 from densebench.features import Views
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
-from densebench.report import keeper
-from densebench.report.keeper import QUERIES, SHOWN, principal_colours, query_places, tiled
-from densebench.report.panels import INDEX, Panel, contact_sheet, load_panels, panel_folder
+from densebench.records.panels import INDEX, Panel, contact_sheet, load_panels, panel_folder
 from densebench.results import RunRecord, load_records
+from densebench.run import keeper
+from densebench.run.execute import Run, evaluate
+from densebench.run.keeper import QUERIES, SHOWN, principal_colours, query_places, tiled
+from densebench.run.options import RunOptions
 from densebench.transforms import JitteredCrop, Squash
 
 AUGMENTED = {"augment": True, "augmentation_epochs": 2, "memory_size": 20, "n_neighbours": 4}
@@ -85,7 +86,7 @@ class TestPictures:
         assert record.scores == kept_runs["hog_s14"][0].scores
         assert record.protocol == kept_runs["hog_s14"][0].protocol
         assert not panel_folder(path).exists()
-        assert not plain._protocol._origins._patches  # type: ignore[attr-defined]
+        assert not plain.protocol._origins._patches  # type: ignore[attr-defined]
 
     @pytest.mark.parametrize("card", ["linear.toml", "overclustering"])
     def test_protocols_without_a_memory_have_the_rest(

@@ -16,16 +16,17 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from densebench.evaluate import RunOptions, evaluate
 from densebench.host.console import USAGE, clean_stdout, describe
 from densebench.host.errors import DensebenchError
 from densebench.host.progress import TerminalWatcher
 from densebench.host.watcher import Watcher
 from densebench.report.remarks import Remark, remarks, with_marks
 from densebench.results import RunRecord, load_record
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
 
 OPTIONS = TypeAdapter(RunOptions)
-# What `-m densebench.matrix` would do, but with this package and without the working directory,
+# What `-m densebench.run.matrix` would do, but with this package and without the working directory,
 # where a file such as statistics.py would be taken for the module of that name.
 CHILD = """
 import sys
@@ -36,7 +37,7 @@ package = sys.argv[1]
 found = find_spec("densebench")
 if found is None or list(found.submodule_search_locations or ()) != [package]:
     sys.path.insert(0, package.rpartition("/")[0])
-from densebench.matrix import child
+from densebench.run.matrix import child
 sys.exit(child())
 """
 
@@ -89,7 +90,7 @@ def _words(options: RunOptions) -> str:
 
 def _run_apart(options: RunOptions, watcher: Watcher) -> Outcome:
     """One run in a process of its own, in smaller batches while the system kills it."""
-    command = [sys.executable, "-c", CHILD, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", CHILD, str(Path(__file__).parents[1])]
     done = subprocess.run(
         command, input=OPTIONS.dump_json(options), stdout=subprocess.PIPE, check=False
     )

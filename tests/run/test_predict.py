@@ -10,7 +10,7 @@ from PIL import Image
 from densebench.backbones import load_backbone
 from densebench.heads import Head, head_bytes
 from densebench.host.errors import DensebenchError
-from densebench.predict import predict_image
+from densebench.run.predict import predict_image
 
 
 def write_head(path: Path, n_classes: int, winner: int, value: float = 1.0) -> Path:

@@ -13,9 +13,9 @@ import pytest
 
 from densebench.backbones import load_backbone
 from densebench.cards import read_toml, task_card
-from densebench.contamination import IMAGES_FILE, contamination
 from densebench.datasets import Split, load_dataset
 from densebench.host.errors import DensebenchError
+from densebench.run.contamination import IMAGES_FILE, contamination
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

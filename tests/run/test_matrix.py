@@ -10,9 +10,9 @@ import pytest
 import densebench
 from densebench import cli
 from densebench.datasets.published import SUBSET_SEEDS
-from densebench.evaluate import RunOptions
 from densebench.host.watcher import Watcher
-from densebench.matrix import CHILD, matrix_table, run_matrix
+from densebench.run.matrix import CHILD, matrix_table, run_matrix
+from densebench.run.options import RunOptions
 
 
 def test_a_run_reads_no_code_of_the_working_directory(
@@ -44,7 +44,7 @@ def test_a_run_is_done_by_the_same_package(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.stdout.strip() == f"{package}/matrix.py", done.stderr
+    assert done.stdout.strip() == f"{package}/run/matrix.py", done.stderr
 
 
 def test_subset_seeds_average_in_one_row(colour_task: Path, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The arguments of each matrix that the command asks for; none is run."""
     calls: list[Any] = []
     monkeypatch.setattr(
-        densebench.matrix, "run_matrix", lambda *arguments: calls.append(arguments) or []
+        "densebench.run.matrix.run_matrix", lambda *arguments: calls.append(arguments) or []
     )
     return calls
 

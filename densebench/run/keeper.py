@@ -24,14 +24,7 @@ from densebench.features import PatchBatch, PatchSource, Views
 from densebench.files.atomic import write_atomically
 from densebench.host.watcher import Advance
 from densebench.protocols.base import Nearest, Prediction, Protocol
-from densebench.report.panels import (
-    INDEX,
-    MemoryPanel,
-    Panel,
-    PanelIndex,
-    Place,
-    coloured,
-)
+from densebench.records.panels import INDEX, MemoryPanel, Panel, PanelIndex, Place, coloured
 from densebench.results import PANELS_ENDING, safe_name
 from densebench.scoring import label_map
 
