@@ -1,4 +1,4 @@
-.PHONY: install lint types test demo check bench wheel
+.PHONY: install lint types imports test demo check bench wheel
 
 install:
 	pip install -e '.[dev]'
@@ -9,10 +9,13 @@ lint:
 types:
 	mypy
 
+imports:
+	lint-imports
+
 test:
 	pytest
 
-check: lint types test
+check: lint types imports test
 
 demo:
 	densebench demo

@@ -19,7 +19,7 @@ from densebench import cards
 from densebench.cards.suites import PARTS, suite_members
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home, data_home, user_home
-from densebench.results import DEFAULT_RESULTS
+from densebench.records.store import DEFAULT_RESULTS
 
 State = Literal["ok", "note", "broken"]
 OLDEST_PYTHON = (3, 10)
@@ -211,7 +211,7 @@ def _memory() -> Iterator[Finding]:
 
 
 def _disk(places: dict[str, Path]) -> Iterator[Finding]:
-    from densebench.cache import feature_cache
+    from densebench.features.cache import feature_cache
 
     variables = {
         "cache": "export DENSEBENCH_CACHE=DIR",

@@ -19,9 +19,10 @@ from densebench.host.paths import data_home
 from densebench.host.watcher import Watcher
 from densebench.prepare.sources import official_table
 from densebench.protocols import load_protocol, task_params
+from densebench.records.schema import ProfileRecord, RunRecord
+from densebench.records.store import load_profiles, load_records
 from densebench.report.published import PublishedNumber, load_published
 from densebench.report.reproduction import Missing, ReproducedRow, Reproduction
-from densebench.results import ProfileRecord, RunRecord, load_profiles, load_records
 from densebench.run.matrix import Outcome, run_matrix
 from densebench.run.options import RunOptions
 

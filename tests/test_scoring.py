@@ -11,8 +11,8 @@ from scipy import stats
 from torch.nn.functional import interpolate
 
 from densebench.host.errors import DensebenchError
-from densebench.jackknife import degrees_of_freedom, interval, leave_one_out
-from densebench.metrics import class_counts, fold
+from densebench.measures.jackknife import degrees_of_freedom, interval, leave_one_out
+from densebench.measures.segmentation import class_counts, fold
 from densebench.protocols.base import Prediction, Scoring
 from densebench.scoring import Scorer, SparseCounts, label_map
 

@@ -22,7 +22,7 @@ def extract(
 ) -> None:
     """Write the patch features of images to an .npz file."""
     with clean_stdout() as stdout:
-        from densebench.extract import extract_images
+        from densebench.features.export import extract_images
 
         shape = extract_images(
             backbone, image, size, out, weights=weights, device=device, offline=offline

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image
 
-from densebench.files.store import list_names, open_file
+from densebench.files.tree import list_names, open_file
 from densebench.host.errors import DensebenchError
 
 PHOTOS = (".jpg", ".jpeg", ".png")

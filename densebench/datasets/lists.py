@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from densebench.cards import suggestion
-from densebench.files.store import is_dir, is_file, list_names, locate, read_text
+from densebench.files.tree import is_dir, is_file, list_names, locate, read_text
 from densebench.host.errors import DensebenchError
 
 # What follows the name itself in lists that give file names.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from densebench.cards import DatasetCard
 from densebench.files.archives import COMPRESSED, refuse_compressed
-from densebench.files.store import is_dir, list_names, locate
+from densebench.files.tree import is_dir, list_names, locate
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import data_home
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from densebench.files.archives import Stamp, is_settled, stamp
-from densebench.files.store import archive_of, open_file
+from densebench.files.tree import archive_of, open_file
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
 

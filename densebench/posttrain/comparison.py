@@ -12,7 +12,7 @@ from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.posttrain.session import PosttrainOptions, load_base
-from densebench.results import DEFAULT_RESULTS
+from densebench.records.store import DEFAULT_RESULTS
 from densebench.run.matrix import matrix_table, run_matrix
 from densebench.run.options import RunOptions
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from densebench.datasets.lists import read_names
 from densebench.datasets.voc import lists_folder
-from densebench.files.store import is_dir
+from densebench.files.tree import is_dir
 from densebench.host.errors import DensebenchError
 
 # Names in the segmentation lists (train, val) of each year's development kit.

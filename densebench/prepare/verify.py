@@ -20,7 +20,7 @@ from densebench.datasets.load import load_dataset
 from densebench.datasets.roots import LAYOUTS, find_root
 from densebench.datasets.shares import data_fingerprint
 from densebench.files.hashes import content_hash, content_hashes
-from densebench.files.store import exists, is_dir, list_names, locate
+from densebench.files.tree import exists, is_dir, list_names, locate
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.prepare.releases import release_problems, trainaug_problem

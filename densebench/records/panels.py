@@ -17,7 +17,8 @@ from pydantic import Field, model_validator
 
 from densebench.cards import validate
 from densebench.host.errors import DensebenchError
-from densebench.results import PANELS_ENDING, Part
+from densebench.records.schema import Part
+from densebench.records.store import PANELS_ENDING
 
 INDEX = "index.json"
 VOID_COLOUR = (224, 224, 224)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from densebench.cards import suggestion
 from densebench.host.errors import DensebenchError
-from densebench.report.columns import seeds
+from densebench.records.identity import seeds
 from densebench.report.rows import Row, interval_over
 from densebench.report.tables import Board, Table
 

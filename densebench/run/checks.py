@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from densebench.backbones.repeatable import TOLERANCE, disagreement, largest_difference
-from densebench.cache import FeatureCache
+from densebench.features.cache import FeatureCache
 from densebench.host import memory
 from densebench.host.errors import DensebenchError
 from densebench.protocols.base import Protocol

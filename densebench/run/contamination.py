@@ -13,7 +13,7 @@ from densebench.backbones.plugin import is_target
 from densebench.datasets.base import Split
 from densebench.files.hashes import content_hashes
 from densebench.host.errors import DensebenchError
-from densebench.results import ContaminationRecord
+from densebench.records.schema import ContaminationRecord
 
 IMAGES_FILE = "images.sha256"
 _HASH = re.compile(r"[0-9a-f]{64}")

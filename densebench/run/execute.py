@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from densebench.cache import FeatureCache, feature_cache
-from densebench.features import PatchSource
+from densebench.features.cache import FeatureCache, feature_cache
+from densebench.features.source import PatchSource
 from densebench.host.device import room_on_gpu
 from densebench.host.watcher import Watcher
 from densebench.protocols.base import Protocol, Setting
 from densebench.records.panels import load_panels, panel_folder
-from densebench.results import RunRecord, find_record, load_record
+from densebench.records.schema import RunRecord
+from densebench.records.store import find_record, load_record
 from densebench.run.checks import check_memory, check_repeatable
 from densebench.run.inputs import Inputs, load_inputs
 from densebench.run.keeper import PanelKeeper

@@ -20,12 +20,13 @@ from PIL import Image
 from torch import Tensor
 
 from densebench.datasets import Dataset
-from densebench.features import PatchBatch, PatchSource, Views
+from densebench.features.source import PatchBatch, PatchSource, Views
 from densebench.files.atomic import write_atomically
 from densebench.host.watcher import Advance
 from densebench.protocols.base import Nearest, Prediction, Protocol
 from densebench.records.panels import INDEX, MemoryPanel, Panel, PanelIndex, Place, coloured
-from densebench.results import PANELS_ENDING, safe_name
+from densebench.records.schema import safe_name
+from densebench.records.store import PANELS_ENDING
 from densebench.scoring import label_map
 
 LARGEST = 256

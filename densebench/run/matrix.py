@@ -20,8 +20,9 @@ from densebench.host.console import USAGE, clean_stdout, describe
 from densebench.host.errors import DensebenchError
 from densebench.host.progress import TerminalWatcher
 from densebench.host.watcher import Watcher
-from densebench.report.remarks import Remark, remarks, with_marks
-from densebench.results import RunRecord, load_record
+from densebench.records.remarks import Remark, remarks, with_marks
+from densebench.records.schema import RunRecord
+from densebench.records.store import load_record
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 

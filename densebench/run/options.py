@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from densebench.features import Precision
+from densebench.features.source import Precision
 from densebench.host.errors import DensebenchError
-from densebench.results import DEFAULT_RESULTS
+from densebench.records.store import DEFAULT_RESULTS
 
 CacheMode = Literal["fp32", "fp16", "off"]
 

@@ -9,12 +9,12 @@ from PIL import Image
 
 from densebench.backbones import load_backbone
 from densebench.datasets.files import read_image
-from densebench.heads import HeadFile, class_logits, load_head
+from densebench.datasets.transforms import Squash
 from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
+from densebench.learners.heads import HeadFile, class_logits, load_head
 from densebench.records.panels import coloured
 from densebench.scoring import upsampled
-from densebench.transforms import Squash
 
 PALETTE_COLOURS = 256
 

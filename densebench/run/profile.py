@@ -22,13 +22,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from densebench.backbones import DenseBackbone, card_for, load_backbone
 from densebench.cards import task_card
-from densebench.features import AUTOCAST, Precision
+from densebench.features.source import AUTOCAST, Precision
 from densebench.host import memory
 from densebench.host.device import peak_cuda, pick_device, versions
 from densebench.host.errors import DensebenchError
 from densebench.protocols import task_params
 from densebench.protocols.base import InputSize, resolve_input_size
-from densebench.results import DEFAULT_RESULTS, ProfileRecord, save_record
+from densebench.records.schema import ProfileRecord
+from densebench.records.store import DEFAULT_RESULTS, save_record
 
 WARM_UP, FEWEST = 2, 5
 SECONDS, MOST = 10.0, 200  # of one measurement: whichever ends first, after the fewest

@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from densebench.counts import ImageCounts, save_counts
 from densebench.files.atomic import write_atomically
 from densebench.files.hashes import content_hash
 from densebench.host.device import device_name, peak_cuda, versions
 from densebench.host.watcher import Watcher
 from densebench.protocols.base import Protocol
+from densebench.records.counts import ImageCounts, save_counts
 from densebench.records.panels import panel_folder
-from densebench.results import (
+from densebench.records.schema import (
     BackboneRecord,
     DatasetRecord,
     ProtocolRecord,
     RunRecord,
     Score,
     TrainingRecord,
-    save_record,
 )
+from densebench.records.store import save_record
 from densebench.run.contamination import contamination
 from densebench.run.inputs import Inputs
 from densebench.run.keeper import PanelKeeper

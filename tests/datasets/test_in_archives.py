@@ -18,8 +18,8 @@ from densebench import DensebenchError
 from densebench.cards import DatasetCard, task_card
 from densebench.datasets import Dataset, Split, load_dataset
 from densebench.files import archives, hashes
-from densebench.files.store import archive_of, is_dir, is_file, locate
-from densebench.results import RunRecord
+from densebench.files.tree import archive_of, is_dir, is_file, locate
+from densebench.records.schema import RunRecord
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 

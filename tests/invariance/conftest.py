@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from densebench.counts import load_counts
+from densebench.records.counts import load_counts
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 

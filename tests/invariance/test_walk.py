@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from densebench.backbones.base import DenseBackbone
-from densebench.features import PatchSource
+from densebench.features.source import PatchSource
 from densebench.host.watcher import Watcher
 from densebench.run.execute import Run
 from densebench.run.options import RunOptions

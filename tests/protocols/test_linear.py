@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from densebench.counts import load_counts
 from densebench.host.errors import DensebenchError
+from densebench.records.counts import load_counts
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from densebench.heads import HeadTraining
 from densebench.host.errors import DensebenchError
+from densebench.learners.heads import HeadTraining
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 

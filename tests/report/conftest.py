@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from densebench.counts import ImageCounts, save_counts
-from densebench.jackknife import grouped, interval, leave_one_out
-from densebench.metrics import class_counts, iou_per_class, mean_iou, pixel_accuracy
-from densebench.results import ProfileRecord, RunRecord, load_record, save_record
+from densebench.measures.jackknife import grouped, interval, leave_one_out
+from densebench.measures.segmentation import class_counts, iou_per_class, mean_iou, pixel_accuracy
+from densebench.records.counts import ImageCounts, save_counts
+from densebench.records.schema import ProfileRecord, RunRecord
+from densebench.records.store import load_record, save_record
 
 DRIVERS = ("chromedriver",)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

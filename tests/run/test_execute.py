@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from densebench.cards import task_card
 from densebench.datasets import load_dataset
 from densebench.datasets.shares import subset_names
-from densebench.features import PatchSource
+from densebench.datasets.transforms import Squash
+from densebench.features.source import PatchSource
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
 from densebench.host.watcher import Watcher
 from densebench.records.panels import load_panels
-from densebench.results import load_record
+from densebench.records.store import load_record
 from densebench.run.execute import evaluate
 from densebench.run.matrix import matrix_table, run_matrix
 from densebench.run.options import RunOptions
-from densebench.transforms import Squash
 
 
 class Listener(Watcher):

@@ -17,16 +17,17 @@ from PIL import Image
 from densebench.backbones import load_backbone
 from densebench.cards import task_card
 from densebench.datasets import load_dataset
-from densebench.features import Views
+from densebench.datasets.transforms import JitteredCrop, Squash
+from densebench.features.source import Views
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.records.panels import INDEX, Panel, contact_sheet, load_panels, panel_folder
-from densebench.results import RunRecord, load_records
+from densebench.records.schema import RunRecord
+from densebench.records.store import load_records
 from densebench.run import keeper
 from densebench.run.execute import Run, evaluate
 from densebench.run.keeper import QUERIES, SHOWN, principal_colours, query_places, tiled
 from densebench.run.options import RunOptions
-from densebench.transforms import JitteredCrop, Squash
 
 AUGMENTED = {"augment": True, "augmentation_epochs": 2, "memory_size": 20, "n_neighbours": 4}
 

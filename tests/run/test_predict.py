@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from densebench.backbones import load_backbone
-from densebench.heads import Head, head_bytes
 from densebench.host.errors import DensebenchError
+from densebench.learners.heads import Head, head_bytes
 from densebench.run.predict import predict_image
 
 

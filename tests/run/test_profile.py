@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from densebench.features import Precision
+from densebench.features.source import Precision
 from densebench.host.errors import DensebenchError
-from densebench.results import load_profiles, load_records, save_record
+from densebench.records.store import load_profiles, load_records, save_record
 from densebench.run import profile
 from densebench.run.profile import Meter, ProfileOptions, profile_backbone
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from densebench import comparison
-from densebench.comparison import Resampler, Sample, compare_runs, told_apart
-from densebench.jackknife import (
+from densebench.measures import comparison
+from densebench.measures.comparison import Resampler, Sample, compare_runs, told_apart
+from densebench.measures.jackknife import (
     average_miou,
     degrees_of_freedom,
     interval,

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int64, UInt32
 from scipy.special import stdtr, stdtrit
 
-from densebench.metrics import Absent, iou_per_class, mean_iou
+from densebench.measures.segmentation import Absent, iou_per_class, mean_iou
 
 LEVEL = 0.95
 ROUNDING = 1e-12  # a difference in mIoU below this is none: means of equal numbers in another order

@@ -1,10 +1,9 @@
-"""The run record: one JSON file per run, written whole or not at all.
+"""What a run record and a profile hold.
 
 A record is complete enough to repeat the run and to decide what it may be compared with: two
 numbers stand in one column only when ``protocol.hash`` and ``dataset.fingerprint`` agree.
 """
 
-import json
 import re
 import statistics
 from pathlib import Path
@@ -12,13 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from densebench.cards import validate
-from densebench.files.atomic import write_atomically
 from densebench.files.hashes import content_hash
-from densebench.host.errors import DensebenchError
 
-DEFAULT_RESULTS = Path("leaderboard") / "results"
-PANELS_ENDING = ".panels"  # of the folder beside a record
 PROFILE_ENDING = ".profile.json"  # which no run record has: their names end in an id
 LONGEST_NAME = 100
 
@@ -217,56 +211,3 @@ def safe_name(name: str) -> str:
     """A name as one component of a path; a long one ends in a hash."""
     safe = re.sub(r"[^A-Za-z0-9_.@+-]+", "_", name).lstrip(".") or "_"
     return safe if len(safe) <= LONGEST_NAME else f"{safe[:80]}-{content_hash(name)[:12]}"
-
-
-def save_record(record: RunRecord | ProfileRecord, results: Path) -> Path:
-    """Write the record atomically, and return its path."""
-    path = record.path(results)
-    write_atomically(path, record.model_dump_json(indent=1) + "\n")
-    return path
-
-
-def load_record(path: Path) -> RunRecord:
-    """Read one record.
-
-    Raises:
-        DensebenchError: the file is no record, or of a schema that this version does not know.
-    """
-    return validate(RunRecord, _json_object(path, "a run record"), str(path))
-
-
-def load_records(results: Path) -> list[tuple[Path, RunRecord]]:
-    """Every run record under a folder with its file, in the order of the files' names."""
-    files = sorted(
-        file
-        for file in results.rglob("*.json")
-        if not file.name.endswith(PROFILE_ENDING) and file.parent.suffix != PANELS_ENDING
-    )
-    return [(path, load_record(path)) for path in files]
-
-
-def load_profiles(results: Path) -> list[tuple[Path, ProfileRecord]]:
-    """Every profile under a folder with its file, in the order of the files' names.
-
-    Raises:
-        DensebenchError: a file is no profile, or of a schema that this version does not know.
-    """
-    files = sorted(results.rglob(f"*{PROFILE_ENDING}"))
-    values = ((path, _json_object(path, "a profile")) for path in files)
-    return [(path, validate(ProfileRecord, value, str(path))) for path, value in values]
-
-
-def _json_object(path: Path, what: str) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DensebenchError(f"{path}: not {what}: {error}") from error
-    if not isinstance(values, dict):
-        raise DensebenchError(f"{path}: not {what}: it holds no JSON object")
-    return values
-
-
-def find_record(results: Path, backbone: str, task: str, run_id: str) -> Path | None:
-    """The file of a run that was already done."""
-    folder = results / safe_name(backbone) / safe_name(task)
-    return next(iter(sorted(folder.glob(f"*-{run_id}.json"))), None)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from densebench.backbones.base import PositionsOf
+from densebench.datasets.transforms import Triple, resize_labels
 from densebench.host.errors import DensebenchError
-from densebench.transforms import Triple, resize_labels
 
 HeadKind = Literal["linear", "bn_linear"]
 

@@ -11,12 +11,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from densebench.backbones import DenseBackbone
-from densebench.cache import FeatureCache
 from densebench.cards import task_card
 from densebench.datasets import Split, load_dataset
-from densebench.features import PatchBatch, PatchSource
+from densebench.datasets.transforms import JitteredCrop, Squash, Transform
+from densebench.features.cache import FeatureCache
+from densebench.features.source import PatchBatch, PatchSource
 from densebench.host.errors import DensebenchError
-from densebench.transforms import JitteredCrop, Squash, Transform
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

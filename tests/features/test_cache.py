@@ -11,8 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from densebench import cache as cache_module
-from densebench.cache import BLOCK_IMAGES, FREE_MARGIN, Entry, FeatureCache, age, feature_cache
+from densebench.features import cache as cache_module
+from densebench.features.cache import (
+    BLOCK_IMAGES,
+    FREE_MARGIN,
+    Entry,
+    FeatureCache,
+    age,
+    feature_cache,
+)
 from densebench.host.errors import DensebenchError
 
 pytestmark = pytest.mark.usefixtures("own_places")
@@ -231,7 +238,7 @@ FILL = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from densebench.cache import FeatureCache
+from densebench.features.cache import FeatureCache
 folder, pause = Path(sys.argv[1]), float(sys.argv[2])
 cache = FeatureCache(folder, 10**9, say=lambda line: print(line, flush=True))
 with cache.open({"view": "v"}, (40, 1, 1, 2), (40, 2, 2)) as entry:

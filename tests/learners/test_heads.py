@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, interpolate
 
-from densebench.heads import (
+from densebench.datasets.transforms import resize_labels
+from densebench.host.errors import DensebenchError
+from densebench.learners.heads import (
     Head,
     HeadTraining,
     Optimisation,
@@ -15,10 +17,8 @@ from densebench.heads import (
     head_bytes,
     load_head,
 )
-from densebench.host.errors import DensebenchError
-from densebench.metrics import class_counts, confusion_matrix, iou_per_class, mean_iou
+from densebench.measures.segmentation import class_counts, confusion_matrix, iou_per_class, mean_iou
 from densebench.scoring import upsampled
-from densebench.transforms import resize_labels
 
 PUBLISHED = Optimisation("sgd", 0.01, 0.9, 1e-4, drop_at=20)
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from densebench.clustering import StreamedPCA, cluster, pca_rows
 from densebench.host.errors import DensebenchError
+from densebench.learners.clustering import StreamedPCA, cluster, pca_rows
 
 
 def _fitted(rows, out_width, rows_per_dim, batch=500):

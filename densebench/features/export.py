@@ -11,9 +11,9 @@ from jaxtyping import Float
 
 from densebench.backbones import DenseBackbone, load_backbone
 from densebench.datasets.files import read_image
+from densebench.datasets.transforms import Squash
 from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
-from densebench.transforms import Squash
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 

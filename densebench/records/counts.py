@@ -18,9 +18,9 @@ from jaxtyping import UInt32
 
 from densebench.files.atomic import write_atomically
 from densebench.host.errors import DensebenchError
-from densebench.jackknife import Pixels, grouped
-from densebench.metrics import Absent, class_counts
-from densebench.results import RunRecord
+from densebench.measures.jackknife import Pixels, grouped
+from densebench.measures.segmentation import Absent, class_counts
+from densebench.records.schema import RunRecord
 
 ABSENT: dict[str, Absent] = {"zero": "zero", "nan": "nan"}
 MEND = "repeat the run with --overwrite"

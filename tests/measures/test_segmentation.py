@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
-from densebench.metrics import (
+from densebench.measures.segmentation import (
     class_counts,
     confusion_matrix,
     fold,

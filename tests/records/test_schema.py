@@ -10,14 +10,8 @@ from PIL import Image
 
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
-from densebench.results import (
-    RunRecord,
-    find_record,
-    load_record,
-    load_records,
-    safe_name,
-    save_record,
-)
+from densebench.records.schema import RunRecord, safe_name
+from densebench.records.store import find_record, load_record, load_records, save_record
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 

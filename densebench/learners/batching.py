@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from densebench.features import PatchBatch
+from densebench.features.source import PatchBatch
 
 
 def in_batches(batches: Iterable[PatchBatch], size: int) -> Iterator[PatchBatch]:

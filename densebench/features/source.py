@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from densebench.backbones.base import DenseBackbone
-from densebench.cache import Entry, FeatureCache
 from densebench.datasets.base import Split
+from densebench.datasets.transforms import Transform, derived_seed
+from densebench.features.cache import Entry, FeatureCache
 from densebench.host.device import device_name, exact_products
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Advance
-from densebench.transforms import Transform, derived_seed
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 CPU = torch.device("cpu")

@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from densebench import neighbours
 from densebench.host.errors import DensebenchError
-from densebench.neighbours import FaissSearch, InvertedFile, TorchSearch, build_search, recall
+from densebench.learners import neighbours
+from densebench.learners.neighbours import (
+    FaissSearch,
+    InvertedFile,
+    TorchSearch,
+    build_search,
+    recall,
+)
 
 CPU = torch.device("cpu")
 

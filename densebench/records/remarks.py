@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from densebench.report.columns import Found
+from densebench.records.identity import Found
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from densebench.results import RunRecord
+from densebench.records.schema import RunRecord
 
 Found = tuple[Path, RunRecord]  # a record and its file
 ColumnKey = tuple[str | int, ...]

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from densebench import jackknife
-from densebench.jackknife import (
+from densebench.measures import jackknife
+from densebench.measures.jackknife import (
     average_miou,
     degrees_of_freedom,
     grouped,
@@ -28,7 +28,7 @@ seeds = st.integers(0, 2**31)
 
 def benchmark() -> Any:
     """The simulation, which is a command and no module of the package."""
-    file = Path(__file__).parents[1] / "benchmarks" / "coverage.py"
+    file = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
     spec = importlib.util.spec_from_file_location("coverage_benchmark", file)
     assert spec is not None and spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)

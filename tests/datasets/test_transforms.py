@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from densebench.transforms import (
+from densebench.datasets.transforms import (
     FlippedCrop,
     JitteredCrop,
     Squash,

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.special import ndtri
 
-from densebench.jackknife import (
+from densebench.measures.jackknife import (
     CHUNK_CELLS,
     LEVEL,
     ROUNDING,
@@ -31,7 +31,7 @@ from densebench.jackknife import (
     leave_one_out,
     p_value,
 )
-from densebench.metrics import Absent, iou_per_class, mean_iou
+from densebench.measures.segmentation import Absent, iou_per_class, mean_iou
 
 RESAMPLES, SEED = 10_000, 0
 FEW = 20  # images or groups below which resamples differ too little to be a null distribution
