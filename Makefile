@@ -1,4 +1,4 @@
-.PHONY: install lint types test slow demo check bench wheel
+.PHONY: install lint types imports test slow demo check bench wheel
 
 install:
 	pip install -e '.[dev]'
@@ -9,13 +9,16 @@ lint:
 types:
 	mypy
 
+imports:
+	lint-imports
+
 test:
 	pytest
 
 slow:
 	pytest -m slow
 
-check: lint types test
+check: lint types imports test
 
 demo:
 	densebench demo

@@ -13,9 +13,9 @@ from typing import get_args
 import numpy as np
 from jaxtyping import Float, Int64
 
-from densebench.comparison import Resampler, compare_runs, told_apart
-from densebench.jackknife import average_miou, grouped, interval, leave_one_out
-from densebench.metrics import Absent, iou_per_class, mean_iou
+from densebench.measures.comparison import Resampler, compare_runs, told_apart
+from densebench.measures.jackknife import average_miou, grouped, interval, leave_one_out
+from densebench.measures.segmentation import Absent, iou_per_class, mean_iou
 
 RESULT = Path(__file__).parent / "results" / "coverage.md"
 IMAGES, CLASSES, GROUPS = (20, 30, 100, 300, 1000), (5, 21, 50, 250), (2, 3, 5, 10, 30)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from densebench.neighbours import FaissSearch, TorchSearch
+from densebench.learners.neighbours import FaissSearch, TorchSearch
 
 K, REPEATS = 30, 3
 

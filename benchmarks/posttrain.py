@@ -27,15 +27,16 @@ from rich.console import Console
 
 from densebench.backbones import load_backbone
 from densebench.cards import parse_value, task_card
-from densebench.comparison import Comparison, compare_runs
-from densebench.counts import ImageCounts, load_counts
 from densebench.datasets import load_dataset
-from densebench.evaluate import RunOptions, evaluate
+from densebench.host.progress import TerminalWatcher
+from densebench.measures.comparison import Comparison, compare_runs
 from densebench.posttrain.consistency import neighbour_consistency
 from densebench.posttrain.journal import read_journal
 from densebench.posttrain.session import PosttrainOptions, posttrain
-from densebench.progress import TerminalWatcher
-from densebench.results import RunRecord
+from densebench.records.counts import ImageCounts, load_counts
+from densebench.records.schema import RunRecord
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
 
 SIZE, CONSISTENCY_IMAGES = 224, 200
 # One choice of the published code after the other undone, and all of them. --set holds for all.

@@ -6,14 +6,14 @@ The names below are imported on first use, so that ``import densebench`` does no
 from importlib import import_module
 from typing import Any
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 __version__ = "0.1.0"
 
 _LAZY = {
     "DenseBackbone": "densebench.backbones",
     "load_backbone": "densebench.backbones",
-    "evaluate": "densebench.evaluate",
+    "evaluate": "densebench.run.execute",
 }
 __all__ = ["DenseBackbone", "DensebenchError", "__version__", "evaluate", "load_backbone"]
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from densebench.cards import task_card
 from densebench.datasets import load_dataset
-from densebench.evaluate import RunOptions, Watcher, evaluate
+from densebench.host.watcher import Watcher
 from densebench.posttrain.session import PosttrainOptions, posttrain
+from densebench.records.panels import contact_sheet, panel_folder
 from densebench.report.leaderboard import write_leaderboard
-from densebench.report.panels import contact_sheet, panel_folder
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
 
 FLOOR, BASE, TRAINED = "rgb_s14", "hog_mixer_s14", "hog_mixer_neco"
 TASK, RECIPE = "scenes_incontext", "neco_demo"

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from densebench import cards
-from densebench.errors import DensebenchError
-from densebench.paths import cache_home, data_home, user_home
-from densebench.results import DEFAULT_RESULTS
-from densebench.suites import PARTS, suite_members
+from densebench.cards.suites import PARTS, suite_members
+from densebench.host.errors import DensebenchError
+from densebench.host.paths import cache_home, data_home, user_home
+from densebench.records.store import DEFAULT_RESULTS
 
 State = Literal["ok", "note", "broken"]
 OLDEST_PYTHON = (3, 10)
@@ -204,14 +204,14 @@ def _driver() -> str | None:
 
 
 def _memory() -> Iterator[Finding]:
-    from densebench.memory import available_bytes
+    from densebench.host.memory import available_bytes
 
     free = available_bytes()
     yield Finding("memory", "memory", "ok", f"{_gb(free)} free, {os.cpu_count()} processors")
 
 
 def _disk(places: dict[str, Path]) -> Iterator[Finding]:
-    from densebench.cache import feature_cache
+    from densebench.features.cache import feature_cache
 
     variables = {
         "cache": "export DENSEBENCH_CACHE=DIR",
@@ -380,7 +380,7 @@ def _weights() -> Iterator[Finding]:
 
 
 def _gb(count: int) -> str:
-    from densebench.memory import gigabytes
+    from densebench.host.memory import gigabytes
 
     return gigabytes(count)
 

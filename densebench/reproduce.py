@@ -11,18 +11,20 @@ from pathlib import Path
 from densebench.backbones import card_for
 from densebench.backbones.weights import weights_state
 from densebench.cards import BackboneCard, TaskCard, suite_card, task_card
+from densebench.cards.suites import PREFIX, suite_members
 from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.roots import MissingDatasetError
-from densebench.errors import DensebenchError
-from densebench.evaluate import RunOptions, Watcher
-from densebench.matrix import Outcome, run_matrix
-from densebench.paths import data_home
+from densebench.host.errors import DensebenchError
+from densebench.host.paths import data_home
+from densebench.host.watcher import Watcher
 from densebench.prepare.sources import official_table
 from densebench.protocols import load_protocol, task_params
+from densebench.records.schema import ProfileRecord, RunRecord
+from densebench.records.store import load_profiles, load_records
 from densebench.report.published import PublishedNumber, load_published
 from densebench.report.reproduction import Missing, ReproducedRow, Reproduction
-from densebench.results import ProfileRecord, RunRecord, load_profiles, load_records
-from densebench.suites import PREFIX, suite_members
+from densebench.run.matrix import Outcome, run_matrix
+from densebench.run.options import RunOptions
 
 # What describes a card to its reader, and changes no feature.
 DESCRIPTIVE = {"description", "license", "training_data", "adapted_from", "citation"}

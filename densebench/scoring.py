@@ -12,11 +12,11 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from densebench.counts import ImageCounts
 from densebench.datasets.base import Split
-from densebench.errors import DensebenchError
-from densebench.jackknife import LEVEL, grouped, interval, leave_one_out
-from densebench.metrics import (
+from densebench.datasets.transforms import resize_labels
+from densebench.host.errors import DensebenchError
+from densebench.measures.jackknife import LEVEL, grouped, interval, leave_one_out
+from densebench.measures.segmentation import (
     class_counts,
     confusion_matrix,
     fold,
@@ -26,8 +26,8 @@ from densebench.metrics import (
     pixel_accuracy,
 )
 from densebench.protocols.base import Prediction, Resolution, Scoring
-from densebench.results import IntervalRecord, Score
-from densebench.transforms import resize_labels
+from densebench.records.counts import ImageCounts
+from densebench.records.schema import IntervalRecord, Score
 
 NOTHING_SCORED = "no validation image was scored; none could be read"
 

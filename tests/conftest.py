@@ -171,7 +171,8 @@ def tiny_record(
     tmp_path_factory: pytest.TempPathFactory, tiny_task: Path
 ) -> Any:  # a RunRecord, whose module not every test needs
     """The record of a real run on the tiny dataset."""
-    from densebench.evaluate import RunOptions, evaluate
+    from densebench.run.execute import evaluate
+    from densebench.run.options import RunOptions
 
     folder = tmp_path_factory.mktemp("record")
     with pytest.MonkeyPatch.context() as patch:
@@ -196,3 +197,26 @@ def _shared_cache(
     monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setenv("DENSEBENCH_HOME", str(tmp_path_factory.getbasetemp() / "home"))
     monkeypatch.delenv("DENSEBENCH_PATH", raising=False)
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indexes trust files that were written just now, as if they had long been there."""
+    monkeypatch.setattr("densebench.files.archives.YOUNG_NS", -1)
+
+
+@pytest.fixture(scope="session")
+def kept_runs(
+    tmp_path_factory: pytest.TempPathFactory, colour_task: Path
+) -> dict[str, tuple[Any, Path]]:
+    """Real runs of both baselines, with panels of two images."""
+    from densebench.run.execute import evaluate
+    from densebench.run.options import RunOptions
+
+    folder = tmp_path_factory.mktemp("kept")
+    return {
+        name: evaluate(
+            RunOptions(name, str(colour_task), device="cpu", results=folder, cache="off", panels=2)
+        )
+        for name in ("rgb_s14", "hog_s14")
+    }

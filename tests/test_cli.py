@@ -16,7 +16,7 @@ from PIL import Image
 
 from densebench import __version__, cli
 from densebench.cards import card_names
-from densebench.results import load_record
+from densebench.records.store import load_record
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

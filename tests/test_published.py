@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from densebench.evaluate import RunOptions, evaluate
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
 
 PLUGIN = """
 import torch

@@ -15,12 +15,13 @@ import pytest
 import typer
 
 from densebench import cards
+from densebench.cards.suites import suite_members
+from densebench.cards.toml import tomllib
 from densebench.cli import app
 from densebench.cli.options import key_value, names
 from densebench.posttrain.recipe import load_recipe
 from densebench.prepare.sources import official_table
 from densebench.protocols import load_protocol, protocol_names, task_params
-from densebench.suites import suite_members
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -172,7 +173,7 @@ class TestText:
             if block.language == "python":
                 ast.parse(block.text)
             elif block.language == "toml":
-                values = cards.tomllib.loads(block.text)
+                values = tomllib.loads(block.text)
                 model = cards.SuiteCard if "tasks" in values else cards.TaskCard
                 card = cards.validate(model, values, "README.md")
                 if isinstance(card, cards.TaskCard):

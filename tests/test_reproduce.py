@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from densebench import cli, reproduce
-from densebench.evaluate import RunOptions
+from densebench.records.schema import ProfileRecord, RunRecord
+from densebench.records.store import load_records, save_record
 from densebench.report.published import PublishedNumber
 from densebench.report.reproduction import (
     OURS,
@@ -20,7 +21,7 @@ from densebench.report.reproduction import (
     why_apart,
 )
 from densebench.reproduce import plan_reproduction
-from densebench.results import ProfileRecord, RunRecord, load_records, save_record
+from densebench.run.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

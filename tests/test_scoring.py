@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.nn.functional import interpolate
 
-from densebench.errors import DensebenchError
-from densebench.jackknife import degrees_of_freedom, interval, leave_one_out
-from densebench.metrics import class_counts, fold
+from densebench.host.errors import DensebenchError
+from densebench.measures.jackknife import degrees_of_freedom, interval, leave_one_out
+from densebench.measures.segmentation import class_counts, fold
 from densebench.protocols.base import Prediction, Scoring
 from densebench.scoring import Scorer, SparseCounts, label_map
 

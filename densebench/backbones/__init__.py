@@ -12,7 +12,7 @@ from densebench.backbones import plugin
 from densebench.backbones.base import DenseBackbone, check_divisible, nearest_sizes
 from densebench.backbones.checkpoints import load_strictly, read_state_dict
 from densebench.cards import BackboneCard, backbone_card, backbone_folder
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 __all__ = ["DenseBackbone", "card_for", "check_divisible", "load_backbone", "weights_file"]
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from densebench.cards import BackboneCard
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 Triple = tuple[float, float, float]
 PositionsOf = Literal["card", "official", "neco"]

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from densebench.backbones.base import DenseBackbone
 from densebench.cards import BackboneCard
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 # To be raised with every change of a formula; the constants below enter the fingerprint themselves.
 VERSION = 2

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 StateDict = dict[str, Tensor]
 # In the order in which they are looked for: DINO and DINOv2 evaluate the teacher.

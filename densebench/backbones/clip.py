@@ -22,7 +22,7 @@ from densebench.backbones.base import DenseBackbone, PositionsOf
 from densebench.backbones.checkpoints import StateDict, drop_keys, load_strictly, read_state_dict
 from densebench.backbones.positions import PositionRule, interpolate_positions, rule_for
 from densebench.cards import BackboneCard, WeightsSource, suggestion
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 
 class ClipBackbone(DenseBackbone):

@@ -29,10 +29,10 @@ from rich.console import Console
 
 from densebench.backbones import ledger
 from densebench.cards import BackboneCard, WeightsSource, backbone_folder
-from densebench.download import Network, UnreachableError, Wanted, download
-from densebench.errors import DensebenchError
-from densebench.paths import cache_home
-from densebench.prepare.progress import ConsoleWatcher
+from densebench.files.download import Network, UnreachableError, Wanted, download
+from densebench.host.errors import DensebenchError
+from densebench.host.paths import cache_home
+from densebench.host.progress import TerminalWatcher
 
 NETWORK = Network()
 # The same weights as a pickle, for repositories that have no safetensors file.
@@ -245,7 +245,7 @@ def _from_url(source: WeightsSource, called: str) -> Path:
         mismatch=_remedy(source),
         elsewhere="another DENSEBENCH_CACHE",
     )
-    watcher = ConsoleWatcher(Console(stderr=True))
+    watcher = TerminalWatcher(Console(stderr=True))
     with _alone(target):
         if target.is_file():
             return target

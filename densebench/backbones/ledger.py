@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from densebench.errors import DensebenchError
-from densebench.paths import cache_home
-from densebench.results import write_atomically
+from densebench.files.atomic import write_atomically
+from densebench.host.errors import DensebenchError
+from densebench.host.paths import cache_home
 
 
 class Entry(BaseModel):

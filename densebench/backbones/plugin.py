@@ -28,7 +28,7 @@ from densebench.backbones.base import (
 )
 from densebench.backbones.checkpoints import load_strictly, read_state_dict, strip_prefixes
 from densebench.cards import BackboneCard, suggestion
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 TARGET = re.compile(r"^(?P<file>.+\.py)(?::(?P<function>\w*))?$")
 DRY_RUN_SIZE = 224

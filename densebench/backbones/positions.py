@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from densebench.backbones.base import PositionsOf
 from densebench.cards import BackboneCard
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 PositionRule = Literal["dino", "dinov2", "dinov2_reg", "neco", "timm", "none"]
 NO_TABLE = "none"

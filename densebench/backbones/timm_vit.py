@@ -28,7 +28,7 @@ from densebench.backbones.positions import (
     use_position_rule,
 )
 from densebench.cards import BackboneCard, WeightsSource
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 Size = tuple[int, int]
 

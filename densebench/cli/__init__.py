@@ -18,7 +18,7 @@ from densebench.cli import (
     weights,
 )
 from densebench.cli.app import app
-from densebench.console import guarded
+from densebench.host.console import guarded
 
 __all__ = [
     "app",

@@ -13,8 +13,8 @@ app.add_typer(cache_app, name="cache")
 @cache_app.command("list")
 def cache_list() -> None:
     """List the kept features, the ones used last first."""
-    from densebench.cache import age, feature_cache
-    from densebench.memory import gigabytes
+    from densebench.features.cache import age, feature_cache
+    from densebench.host.memory import gigabytes
 
     kept = feature_cache()
     entries = kept.entries()
@@ -33,7 +33,7 @@ def cache_clear(
     keys: Annotated[list[str] | None, typer.Argument(help="Keys, or how they begin [all].")] = None,
 ) -> None:
     """Remove kept features."""
-    from densebench.cache import feature_cache
-    from densebench.memory import gigabytes
+    from densebench.features.cache import feature_cache
+    from densebench.host.memory import gigabytes
 
     print(f"freed {gigabytes(feature_cache().clear(keys))}")

@@ -24,9 +24,9 @@ def compare(
     """Compare two backbones on the same validation images."""
     from rich.console import Console
 
+    from densebench.records.store import DEFAULT_RESULTS
     from densebench.report.pairs import compare_backbones
     from densebench.report.terminal import pair_tables
-    from densebench.results import DEFAULT_RESULTS
 
     pair = compare_backbones(first, second, task, variant, results or DEFAULT_RESULTS, partial)
     if as_json:

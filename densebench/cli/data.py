@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from densebench.cli.app import app
-from densebench.console import clean_stdout
-from densebench.errors import DensebenchError
+from densebench.host.console import clean_stdout
+from densebench.host.errors import DensebenchError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,17 +59,17 @@ def prepare(
     with clean_stdout() as stdout:
         from rich.console import Console
 
-        from densebench.paths import data_home
+        from densebench.host.paths import data_home
+        from densebench.host.progress import TerminalWatcher
         from densebench.prepare.pipeline import Options
         from densebench.prepare.pipeline import prepare as prepare_one
-        from densebench.prepare.progress import ConsoleWatcher
         from densebench.prepare.sources import official_table
         from densebench.prepare.subsets import SUBSETS, prepare_subsets
 
         for name in set(names) - {SUBSETS}:
             official_table().source(name)
         place = root or data_home()
-        watcher = ConsoleWatcher(Console(stderr=True))
+        watcher = TerminalWatcher(Console(stderr=True))
         options = Options(given, accept, _asker(), keep)
         for name in names:
             if name == SUBSETS:
@@ -97,12 +97,12 @@ def verify(
     with clean_stdout() as stdout:
         from rich.console import Console
 
-        from densebench.paths import data_home
-        from densebench.prepare.progress import ConsoleWatcher
+        from densebench.host.paths import data_home
+        from densebench.host.progress import TerminalWatcher
         from densebench.prepare.verify import verify as verify_one
 
         place = root or data_home()
-        watcher = ConsoleWatcher(Console(stderr=True))
+        watcher = TerminalWatcher(Console(stderr=True))
         chosen = _chosen(names, place)
         reports = [verify_one(name, place, quick=quick, watcher=watcher) for name in chosen]
         if as_json:

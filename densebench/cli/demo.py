@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from densebench.cli.app import app
-from densebench.console import clean_stdout
+from densebench.host.console import clean_stdout
 
 
 @app.command()
@@ -20,7 +20,7 @@ def demo(
         from rich.console import Console
 
         from densebench.demo import run_demo
-        from densebench.progress import TerminalWatcher
+        from densebench.host.progress import TerminalWatcher
 
         made = run_demo(out, TerminalWatcher(Console(stderr=True)))
         print(made.page.read_text(encoding="utf-8"), file=stdout)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from densebench.cli.app import app
-from densebench.console import clean_stdout
-from densebench.errors import DensebenchError
+from densebench.host.console import clean_stdout
+from densebench.host.errors import DensebenchError
 
 if TYPE_CHECKING:
     from densebench.doctor import Finding

@@ -7,7 +7,7 @@ import typer
 
 from densebench.cli.app import app
 from densebench.cli.options import BackboneName, Device, Offline, WeightsFile
-from densebench.console import clean_stdout
+from densebench.host.console import clean_stdout
 
 
 @app.command()
@@ -22,7 +22,7 @@ def extract(
 ) -> None:
     """Write the patch features of images to an .npz file."""
     with clean_stdout() as stdout:
-        from densebench.extract import extract_images
+        from densebench.features.export import extract_images
 
         shape = extract_images(
             backbone, image, size, out, weights=weights, device=device, offline=offline
@@ -42,7 +42,7 @@ def predict(
 ) -> None:
     """Label an image with a trained head."""
     with clean_stdout() as stdout:
-        from densebench.predict import predict_image
+        from densebench.run.predict import predict_image
 
         shares = predict_image(
             backbone, head, image, out, weights=weights, device=device, offline=offline

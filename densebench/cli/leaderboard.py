@@ -7,7 +7,7 @@ import typer
 
 from densebench.cli.app import app
 from densebench.cli.options import ResultsFolder
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 
 @app.command()
@@ -32,11 +32,11 @@ def leaderboard(
     partial: Annotated[bool, typer.Option("--partial", help="Show --limit runs too.")] = False,
 ) -> None:
     """Write the leaderboard of all records: markdown, or what else is asked for."""
+    from densebench.records.store import DEFAULT_RESULTS
     from densebench.report import model_index as metadata
     from densebench.report.html import write_page
     from densebench.report.leaderboard import write_formats
     from densebench.report.tables import load_board
-    from densebench.results import DEFAULT_RESULTS
 
     if no_images and html is None:
         raise DensebenchError("--no-images is about the page that --html FILE writes")

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from densebench import cards
-from densebench.errors import DensebenchError
-from densebench.suites import PREFIX, Part, suite_members
+from densebench.cards.suites import PREFIX, Part, suite_members
+from densebench.host.errors import DensebenchError
 
 BackboneName = Annotated[
     str,

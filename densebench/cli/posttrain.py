@@ -20,8 +20,8 @@ from densebench.cli.options import (
     key_value,
     names,
 )
-from densebench.console import INTERRUPTED, clean_stdout
-from densebench.errors import DensebenchError
+from densebench.host.console import INTERRUPTED, clean_stdout
+from densebench.host.errors import DensebenchError
 
 
 @app.command()
@@ -74,10 +74,10 @@ def posttrain(
     with clean_stdout() as stdout:
         from rich.console import Console
 
-        from densebench.distributed import is_main_process
+        from densebench.host.distributed import is_main_process
+        from densebench.host.progress import TerminalWatcher
         from densebench.posttrain.session import PosttrainOptions, posttrain
         from densebench.posttrain.trainer import InterruptedTrainingError
-        from densebench.progress import TerminalWatcher
 
         options = PosttrainOptions(
             backbone=backbone,

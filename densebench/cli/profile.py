@@ -14,7 +14,7 @@ from densebench.cli.options import (
     WeightsFile,
     one_of,
 )
-from densebench.console import clean_stdout
+from densebench.host.console import clean_stdout
 
 
 @app.command()
@@ -48,8 +48,8 @@ def profile(
     with clean_stdout() as stdout:
         from rich.console import Console
 
-        from densebench.profile import ProfileOptions, profile_backbone
         from densebench.report.terminal import profile_table
+        from densebench.run.profile import ProfileOptions, profile_backbone
 
         told = Console(stderr=True)
         record, path = profile_backbone(

@@ -9,8 +9,8 @@ import typer
 
 from densebench.cli.app import app
 from densebench.cli.options import Device, Offline, ResultsFolder
-from densebench.console import clean_stdout
-from densebench.errors import DensebenchError
+from densebench.host.console import clean_stdout
+from densebench.host.errors import DensebenchError
 
 if TYPE_CHECKING:
     from densebench.report.reproduction import Reproduction
@@ -47,11 +47,11 @@ def reproduce(
     with clean_stdout() as stdout:
         from rich.console import Console
 
-        from densebench.evaluate import RunOptions
-        from densebench.progress import TerminalWatcher
+        from densebench.host.progress import TerminalWatcher
+        from densebench.records.store import DEFAULT_RESULTS
         from densebench.report import reproduction
         from densebench.reproduce import plan_reproduction, run_reproduction
-        from densebench.results import DEFAULT_RESULTS
+        from densebench.run.options import RunOptions
 
         if markdown is not None:
             reproduction.check_page(markdown)  # not found out hours later

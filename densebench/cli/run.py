@@ -18,8 +18,8 @@ from densebench.cli.options import (
     one_of,
     refuse_many_processes,
 )
-from densebench.console import clean_stdout
-from densebench.errors import DensebenchError
+from densebench.host.console import clean_stdout
+from densebench.host.errors import DensebenchError
 
 DEFAULT_SUBSET_SEED = 42
 PUBLISHED = "published"
@@ -169,9 +169,10 @@ def _run_one(backbone: str, task: str, options: dict[str, Any], as_json: bool) -
     with clean_stdout() as stdout:
         from rich.console import Console
 
-        from densebench.evaluate import RunOptions, evaluate
-        from densebench.progress import TerminalWatcher
+        from densebench.host.progress import TerminalWatcher
         from densebench.report.terminal import record_table
+        from densebench.run.execute import evaluate
+        from densebench.run.options import RunOptions
 
         watcher = TerminalWatcher(Console(stderr=True))
         record, path = evaluate(RunOptions(backbone, task, **options), watcher)
@@ -194,9 +195,9 @@ def _run_many(
     with clean_stdout() as stdout:
         from rich.console import Console
 
-        from densebench.evaluate import RunOptions
-        from densebench.matrix import matrix_table, run_matrix
-        from densebench.progress import TerminalWatcher
+        from densebench.host.progress import TerminalWatcher
+        from densebench.run.matrix import matrix_table, run_matrix
+        from densebench.run.options import RunOptions
 
         base = RunOptions(backbones[0], tasks[0], **options)
         watcher = TerminalWatcher(Console(stderr=True))

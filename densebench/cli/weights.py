@@ -7,7 +7,7 @@ import typer
 
 from densebench import cards
 from densebench.cli.app import app
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 if TYPE_CHECKING:
     from densebench.backbones.weights import WeightsState
@@ -35,7 +35,7 @@ def fetch(name: Name) -> None:
 def list_weights(name: Name = "*") -> None:
     """List where weights are from, whether they are here, and by what they are recognised."""
     from densebench.backbones.weights import weights_state
-    from densebench.memory import gigabytes
+    from densebench.host.memory import gigabytes
 
     for matched in cards.match_names("backbones", name):
         state = weights_state(matched)

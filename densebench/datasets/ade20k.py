@@ -7,7 +7,7 @@ from densebench.datasets.classes import ade20k_classes
 from densebench.datasets.files import MASKS, PHOTOS, list_files
 from densebench.datasets.masks import LookupReader, identity_table
 from densebench.datasets.pairing import make_split
-from densebench.datasets.store import locate
+from densebench.files.tree import locate
 
 FOLDERS: dict[SplitName, str] = {"train": "training", "val": "validation"}
 

@@ -12,7 +12,7 @@ from PIL import Image
 from densebench.datasets.classes import Colour
 from densebench.datasets.files import image_size, read_image
 from densebench.datasets.fingerprint import sample_fingerprint
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 SplitName = Literal["train", "val"]
 Mask = UInt8[np.ndarray, "h w"]

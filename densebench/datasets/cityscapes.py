@@ -7,7 +7,7 @@ from densebench.datasets.classes import VOID, cityscapes_classes, cityscapes_tra
 from densebench.datasets.files import Listing, list_files
 from densebench.datasets.masks import LookupReader, lookup_table
 from densebench.datasets.pairing import make_split
-from densebench.datasets.store import is_dir, list_names, locate
+from densebench.files.tree import is_dir, list_names, locate
 
 IMAGE_ENDING = "_leftImg8bit"
 MASK_ENDING = "_gtFine_labelIds"

@@ -20,8 +20,8 @@ from densebench.datasets.files import MASKS, PHOTOS, Listing, list_files
 from densebench.datasets.masks import LookupReader, lookup_table
 from densebench.datasets.pairing import make_split
 from densebench.datasets.panoptic import read_panoptic
-from densebench.datasets.store import is_dir, is_file, locate
-from densebench.errors import DensebenchError
+from densebench.files.tree import is_dir, is_file, locate
+from densebench.host.errors import DensebenchError
 
 PANOPTIC = ("panoptic_{}2017", "panoptic_annotations/panoptic_{}2017")
 # Panoptic masks that were converted to category ids; the typing error is NeCo's own.

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image
 
-from densebench.datasets.store import list_names, open_file
-from densebench.errors import DensebenchError
+from densebench.files.tree import list_names, open_file
+from densebench.host.errors import DensebenchError
 
 PHOTOS = (".jpg", ".jpeg", ".png")
 MASKS = (".png",)

@@ -1,32 +1,10 @@
-"""The fingerprint of labelled images, and the index that spares hashing a file twice.
-
-The index is one small JSON file a folder, in the cache: file name -> stamp, hash. Of a file in an
-archive the stamp is the archive's.
-"""
+"""The fingerprint of labelled images."""
 
 import hashlib
 import json
-import os
-import tempfile
-import time
-import warnings
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from itertools import chain
-from pathlib import Path
+from collections.abc import Sequence
 
-from densebench.datasets.archives import Stamp, is_settled, stamp
-from densebench.datasets.store import archive_of, open_file
-from densebench.errors import DensebenchError
-from densebench.paths import cache_home
-
-THREADS = 8
-BLOCK = 1 << 20
-BATCH = 512
-HASH_BYTES = 32
-Entry = tuple[Stamp, str]
+from densebench.files.hashes import content_hashes
 
 
 def sample_fingerprint(
@@ -52,100 +30,3 @@ def sample_fingerprint(
     if order is not None:
         total.update(json.dumps(list(order)).encode())
     return total.hexdigest()
-
-
-def content_hashes(files: Iterable[str]) -> dict[str, str]:
-    """SHA-256 (hex) of each file's content, from the index where it still holds.
-
-    Raises:
-        DensebenchError: a file cannot be read.
-    """
-    # Strings all through: a Path for each of COCO's 236,574 files takes longer than its index.
-    places = {file: os.path.split(os.path.abspath(file)) for file in files}  # noqa: PTH100
-    by_folder: dict[str, set[str]] = defaultdict(set)
-    for folder, name in places.values():
-        by_folder[folder].add(name)
-    with ThreadPoolExecutor(THREADS) as pool:
-        hashes = {f: _folder_hashes(f, sorted(names), pool) for f, names in by_folder.items()}
-    return {file: hashes[folder][name] for file, (folder, name) in places.items()}
-
-
-def _folder_hashes(folder: str, names: list[str], pool: ThreadPoolExecutor) -> dict[str, str]:
-    index_file = _index_file(folder)
-    index = _read_index(index_file)
-    parts = [names[i : i + BATCH] for i in range(0, len(names), BATCH)]
-    stamps = dict(zip(names, chain(*pool.map(partial(_stamps, folder), parts)), strict=True))
-    stale = [name for name in names if name not in index or index[name][0] != stamps[name]]
-    started = time.time_ns()
-    fresh = dict(zip(stale, pool.map(partial(_file_hash, folder), stale), strict=True))
-    settled = {
-        name: (stamps[name], digest)
-        for name, digest in fresh.items()
-        if is_settled(stamps[name], started)
-    }
-    if settled:
-        # Read again: another process may have added to it while we were hashing.
-        _write_index(index_file, {**_read_index(index_file), **settled})
-    return {name: fresh[name] if name in fresh else index[name][1] for name in names}
-
-
-def _stamps(folder: str, names: list[str]) -> list[Stamp]:
-    archive = archive_of(folder)
-    stamps: list[Stamp] = []
-    for name in names:
-        file = os.path.join(folder, name) if archive is None else archive[0]  # noqa: PTH118
-        try:
-            stamps.append(stamp(file))
-        except OSError as error:
-            raise DensebenchError(f"{file}: cannot be read: {error.strerror}") from error
-    return stamps
-
-
-def _file_hash(folder: str, name: str) -> str:
-    file = Path(folder, name)
-    total = hashlib.sha256()
-    try:
-        with open_file(file) as stream:
-            while block := stream.read(BLOCK):
-                total.update(block)
-    except OSError as error:
-        raise DensebenchError(f"{file}: cannot be read: {error.strerror}") from error
-    return total.hexdigest()
-
-
-def _index_file(folder: str) -> Path:
-    place = hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]
-    return cache_home() / "hashes" / f"{place}.json"
-
-
-def _read_index(file: Path) -> dict[str, Entry]:
-    """The index, or an empty one where there is none that can be trusted."""
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-        return {str(name): _entry(*values) for name, values in entries.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
-
-
-def _entry(stamped: list[int], digest: str) -> Entry:
-    size, mtime_ns, ctime_ns, inode = map(int, stamped)
-    if len(bytes.fromhex(digest)) != HASH_BYTES:
-        raise ValueError("not a SHA-256")
-    return (size, mtime_ns, ctime_ns, inode), digest
-
-
-def _write_index(file: Path, entries: dict[str, Entry]) -> None:
-    """Replaces the index in one step, so that a reader sees the old one or the new one."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=file.parent, suffix=".part", delete=False, encoding="utf-8"
-        ) as stream:
-            json.dump(entries, stream)
-        Path(stream.name).replace(file)
-    except OSError as error:
-        warnings.warn(
-            f"the hashes of the dataset cannot be kept in {file.parent} ({error.strerror}); "
-            "they are computed again each time",
-            stacklevel=2,
-        )

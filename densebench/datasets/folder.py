@@ -8,7 +8,7 @@ from densebench.datasets.classes import Classes
 from densebench.datasets.files import MASKS, PHOTOS, list_files
 from densebench.datasets.masks import LookupReader, identity_table
 from densebench.datasets.pairing import make_split
-from densebench.datasets.store import locate
+from densebench.files.tree import locate
 
 
 def lists_folder(card: DatasetCard, root: Path) -> Path:

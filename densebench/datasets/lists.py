@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 from densebench.cards import suggestion
-from densebench.datasets.store import is_dir, is_file, list_names, locate, read_text
-from densebench.errors import DensebenchError
+from densebench.files.tree import is_dir, is_file, list_names, locate, read_text
+from densebench.host.errors import DensebenchError
 
 # What follows the name itself in lists that give file names.
 _ENDINGS = (".jpg", ".jpeg", ".png", ".mat", "_leftImg8bit", "_gtFine_labelIds")

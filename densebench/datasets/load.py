@@ -21,7 +21,7 @@ from densebench.datasets.classes import (
 )
 from densebench.datasets.lists import find_list, listed_names
 from densebench.datasets.roots import find_root
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 ReadSplit = Callable[[Path, SplitName, tuple[str, ...] | None], Split]
 

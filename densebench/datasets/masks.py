@@ -9,7 +9,7 @@ from jaxtyping import Int16, Integer, UInt8
 
 from densebench.datasets.classes import Classes
 from densebench.datasets.files import read_indices
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 NO_CLASS = -1
 SHOWN_IDS = 8

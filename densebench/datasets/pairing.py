@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from densebench.datasets.base import MaskReader, Split, SplitName, list_order
 from densebench.datasets.classes import Classes
 from densebench.datasets.files import Listing
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 
 def make_split(

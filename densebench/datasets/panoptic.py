@@ -12,8 +12,8 @@ from jaxtyping import Int32, UInt8
 from densebench.datasets.classes import VOID, coco_panoptic, coco_things, supercategory_indices
 from densebench.datasets.files import read_colours
 from densebench.datasets.masks import unknown_ids
-from densebench.datasets.store import read_text
-from densebench.errors import DensebenchError
+from densebench.files.tree import read_text
+from densebench.host.errors import DensebenchError
 
 
 @dataclass(frozen=True, eq=False)

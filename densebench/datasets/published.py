@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 
 from densebench.datasets.lists import listed_names
-from densebench.errors import DensebenchError
-from densebench.paths import cache_home
+from densebench.host.errors import DensebenchError
+from densebench.host.paths import cache_home
 
 SUBSET_SEEDS = (42, 400, 783, 1293, 4019)
 PREPARE = "densebench data prepare subsets"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from densebench.cards import DatasetCard
-from densebench.datasets.archives import COMPRESSED, refuse_compressed
-from densebench.datasets.store import is_dir, list_names, locate
-from densebench.errors import DensebenchError
-from densebench.paths import data_home
+from densebench.files.archives import COMPRESSED, refuse_compressed
+from densebench.files.tree import is_dir, list_names, locate
+from densebench.host.errors import DensebenchError
+from densebench.host.paths import data_home
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from jaxtyping import UInt8
 
 from densebench.datasets.files import Listing, list_files
 from densebench.datasets.lists import read_names
-from densebench.datasets.store import archive_of, is_dir, open_file
-from densebench.errors import DensebenchError
+from densebench.files.tree import archive_of, is_dir, open_file
+from densebench.host.errors import DensebenchError
 
 FOLDERS = ("SBD", "SBD/dataset", "sbd", "sbd/dataset", "benchmark_RELEASE/dataset")
 

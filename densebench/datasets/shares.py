@@ -10,8 +10,8 @@ import numpy as np
 
 from densebench.datasets.base import Dataset, list_order
 from densebench.datasets.published import published_names, published_subset
-from densebench.errors import DensebenchError
-from densebench.results import content_hash
+from densebench.files.hashes import content_hash
+from densebench.host.errors import DensebenchError
 
 OWN = "own:"
 

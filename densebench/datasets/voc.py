@@ -13,8 +13,8 @@ from densebench.datasets.lists import listed_names, read_names
 from densebench.datasets.masks import LookupReader, identity_table
 from densebench.datasets.pairing import make_split
 from densebench.datasets.sbd import find_sbd, read_sbd_mask, sbd_masks, sbd_names
-from densebench.datasets.store import is_dir, is_file, locate
-from densebench.errors import DensebenchError
+from densebench.files.tree import is_dir, is_file, locate
+from densebench.host.errors import DensebenchError
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 PATTERN = "step-*.pt"
 PART = ".part"

@@ -8,12 +8,13 @@ from rich.table import Table
 
 from densebench.backbones import card_for
 from densebench.cards import backbone_card
-from densebench.device import pick_device
-from densebench.errors import DensebenchError
-from densebench.evaluate import RunOptions, Watcher
-from densebench.matrix import matrix_table, run_matrix
+from densebench.host.device import pick_device
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 from densebench.posttrain.session import PosttrainOptions, load_base
-from densebench.results import DEFAULT_RESULTS
+from densebench.records.store import DEFAULT_RESULTS
+from densebench.run.matrix import matrix_table, run_matrix
+from densebench.run.options import RunOptions
 
 
 def check_base(options: PosttrainOptions, trained: str | None = None) -> None:

@@ -13,10 +13,10 @@ from densebench.backbones.base import DenseBackbone
 from densebench.backbones.export import official_state
 from densebench.backbones.hub import file_sha256
 from densebench.cards import BackboneCard, TrainingCard, WeightsSource, backbone_folder
-from densebench.paths import user_home
+from densebench.files.atomic import write_atomically
+from densebench.host.paths import user_home
 from densebench.posttrain.architecture import fold_class_token
 from densebench.posttrain.recipe import Recipe
-from densebench.results import write_atomically
 
 STUDENT, TEACHER = "student.safetensors", "teacher.safetensors"
 # Seeds of one training are averaged, so that a seed is none of what makes it another one.

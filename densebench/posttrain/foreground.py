@@ -7,7 +7,7 @@ from scipy.ndimage import label
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 KERNEL, SIGMA = 7, 0.6
 _EIGHT_NEIGHBOURS = np.ones((3, 3))

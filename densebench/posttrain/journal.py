@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from densebench.errors import DensebenchError
-from densebench.results import write_atomically
+from densebench.files.atomic import write_atomically
+from densebench.host.errors import DensebenchError
 
 
 class Journal:

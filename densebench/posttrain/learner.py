@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from densebench.backbones.base import DenseBackbone
-from densebench.distributed import World
-from densebench.errors import DensebenchError
+from densebench.host.distributed import World
+from densebench.host.errors import DensebenchError
 from densebench.posttrain.foreground import foreground
 from densebench.posttrain.neco import pair_losses
 from densebench.posttrain.networks import Networks

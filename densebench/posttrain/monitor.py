@@ -13,7 +13,7 @@ from densebench.backbones.base import DenseBackbone
 from densebench.cards import task_card
 from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.shares import limited
-from densebench.features import PatchSource
+from densebench.features.source import PatchSource
 from densebench.posttrain.consistency import neighbour_consistency
 from densebench.posttrain.recipe import MonitorTable
 from densebench.protocols.base import Setting

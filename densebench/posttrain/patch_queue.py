@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 
-from densebench.distributed import World
-from densebench.errors import DensebenchError
+from densebench.host.distributed import World
+from densebench.host.errors import DensebenchError
 
 QueueCounter = Literal["published", "exact"]
 # Which `count` of some places are taken; everything random in a loss is one of these.

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from densebench.cards import NAME_PATTERN, Card, card_path, read_toml, validate
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.posttrain.neco import MaskedReferences, NeCoSettings, Similarity
 from densebench.posttrain.patch_queue import QueueCounter
 from densebench.posttrain.softsort import Network

@@ -11,11 +11,12 @@ import torch
 
 from densebench.backbones import DenseBackbone, card_for, load_backbone, weights_file
 from densebench.cards import NAME_PATTERN, card_names
-from densebench.datasets.fingerprint import content_hashes
-from densebench.device import pick_device
-from densebench.distributed import World, joined
-from densebench.errors import DensebenchError
-from densebench.evaluate import Watcher
+from densebench.files.atomic import write_atomically
+from densebench.files.hashes import content_hashes
+from densebench.host.device import pick_device
+from densebench.host.distributed import World, joined
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 from densebench.posttrain.checkpoints import PATTERN
 from densebench.posttrain.export import STUDENT, Origin, export, register
 from densebench.posttrain.monitor import build_monitor
@@ -23,7 +24,6 @@ from densebench.posttrain.optimiser import teachers_own_share
 from densebench.posttrain.photographs import find_photographs
 from densebench.posttrain.recipe import Recipe, load_recipe, published_recipe
 from densebench.posttrain.trainer import LOG, Place, Trainer
-from densebench.results import write_atomically
 
 DEFAULT_FOLDER = Path("posttrained")
 IMAGES = "images.sha256"

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 Network = Literal["bitonic", "odd_even"]
 Comparators = tuple[tuple[tuple[int, int], ...], ...]

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
 
 from densebench.backbones.base import DenseBackbone
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 DROP_PATHS = ("drop_path", "drop_path1", "drop_path2")
 

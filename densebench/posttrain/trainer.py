@@ -9,8 +9,9 @@ from time import perf_counter
 import torch
 
 from densebench.backbones.base import DenseBackbone
-from densebench.distributed import World
-from densebench.errors import DensebenchError
+from densebench.host.distributed import World
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Advance
 from densebench.posttrain.checkpoints import TrainingState, latest_state, save_state
 from densebench.posttrain.interruption import stopping
 from densebench.posttrain.journal import Journal
@@ -48,7 +49,7 @@ class Place:
     tensorboard: bool = False
     say: Callable[[str], None] = lambda _: None
     status: Callable[[str], None] = lambda _: None
-    advance: Callable[[int], None] = lambda _: None
+    advance: Advance = lambda _: None
 
     @property
     def checkpoints(self) -> Path:

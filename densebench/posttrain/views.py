@@ -19,7 +19,7 @@ from pydantic import ConfigDict
 from torch import Generator, Tensor
 from torchvision.transforms import functional
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 _ASPECT = (3 / 4, 4 / 3)
 _CROP_TRIES = 10

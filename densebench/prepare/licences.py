@@ -5,11 +5,11 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from densebench.errors import DensebenchError
+from densebench.files.atomic import write_atomically
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 from densebench.prepare.pieces import own_folder
-from densebench.prepare.progress import Watcher
 from densebench.prepare.sources import Source
-from densebench.results import write_atomically
 
 Ask = Callable[[str], bool]
 

@@ -11,11 +11,11 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from densebench.errors import DensebenchError
-from densebench.prepare.archives import Take, unpack
-from densebench.prepare.progress import Watcher
+from densebench.files.atomic import write_atomically
+from densebench.files.unpack import Take, unpack
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 from densebench.prepare.sources import Archive, Piece
-from densebench.results import write_atomically
 
 HOME = ".densebench"
 

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from densebench.download import Network, UnreachableError, part_bytes
-from densebench.errors import DensebenchError
-from densebench.prepare.download import check_archive, fetch
+from densebench.files.download import Network, UnreachableError, part_bytes
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
+from densebench.prepare.fetch import check_archive, fetch
 from densebench.prepare.licences import Ask, require_acceptance
 from densebench.prepare.pieces import is_done, own_folder, require_vacant, unpack_pieces
-from densebench.prepare.progress import Watcher
 from densebench.prepare.sources import Archive, Piece, Source, Table, official_table
 from densebench.prepare.verify import Report, has_expected_counts, verify
 from densebench.prepare.voc import build_voc

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from densebench.datasets.lists import read_names
-from densebench.datasets.store import is_dir
 from densebench.datasets.voc import lists_folder
-from densebench.errors import DensebenchError
+from densebench.files.tree import is_dir
+from densebench.host.errors import DensebenchError
 
 # Names in the segmentation lists (train, val) of each year's development kit.
 VOC_YEARS = {

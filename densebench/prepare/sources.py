@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from densebench.cards import Card, read_toml, suggestion, validate
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 Kind = Literal["voc", "ade20k", "coco_things", "coco_stuff", "cityscapes", "camvid"]
 

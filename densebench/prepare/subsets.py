@@ -1,10 +1,10 @@
 """Fetching the published lists of image names, each verified by its size and SHA-256."""
 
 from densebench.datasets.published import PublishedList, published_lists
-from densebench.download import Network, Wanted, download
-from densebench.paths import cache_home
-from densebench.prepare.download import MIRROR, mirrored
-from densebench.prepare.progress import Watcher
+from densebench.files.download import Network, Wanted, download
+from densebench.host.paths import cache_home
+from densebench.host.watcher import Watcher
+from densebench.prepare.fetch import MIRROR, mirrored
 
 SUBSETS = "subsets"
 # The raw files of hbird's repository (MIT licence) at the commit that the table is of.

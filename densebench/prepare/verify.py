@@ -16,16 +16,15 @@ from densebench.cards import DatasetCard
 from densebench.datasets import ade20k, camvid, cityscapes, coco, voc
 from densebench.datasets.base import Split, SplitName
 from densebench.datasets.files import read_image
-from densebench.datasets.fingerprint import content_hashes
 from densebench.datasets.load import load_dataset
 from densebench.datasets.roots import LAYOUTS, find_root
 from densebench.datasets.shares import data_fingerprint
-from densebench.datasets.store import exists, is_dir, list_names, locate
-from densebench.errors import DensebenchError
-from densebench.prepare.progress import Watcher
+from densebench.files.hashes import content_hash, content_hashes
+from densebench.files.tree import exists, is_dir, list_names, locate
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 from densebench.prepare.releases import release_problems, trainaug_problem
 from densebench.prepare.sources import Kind, Piece, Source, Table, official_table
-from densebench.results import content_hash
 
 SAMPLE = 64
 SHOWN = 5

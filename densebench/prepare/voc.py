@@ -13,10 +13,10 @@ from densebench.datasets.files import MASKS, list_files
 from densebench.datasets.lists import read_names
 from densebench.datasets.masks import LookupReader, identity_table
 from densebench.datasets.sbd import read_sbd_mask, sbd_masks, sbd_names
-from densebench.errors import DensebenchError
+from densebench.files.atomic import write_atomically
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Advance, Watcher
 from densebench.prepare.pieces import clear, count_files
-from densebench.prepare.progress import Advance, Watcher
-from densebench.results import write_atomically
 
 THREADS = 4
 ROOT = Path("VOCdevkit") / "VOC2012"

@@ -4,7 +4,7 @@ import pkgutil
 from importlib import import_module
 
 from densebench.cards import TaskCard, suggestion, validate
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.protocols.base import Protocol, ProtocolParams
 
 

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from densebench.backbones.base import PositionsOf
 from densebench.cards import Card
-from densebench.errors import DensebenchError
-from densebench.features import CPU, PatchSource
-from densebench.metrics import Absent, Matching
-from densebench.transforms import Transform, Triple
+from densebench.datasets.transforms import Transform, Triple
+from densebench.features.source import CPU, PatchSource
+from densebench.host.errors import DensebenchError
+from densebench.measures.segmentation import Absent, Matching
 
 Resolution = PositiveInt | Literal["input", "original"]
 InputSize = int | Literal["auto", "published"]

@@ -15,11 +15,11 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from densebench.errors import DensebenchError
-from densebench.features import PatchBatch, PatchSource
-from densebench.neighbours import Neighbours, build_search, recall
+from densebench.datasets.transforms import JitteredCrop, Squash, Transform, Triple, derived_seed
+from densebench.features.source import PatchBatch, PatchSource
+from densebench.host.errors import DensebenchError
+from densebench.learners.neighbours import Neighbours, build_search, recall
 from densebench.protocols.base import Nearest, Prediction, Protocol, ProtocolParams, Scoring
-from densebench.transforms import JitteredCrop, Squash, Transform, Triple, derived_seed
 
 PUBLISHED_MEMORY = 10_240_000
 HBIRD_STD = (0.229, 0.224, 0.255)

@@ -15,12 +15,13 @@ from pydantic import Field
 from torch import Tensor
 
 from densebench.backbones.base import PositionsOf
-from densebench.batching import in_batches
-from densebench.checkpoints import Checkpoint
-from densebench.errors import DensebenchError
-from densebench.features import PatchBatch, PatchSource
-from densebench.heads import Head, HeadTraining, Optimisation, class_logits, head_bytes
-from densebench.metrics import Absent
+from densebench.datasets.transforms import FlippedCrop, Squash, Transform, derived_seed
+from densebench.features.source import PatchBatch, PatchSource
+from densebench.host.errors import DensebenchError
+from densebench.learners.batching import in_batches
+from densebench.learners.heads import Head, HeadTraining, Optimisation, class_logits, head_bytes
+from densebench.learners.resume import Checkpoint
+from densebench.measures.segmentation import Absent
 from densebench.protocols.base import (
     InputSize,
     Prediction,
@@ -30,7 +31,6 @@ from densebench.protocols.base import (
     Scoring,
 )
 from densebench.scoring import Scorer
-from densebench.transforms import FlippedCrop, Squash, Transform, derived_seed
 
 ORDER_DRAWS, HEAD_DRAWS = 2, 3
 NEVER = -1e4  # a logit that cannot win, and that upsampling does not turn into nan

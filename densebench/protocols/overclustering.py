@@ -13,10 +13,11 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from densebench.backbones.base import PositionsOf
-from densebench.batching import complete
-from densebench.clustering import StreamedPCA, cluster
-from densebench.features import PatchBatch, PatchSource
-from densebench.metrics import Absent
+from densebench.datasets.transforms import Squash
+from densebench.features.source import PatchBatch, PatchSource
+from densebench.learners.batching import complete
+from densebench.learners.clustering import StreamedPCA, cluster
+from densebench.measures.segmentation import Absent
 from densebench.protocols.base import (
     InputSize,
     Prediction,
@@ -25,7 +26,6 @@ from densebench.protocols.base import (
     Resolution,
     Scoring,
 )
-from densebench.transforms import Squash
 
 
 class OverclusteringParams(ProtocolParams):

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from densebench import __version__
+from densebench.files.atomic import write_atomically
 from densebench.report.pictures import Examples, dataset_name, embedded
 from densebench.report.ranking import SHARPER, STATEMENT
 from densebench.report.rows import Row
 from densebench.report.shares import ShareTable, parts, share_tables
 from densebench.report.tables import Board, OverallRow, Table, marks, relative_link
-from densebench.results import write_atomically
 
 SCRIPTS = ("core.js", "tables.js", "plots.js", "panels.js", "start.js")
 POLICY = (

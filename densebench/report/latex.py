@@ -7,7 +7,7 @@ want ``\usepackage{booktabs}`` alone. Published numbers are not in them.
 from collections.abc import Sequence
 from pathlib import Path
 
-from densebench.report.remarks import Remark
+from densebench.records.remarks import Remark
 from densebench.report.rows import Row
 from densebench.report.tables import Board, Mark, Overall, Table, bracket, marks, percent, signed
 

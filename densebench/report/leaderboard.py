@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from densebench.files.atomic import write_atomically
 from densebench.report.latex import latex_tables
 from densebench.report.markdown import markdown_page
 from densebench.report.tables import Board, load_board
 from densebench.report.tabular import csv_lines
-from densebench.results import write_atomically
 
 Render = Callable[[Board, Path], str]  # a board, and the folder that links start from
 FORMATS: Mapping[str, Render] = {

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from textwrap import fill
 
+from densebench.records.remarks import with_marks
+from densebench.records.schema import RunRecord
 from densebench.report.ranking import SHARPER, STATEMENT
-from densebench.report.remarks import with_marks
 from densebench.report.rows import Row
 from densebench.report.shares import ShareTable, share_tables
 from densebench.report.tables import (
@@ -18,7 +19,6 @@ from densebench.report.tables import (
     relative_link,
     signed,
 )
-from densebench.results import RunRecord
 
 MARKED = {"best": "**{}**", "second": "<u>{}</u>", "": "{}"}
 

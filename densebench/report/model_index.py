@@ -6,8 +6,8 @@ Format: https://github.com/huggingface/hub-docs/blob/main/modelcard.md
 from typing import TYPE_CHECKING, Any
 
 from densebench.cards import suggestion
-from densebench.errors import DensebenchError
-from densebench.report.columns import seeds
+from densebench.host.errors import DensebenchError
+from densebench.records.identity import seeds
 from densebench.report.rows import Row, interval_over
 from densebench.report.tables import Board, Table
 

@@ -7,20 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from densebench.cards import suggestion
-from densebench.comparison import Comparison
-from densebench.errors import DensebenchError
-from densebench.report.columns import (
-    ColumnKey,
-    Found,
-    RowKey,
-    column_key,
-    labels,
-    row_key,
-    runs,
-)
+from densebench.host.errors import DensebenchError
+from densebench.measures.comparison import Comparison
+from densebench.records.identity import ColumnKey, Found, RowKey, column_key, labels, row_key, runs
+from densebench.records.schema import RunRecord, safe_name
+from densebench.records.store import load_record, load_records
 from densebench.report.ranking import Standings
 from densebench.report.rows import Row
-from densebench.results import RunRecord, load_record, load_records, safe_name
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from densebench.errors import DensebenchError
-from densebench.report.panels import Panel, PanelIndex, load_panels, panel_folder
+from densebench.host.errors import DensebenchError
+from densebench.records.panels import Panel, PanelIndex, load_panels, panel_folder
 from densebench.report.tables import Table
 
 BUDGET = 24_000_000  # characters of all pictures of a page

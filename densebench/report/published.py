@@ -1,7 +1,7 @@
 """Numbers that others published: quoted beside ours, never ranked, never in one cell with them."""
 
 from densebench.cards import Card, read_toml, resource_path, validate
-from densebench.results import RunRecord
+from densebench.records.schema import RunRecord
 
 
 class PublishedNumber(Card):

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from densebench.comparison import Comparison, Resampler, Sample, compare_runs, told_apart
-from densebench.counts import ImageCounts, load_counts
-from densebench.jackknife import Runs
-from densebench.report.columns import Found
+from densebench.measures.comparison import Comparison, Resampler, Sample, compare_runs, told_apart
+from densebench.measures.jackknife import Runs
+from densebench.records.counts import ImageCounts, load_counts
+from densebench.records.identity import Found
 
 STATEMENT = (
     "Better / worse: how many rows of its table a row is better and worse than, by a test of all "

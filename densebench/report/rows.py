@@ -5,12 +5,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from densebench.comparison import Comparison
-from densebench.report.columns import Found, RowKey, row_key, seeds
+from densebench.measures.comparison import Comparison
+from densebench.records.identity import Found, RowKey, row_key, seeds
+from densebench.records.remarks import Remark, remarks
+from densebench.records.schema import IntervalRecord, ProfileRecord, RunRecord
 from densebench.report.published import PublishedNumber
 from densebench.report.ranking import Standing
-from densebench.report.remarks import Remark, remarks
-from densebench.results import IntervalRecord, ProfileRecord, RunRecord
 
 VARIED = ("training", "draw", "seed")  # what a row averages over, the outermost first
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from densebench.report.columns import RowKey, column_key
+from densebench.records.identity import RowKey, column_key
 from densebench.report.rows import Row
 from densebench.report.tables import Table
 

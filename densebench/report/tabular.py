@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from densebench.report.columns import seeds
+from densebench.records.identity import seeds
 from densebench.report.rows import Row
 from densebench.report.tables import Board, Table, relative_link
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from rich.table import Table
 
+from densebench.records.remarks import Remark, remarks, with_marks
+from densebench.records.schema import ProfileRecord, RunRecord, Score
 from densebench.report.pairs import ClassDifference, Pair
-from densebench.report.remarks import Remark, remarks, with_marks
 from densebench.report.rows import Row, interval_over
-from densebench.results import ProfileRecord, RunRecord, Score
 
 
 def record_table(record: RunRecord) -> Table:

@@ -11,7 +11,7 @@ import torch
 from densebench.backbones import clip, hub, timm_vit
 from densebench.backbones.positions import use_position_rule
 from densebench.cards import backbone_card, card_names, search_path
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 FAMILIES = {
     "dino": ["s16", "s8", "b16", "b8"],

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from densebench.backbones import load_backbone
 from densebench.backbones.base import DenseBackbone, check_divisible, nearest_sizes
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 
 class Averages(DenseBackbone):

@@ -11,7 +11,7 @@ from densebench.backbones.base import DenseBackbone
 from densebench.backbones.baselines import build_baseline
 from densebench.cards import BackboneCard, backbone_card
 from densebench.datasets.scenes import CLASSES, render_scene
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 P = 14
 NAMES = ["rgb_s14", "hog_s14"]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from densebench.backbones import load_backbone
 from densebench.backbones.checkpoints import read_state_dict
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 State = dict[str, Tensor]
 

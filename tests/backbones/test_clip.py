@@ -13,7 +13,7 @@ from torch import Tensor
 from densebench.backbones import card_for, clip, load_backbone
 from densebench.backbones.export import official_state
 from densebench.cards import BackboneCard
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 VIT = {"image_size": 32, "layers": 2, "width": 64, "head_width": 32, "patch_size": 8}
 TIMM = {"timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear", "image_size": 160}

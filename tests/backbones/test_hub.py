@@ -20,8 +20,8 @@ from safetensors.torch import save
 
 from densebench.backbones import hub, ledger, load_backbone
 from densebench.cards import BackboneCard
-from densebench.download import Network
-from densebench.errors import DensebenchError
+from densebench.files.download import Network
+from densebench.host.errors import DensebenchError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -129,8 +129,8 @@ import json, os, sys
 from urllib.request import urlopen
 from densebench.backbones import card_for, hub, load_backbone
 from densebench.datasets import fingerprint
-from densebench.download import Network
-from densebench.errors import DensebenchError
+from densebench.files.download import Network
+from densebench.host.errors import DensebenchError
 
 def attempt(card, step):
     if step == "requests":
@@ -205,7 +205,7 @@ MOVED_SCRIPT = """
 import os, sys
 from urllib.request import urlopen
 from densebench.backbones import card_for, hub, ledger
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 card, home = card_for(sys.argv[1]), sys.argv[2]
 first = hub.fetch(card, name=sys.argv[1])

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 import densebench
 from densebench.backbones import card_for, load_backbone
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 
 @pytest.fixture

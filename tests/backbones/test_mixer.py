@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from densebench.backbones import load_backbone
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 IMAGES = torch.randn(2, 3, 42, 56, generator=torch.Generator().manual_seed(0))
 

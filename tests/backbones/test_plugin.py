@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from densebench.backbones import card_for, load_backbone
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 GOOD = """
 import sys

@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from densebench.backbones.positions import interpolate_positions, use_position_rule
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 OFFSET = ["dino", "dinov2", "neco"]
 

@@ -11,7 +11,7 @@ from timm.models.eva import Eva
 from densebench.backbones import hub, load_backbone, timm_vit
 from densebench.backbones.timm_vit import TimmBackbone
 from densebench.cards import BackboneCard
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 KEPT = [("arch_dino", "dino"), ("arch_dinov2_reg4", "dinov2_reg")]
 COMPLETE = [*KEPT, ("arch_dinov2_noreg", "dinov2")]

@@ -13,7 +13,7 @@ from densebench import cli
 from densebench.backbones import hub
 from densebench.backbones.weights import verify_weights, weights_state
 from densebench.cards import backbone_card
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 Run = Callable[..., tuple[int, str, str]]
 URL = "http://127.0.0.1:9/dir/tiny.pth"

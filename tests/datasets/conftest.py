@@ -11,8 +11,6 @@ import pytest
 from PIL import Image
 from scipy import io
 
-from densebench.datasets import archives
-
 VOC_PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
 
 
@@ -80,12 +78,6 @@ def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the user's: neither the cache nor the folder of datasets."""
     monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("DENSEBENCH_DATA", str(tmp_path / "nothing-here"))
-
-
-@pytest.fixture
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Indexes trust files that were written just now, as if they had long been there."""
-    monkeypatch.setattr(archives, "YOUNG_NS", -1)
 
 
 @pytest.fixture

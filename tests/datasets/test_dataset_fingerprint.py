@@ -1,9 +1,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +8,8 @@ import pytest
 
 from densebench import DensebenchError
 from densebench.cards import DatasetCard
-from densebench.datasets import Split, fingerprint, load_dataset
+from densebench.datasets import Split, load_dataset
+from densebench.files import hashes
 
 LONG_AGO = 1_500_000_000
 
@@ -111,7 +109,7 @@ def test_names_classes_ignore_index_and_rules_count(split: Split) -> None:
 def test_second_time_reads_no_content(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     first = split.fingerprint()
     hashed: list[str] = []
-    monkeypatch.setattr(fingerprint, "_file_hash", lambda folder, name: hashed.append(name))
+    monkeypatch.setattr(hashes, "_file_hash", lambda folder, name: hashed.append(name))
     assert split.fingerprint() == first
     assert not hashed
 
@@ -143,39 +141,3 @@ def test_file_that_went_away(split: Split) -> None:
     Path(split.mask_files[0]).unlink()
     with pytest.raises(DensebenchError, match=r"2007_000032\.png: cannot be read: No such file"):
         split.fingerprint()
-
-
-def test_two_processes_keep_one_index(tmp_path: Path) -> None:
-    folder = tmp_path / "many"
-    folder.mkdir()
-    for i in range(60):
-        (folder / str(i)).write_text(str(i))
-    script = (
-        "import sys; from densebench.datasets import archives\n"
-        "from densebench.datasets.fingerprint import content_hashes\n"
-        "archives.YOUNG_NS = -1\n"
-        "first, last = map(int, sys.argv[2:])\n"
-        "for i in range(first, last): content_hashes([f'{sys.argv[1]}/{i}'])"
-    )
-    command = [sys.executable, "-c", script, str(folder)]
-    with ThreadPoolExecutor() as pool:
-        halves = [("0", "40"), ("20", "60")]
-        runs = list(pool.map(lambda half: subprocess.run([*command, *half], check=True), halves))
-    assert [run.returncode for run in runs] == [0, 0]
-    (index,) = index_files(tmp_path)
-    entries = json.loads(index.read_text())
-    assert len(entries) >= 20, "a process keeps what the other has added, save for a rare race"
-    fresh = fingerprint.content_hashes([str(folder / str(i)) for i in range(60)])
-    assert all(entry[1] == fresh[str(folder / name)] for name, entry in entries.items())
-    assert not list(index.parent.glob("*.part"))
-
-
-def test_hashes_are_sha256_of_the_content(tmp_path: Path) -> None:
-    import hashlib
-
-    content = os.urandom(3 * fingerprint.BLOCK + 5)
-    (tmp_path / "large").write_bytes(content)
-    expected = hashlib.sha256(content).hexdigest()
-    files = [f"{tmp_path}/large", f"{tmp_path}/cache/../large"]
-    (tmp_path / "cache").mkdir()
-    assert fingerprint.content_hashes(files) == dict.fromkeys(files, expected)

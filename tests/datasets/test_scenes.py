@@ -13,7 +13,7 @@ from densebench.datasets.scenes import CLASSES, COUNTS, PALETTE, render_scene, s
 from densebench.datasets.scenes.render import _filled
 from densebench.datasets.scenes.shapes import OBJECTS, box, ellipse
 from densebench.datasets.scenes.textures import PAINTS
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 
 VOID = 255
 

@@ -15,8 +15,9 @@ from densebench.datasets import Dataset, load_dataset, published
 from densebench.datasets.base import list_order
 from densebench.datasets.published import SUBSET_SEEDS, PublishedList, published_lists
 from densebench.datasets.shares import check_share, chosen_subset, limited, share_of
-from densebench.errors import DensebenchError
-from densebench.evaluate import RunOptions, evaluate
+from densebench.host.errors import DensebenchError
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
 
 Publish = Callable[[str, str], None]
 VOC_128 = "file_sets/voc/1_div_128/trainaug_128_400.txt"

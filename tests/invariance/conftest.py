@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from densebench.counts import load_counts
-from densebench.evaluate import RunOptions, evaluate
+from densebench.records.counts import load_counts
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
 
 PARAMS = {
     "linear": "mask_size = 20\nbatch_size = 4\nepochs = 2\ndrop_at = 1\nlr = 0.1\n"

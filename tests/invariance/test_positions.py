@@ -9,9 +9,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from densebench.evaluate import RunOptions, evaluate
-from densebench.features import PatchBatch, PatchSource
-from densebench.results import RunRecord
+from densebench.features.source import PatchBatch, PatchSource
+from densebench.records.schema import RunRecord
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
 
 CARD = """
 name = "tiny"

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from densebench.backbones.base import DenseBackbone
-from densebench.evaluate import Run, RunOptions, Watcher
-from densebench.features import PatchSource
+from densebench.features.source import PatchSource
+from densebench.host.watcher import Watcher
+from densebench.run.execute import Run
+from densebench.run.options import RunOptions
 
 from .conftest import CASES
 
@@ -56,7 +58,7 @@ def test_an_option_of_the_identity_makes_another_run(option: str, tasks: Path) -
     if option == "subset_seed":
         base["subset"] = IN_IDENTITY["subset"]
     changed = {**base, option: str(tasks / value) if option == "task" else value}
-    ids = {Run(RunOptions(**options), Watcher())._run_id for options in (base, changed)}
+    ids = {Run(RunOptions(**options), Watcher()).inputs.run_id for options in (base, changed)}
     assert len(ids) == 2
 
 

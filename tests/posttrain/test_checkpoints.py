@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.posttrain.checkpoints import TrainingState, latest_state, save_state
 
 IDENTITY = {"base backbone": "abc", "recipe": "{}"}

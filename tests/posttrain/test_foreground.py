@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.ndimage import convolve1d, label
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.posttrain.foreground import foreground
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.posttrain.journal import Journal, read_journal
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.posttrain.neco import (
     NeCoSettings,
     neco_loss,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.posttrain.patch_queue import Draw, PatchQueue, random_draw
 
 

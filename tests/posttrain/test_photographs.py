@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.posttrain.photographs import (
     Photographs,
     Portion,

@@ -14,7 +14,7 @@ from torch import Tensor
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from densebench.backbones.timm_vit import TimmBackbone
 from densebench.cards import BackboneCard
-from densebench.distributed import World
+from densebench.host.distributed import World
 from densebench.posttrain import learner as module
 from densebench.posttrain.learner import Draws, Learner, Outcome
 from densebench.posttrain.networks import build_networks

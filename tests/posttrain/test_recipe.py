@@ -10,7 +10,7 @@ import pytest
 
 from densebench import posttrain
 from densebench.cards import card_names
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.posttrain.recipe import Recipe, load_recipe, published_recipe
 from densebench.posttrain.views import ViewSettings
 

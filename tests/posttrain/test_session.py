@@ -16,13 +16,15 @@ from timm import create_model
 from densebench.backbones import load_backbone
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from densebench.cards import BackboneCard, backbone_card, card_names
-from densebench.errors import DensebenchError
-from densebench.evaluate import RunOptions, Watcher, evaluate
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 from densebench.posttrain.export import as_toml
 from densebench.posttrain.journal import read_journal
 from densebench.posttrain.optimiser import teachers_own_share
 from densebench.posttrain.recipe import load_recipe
 from densebench.posttrain.session import PosttrainOptions, posttrain
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("workplace")
 BASE = PosttrainOptions("net.py:make", (Path("photos"),), "mine", recipe="tiny.toml", device="cpu")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.posttrain import _softsort_torch, softsort
 from densebench.posttrain.softsort import Network, comparators, soft_sort, soft_sort_cross_entropy
 

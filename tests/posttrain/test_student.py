@@ -9,7 +9,7 @@ from timm.layers.drop import DropPath
 from torch import nn
 
 from densebench.backbones.base import DenseBackbone
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.posttrain.student import (
     ProjectionHead,
     Projector,

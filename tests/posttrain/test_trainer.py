@@ -14,7 +14,7 @@ from torch import nn
 
 from densebench.backbones import load_backbone
 from densebench.backbones.base import DenseBackbone
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.posttrain import interruption, learner
 from densebench.posttrain.journal import read_journal
 from densebench.posttrain.photographs import find_photographs

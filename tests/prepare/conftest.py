@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 from scipy import io as matlab
 
-from densebench.download import Network
-from densebench.prepare.progress import Watcher
+from densebench.files.download import Network
+from densebench.host.watcher import Watcher
 from densebench.prepare.sources import Table, official_table
 
 Members = dict[str, bytes]

@@ -19,7 +19,7 @@ from PIL import Image
 
 from densebench.cards import DatasetCard
 from densebench.datasets import load_dataset
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.prepare.pieces import own_folder
 from densebench.prepare.pipeline import Options, prepare
 from densebench.prepare.sources import Table, official_table

@@ -9,7 +9,7 @@ import pytest
 
 from densebench import cli
 from densebench.datasets.published import PublishedList, published_lists
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.prepare import subsets
 from densebench.prepare.subsets import prepare_subsets
 

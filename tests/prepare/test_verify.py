@@ -14,7 +14,7 @@ from PIL import Image
 from densebench.cards import DatasetCard
 from densebench.datasets import load_dataset
 from densebench.datasets.shares import data_fingerprint
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.prepare.pipeline import Options, prepare
 from densebench.prepare.releases import TRAINAUG_LENGTHS, release_problems
 from densebench.prepare.sources import Table

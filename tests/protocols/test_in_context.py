@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from densebench.features import PatchBatch
-from densebench.metrics import class_counts, confusion_matrix, fold, iou_per_class, match, mean_iou
-from densebench.neighbours import recall
+from densebench.features.source import PatchBatch
+from densebench.learners.neighbours import recall
+from densebench.measures.segmentation import (
+    class_counts,
+    confusion_matrix,
+    fold,
+    iou_per_class,
+    match,
+    mean_iou,
+)
 from densebench.protocols.base import Setting
 from densebench.protocols.in_context import (
     InContext,

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from densebench.counts import load_counts
-from densebench.errors import DensebenchError
-from densebench.evaluate import RunOptions, evaluate
+from densebench.host.errors import DensebenchError
+from densebench.records.counts import load_counts
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
 
 PARAMS = {"input_size": 28, "mask_size": 20, "epochs": 4, "drop_at": 3, "batch_size": 4, "lr": 0.1}
 

@@ -5,7 +5,9 @@ import io
 import pytest
 import torch
 
-from densebench.evaluate import RunOptions, Watcher, evaluate
+from densebench.host.watcher import Watcher
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
 
 PARAMS = {"input_size": 28, "mask_size": 20, "epochs": 4, "drop_at": 3, "batch_size": 4, "lr": 0.1}
 

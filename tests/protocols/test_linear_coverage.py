@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from densebench.errors import DensebenchError
-from densebench.features import PatchBatch
+from densebench.features.source import PatchBatch
+from densebench.host.errors import DensebenchError
 from densebench.protocols.base import Setting
 from densebench.protocols.linear import Linear, LinearParams
 from densebench.protocols.overclustering import Overclustering, OverclusteringParams

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from densebench.errors import DensebenchError
-from densebench.evaluate import RunOptions, evaluate
-from densebench.heads import HeadTraining
+from densebench.host.errors import DensebenchError
+from densebench.learners.heads import HeadTraining
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
 
 CLUSTERS = "\n[params]\ninput_size = 28\nK = 2\npca_dim = 3\nseeds = 1\nmask_size = 14\n"
 

@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from densebench.features import PatchBatch
-from densebench.metrics import class_counts, confusion_matrix, fold, iou_per_class, match, mean_iou
+from densebench.datasets.transforms import resize_labels
+from densebench.features.source import PatchBatch
+from densebench.measures.segmentation import (
+    class_counts,
+    confusion_matrix,
+    fold,
+    iou_per_class,
+    match,
+    mean_iou,
+)
 from densebench.protocols.base import Setting
 from densebench.protocols.overclustering import Overclustering, OverclusteringParams
-from densebench.transforms import resize_labels
 
 ONE = (1.0, 1.0, 1.0)
 

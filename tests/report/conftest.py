@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from densebench.counts import ImageCounts, save_counts
-from densebench.jackknife import grouped, interval, leave_one_out
-from densebench.metrics import class_counts, iou_per_class, mean_iou, pixel_accuracy
-from densebench.results import ProfileRecord, RunRecord, load_record, save_record
+from densebench.measures.jackknife import grouped, interval, leave_one_out
+from densebench.measures.segmentation import class_counts, iou_per_class, mean_iou, pixel_accuracy
+from densebench.records.counts import ImageCounts, save_counts
+from densebench.records.schema import ProfileRecord, RunRecord
+from densebench.records.store import load_record, save_record
 
 DRIVERS = ("chromedriver",)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -171,22 +172,6 @@ def browser() -> Iterator[Any]:
 def hostile() -> str:
     """The name of a backbone that would like to be a script."""
     return HOSTILE
-
-
-@pytest.fixture(scope="session")
-def kept_runs(
-    tmp_path_factory: pytest.TempPathFactory, colour_task: Path
-) -> dict[str, tuple[RunRecord, Path]]:
-    """Real runs of both baselines, with panels of two images."""
-    from densebench.evaluate import RunOptions, evaluate
-
-    folder = tmp_path_factory.mktemp("kept")
-    return {
-        name: evaluate(
-            RunOptions(name, str(colour_task), device="cpu", results=folder, cache="off", panels=2)
-        )
-        for name in ("rgb_s14", "hog_s14")
-    }
 
 
 @pytest.fixture(scope="session")

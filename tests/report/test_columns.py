@@ -11,10 +11,10 @@ import pytest
 import yaml
 from rich.console import Console
 
-from densebench.comparison import Comparison
-from densebench.evaluate import RunOptions
-from densebench.matrix import Outcome, matrix_table
-from densebench.report.columns import column_key, row_key
+from densebench.measures.comparison import Comparison
+from densebench.records.identity import column_key, row_key
+from densebench.records.schema import RunRecord
+from densebench.records.store import load_record
 from densebench.report.html import board_data, html_page
 from densebench.report.latex import latex_tables
 from densebench.report.markdown import markdown_page
@@ -25,7 +25,8 @@ from densebench.report.reproduction import ReproducedRow
 from densebench.report.tables import Table, load_board
 from densebench.report.tabular import csv_lines
 from densebench.report.terminal import pair_tables, record_table
-from densebench.results import RunRecord, load_record
+from densebench.run.matrix import Outcome, matrix_table
+from densebench.run.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

@@ -15,13 +15,13 @@ import yaml
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from densebench import cli
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
+from densebench.records.store import load_record
 from densebench.report.latex import escape, latex_tables
 from densebench.report.leaderboard import write_formats
 from densebench.report.model_index import model_index
 from densebench.report.tables import load_board
 from densebench.report.tabular import csv_lines
-from densebench.results import load_record
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

@@ -19,13 +19,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
+from densebench.records.panels import INDEX, load_panels
+from densebench.records.schema import RunRecord
 from densebench.report import pictures
 from densebench.report.html import _block, write_page
-from densebench.report.panels import INDEX, load_panels
 from densebench.report.pictures import RIGHT, VOID, WRONG, error_map
 from densebench.report.tables import load_board
-from densebench.results import RunRecord
 
 BLOCK = re.compile(r'<script type="application/json" id="([^"]+)">(.*?)</script>', re.DOTALL)
 VIEW = "tiny_retrieval, reference"

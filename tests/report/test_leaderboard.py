@@ -9,13 +9,14 @@ from urllib.parse import unquote
 import pytest
 
 from densebench import cards
-from densebench.counts import load_counts
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
 from densebench.protocols import load_protocol
+from densebench.records.counts import load_counts
+from densebench.records.schema import RunRecord
+from densebench.records.store import load_record, load_records, save_record
 from densebench.report import tables as board_tables
 from densebench.report.leaderboard import write_leaderboard
 from densebench.report.published import PublishedNumber, load_published
-from densebench.results import RunRecord, load_record, load_records, save_record
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

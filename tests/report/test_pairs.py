@@ -12,9 +12,9 @@ import pytest
 from scipy import stats
 
 from densebench import cli
-from densebench.counts import counts_file
+from densebench.records.counts import counts_file
+from densebench.records.store import load_record
 from densebench.report.pairs import compare_backbones
-from densebench.results import load_record
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

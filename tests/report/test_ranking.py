@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from densebench.counts import ImageCounts, save_counts
-from densebench.metrics import class_counts
+from densebench.measures.segmentation import class_counts
+from densebench.records.counts import ImageCounts, save_counts
+from densebench.records.schema import RunRecord
+from densebench.records.store import save_record
 from densebench.report.html import board_data
 from densebench.report.latex import latex_tables
 from densebench.report.markdown import markdown_page
@@ -22,7 +24,6 @@ from densebench.report.pictures import Examples
 from densebench.report.ranking import SHARPER, STATEMENT
 from densebench.report.tables import Table, load_board
 from densebench.report.tabular import csv_lines
-from densebench.results import RunRecord, save_record
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

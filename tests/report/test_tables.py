@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from densebench.counts import counts_file, load_counts
-from densebench.errors import DensebenchError
+from densebench.host.errors import DensebenchError
+from densebench.records.counts import counts_file, load_counts
+from densebench.records.store import load_record
 from densebench.report.markdown import markdown_page
 from densebench.report.ranking import Standings
 from densebench.report.shares import share_tables
 from densebench.report.tables import Table, load_board, marks
-from densebench.results import load_record
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

@@ -18,8 +18,8 @@ from PIL import Image
 
 from densebench.datasets.scenes.render import SIZE, VOID, scene
 from densebench.datasets.scenes.shapes import OBJECTS
-from densebench.errors import DensebenchError
-from densebench.paths import cache_home
+from densebench.host.errors import DensebenchError
+from densebench.host.paths import cache_home
 
 CLASSES: tuple[str, ...] = ("sky", "ground", *OBJECTS)
 PALETTE: tuple[tuple[int, int, int], ...] = (

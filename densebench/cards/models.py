@@ -1,0 +1,168 @@
+"""What a card of each kind holds."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
+
+
+class Card(BaseModel):
+    """What every table of a card shares: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_as_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic would read true as 1."""
+        if (
+            isinstance(value, bool)
+            and cls.model_fields[str(info.field_name)].annotation is not bool
+        ):
+            raise ValueError("input should be another kind of value")
+        return value
+
+
+class WeightsSource(Card):
+    """Where the weights lie: a file of a Hugging Face repository, an address, or a file.
+
+    ``path`` is relative to the folder of the card's own file, so that both can be moved together.
+    """
+
+    repo: str | None = None
+    file: str | None = None
+    revision: str = "main"
+    url: str | None = None
+    path: str | None = None
+    sha256: str | None = Field(default=None, pattern=SHA256_PATTERN)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "WeightsSource":
+        if sum(place is not None for place in (self.repo, self.url, self.path)) != 1:
+            raise ValueError("give one of repo with file, url, or path")
+        if self.repo is not None and self.file is None:
+            raise ValueError("repo needs file, the name of the weights file in it")
+        return self
+
+    @field_validator("path")
+    @classmethod
+    def _relative(cls, path: str | None) -> str | None:
+        if path is not None and (not path or Path(path).is_absolute()):
+            raise ValueError("path must be relative to the card's folder; or use --weights FILE")
+        return path
+
+
+class TrainingCard(Card):
+    """How a post-trained backbone came to be.
+
+    ``recipe_hash`` is of everything that makes it but the seed: the recipe with all overrides, the
+    base's weights, the content of the images.
+    """
+
+    base: str
+    base_fingerprint: str = Field(pattern=SHA256_PATTERN)
+    recipe: str
+    recipe_hash: str = Field(pattern=SHA256_PATTERN)
+    seed: int = Field(ge=0)
+    steps: int = Field(ge=0)
+
+
+class BackboneCard(Card):
+    """One backbone: how it is built, what its weights are and where they come from.
+
+    ``position_embedding`` names the rule by which the table of learnt positions is resized to the
+    input's patch grid; ``drop_keys`` the prefixes of checkpoint keys that are left out on purpose.
+    """
+
+    name: str = Field(pattern=NAME_PATTERN)
+    description: str = ""
+    source: Literal["timm", "open_clip", "python", "baseline"]
+    id: str
+    weights: WeightsSource | None = None
+    patch_size: int = Field(gt=0)
+    embed_dim: int = Field(gt=0)
+    prefix_tokens: int = Field(default=0, ge=0)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    position_embedding: Literal["dino", "dinov2", "dinov2_reg", "neco", "timm", "none"]
+    final_norm: bool = True
+    drop_keys: tuple[str, ...] = ()
+    license: str
+    training_data: str
+    adapted_from: str | None = None
+    citation: str = ""
+    training: TrainingCard | None = None
+
+
+class DatasetCard(Card):
+    """Which labelled images: a kind of layout, and for ``folder`` where everything lies.
+
+    ``subset`` is the share of the training images that a protocol is defined on: ``1/N`` for a
+    published list, ``own:1/N`` for a seeded share.
+    """
+
+    kind: Literal[
+        "voc", "ade20k", "coco_things", "coco_stuff", "cityscapes", "camvid", "folder", "scenes"
+    ]
+    root: str | None = None
+    images: str | None = None
+    masks: str | None = None
+    train: str | None = None
+    val: str | None = None
+    classes: tuple[str, ...] | None = None
+    ignore_index: int = Field(default=255, ge=0, le=255)
+    subset: str | None = Field(default=None, pattern=r"^(own:)?1/[1-9][0-9]*$")
+
+    @model_validator(mode="after")
+    def _folder_is_complete(self) -> "DatasetCard":
+        if self.kind == "folder":
+            needed = ("root", "images", "masks", "train", "val", "classes")
+            missing = [key for key in needed if getattr(self, key) is None]
+            if missing:
+                raise ValueError(f"kind 'folder' also needs {', '.join(missing)}")
+        return self
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct_classes(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if classes is not None and (not classes or len(set(classes)) != len(classes)):
+            raise ValueError("class names must be distinct, and at least one")
+        return classes
+
+
+class TaskCard(Card):
+    """One task: a dataset and the protocol, with its parameters, that scores a backbone on it.
+
+    ``params`` is checked against the protocol's own model when the task is loaded to be run.
+    """
+
+    name: str = Field(pattern=NAME_PATTERN)
+    description: str = ""
+    protocol: str
+    dataset: DatasetCard
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class SuiteCard(Card):
+    """Tasks and backbones that belong together: the columns and rows of a published table.
+
+    Both are named as the command line names them; a path is relative to the card's folder, and
+    ``suite:NAME`` stands for another suite's. ``source`` is whose table it is, as the published
+    numbers name it.
+    """
+
+    name: str = Field(pattern=NAME_PATTERN)
+    description: str = ""
+    source: str
+    tasks: tuple[str, ...] = Field(min_length=1)
+    backbones: tuple[str, ...] = Field(min_length=1)

@@ -1,0 +1,98 @@
+"""TOML read into frozen, validated models; what is wrong with it is told in one line."""
+
+import difflib
+import sys
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from densebench.host.errors import DensebenchError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+C = TypeVar("C", bound=BaseModel)
+UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as a dictionary.
+
+    Raises:
+        DensebenchError: the file cannot be read or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DensebenchError(f"{path}: not valid TOML: {error}") from error
+    except OSError as error:
+        raise DensebenchError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def parse_value(text: str) -> Any:
+    """A value in TOML's notation; what is none, such as a bare word, is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def validate(model: type[C], values: dict[str, Any], where: str) -> C:
+    """``values`` as a model, or one line that names the place, the key and what is allowed.
+
+    Raises:
+        DensebenchError: an unknown or missing key, or a bad value.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise DensebenchError(f"{where}: {_first_problem(model, error)}") from None
+
+
+def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
+    problems = error.errors(include_url=False)
+    # A misspelt key is unknown and missing at once; the unknown one tells which it was.
+    problem = next((p for p in problems if p["type"] in UNKNOWN_KEY), problems[0])
+    path = [str(part) for part in problem["loc"]]
+    key = ".".join(path)
+    if problem["type"] in UNKNOWN_KEY:
+        allowed = sorted(_fields(_model_at(model, path[:-1])))
+        return (
+            f"unknown key '{key}'{suggestion(path[-1], allowed)}; allowed are {', '.join(allowed)}"
+        )
+    if problem["type"] == "missing":
+        return f"missing key '{key}'"
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    return f"key '{key}': {message}" + _given(problem) if key else message
+
+
+def _given(problem: Any) -> str:
+    value = problem["input"]
+    return "" if isinstance(value, dict) else f", not {value!r}"
+
+
+def _model_at(model: type, path: list[str]) -> type:
+    """The model of a nested table, following the annotation of each key on the way."""
+    for key in (part for part in path if not part.isdecimal()):  # a list's model is its items'
+        annotation = _fields(model)[key]
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(o for o in options if isinstance(o, type) and _fields(o))
+    return model
+
+
+def _fields(model: type) -> dict[str, Any]:
+    """Keys of a model or a dataclass, with what they hold."""
+    if issubclass(model, BaseModel):
+        return {key: field.annotation for key, field in model.model_fields.items()}
+    return {f.name: f.type for f in fields(model)} if is_dataclass(model) else {}
+
+
+def suggestion(name: str, known: Any) -> str:
+    """``" (did you mean 'x'?)"`` for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""

@@ -1,0 +1,1 @@
+"""Patch features: computed batch by batch, kept in the cache, or exported."""

@@ -1,0 +1,81 @@
+"""Patch features of loose images, as an array file."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from densebench.backbones import DenseBackbone, load_backbone
+from densebench.datasets.files import read_image
+from densebench.datasets.transforms import Squash
+from densebench.host.device import pick_device
+from densebench.host.errors import DensebenchError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+def extract_images(
+    backbone: str,
+    source: Path,
+    size: int,
+    out: Path,
+    *,
+    weights: Path | None = None,
+    device: str = "auto",
+    offline: bool = False,
+) -> tuple[int, ...]:
+    """Write ``patches`` (n, h, w, D) float32 and ``names`` of an image or a folder of images.
+
+    Returns:
+        The shape of ``patches``.
+
+    Raises:
+        DensebenchError: no image, an unreadable one, or a size that the patch does not divide.
+    """
+    place = pick_device(device)
+    files = image_files(source)
+    model = load_backbone(
+        backbone, weights=weights, image_size=size, device=str(place), offline=offline
+    )
+    patches = np.stack([_patches(model, file, size, place) for file in files])
+    names = np.array([file.name for file in files])
+    _save(out, {"patches": patches, "names": names})
+    return patches.shape
+
+
+def image_files(source: Path) -> list[Path]:
+    """The image itself, or the images of a folder by name."""
+    if source.is_dir():
+        files = sorted(f for f in source.iterdir() if f.suffix.lower() in SUFFIXES)
+    else:
+        files = [source] if source.is_file() else []
+    if not files:
+        raise DensebenchError(f"{source}: no image there ({', '.join(sorted(SUFFIXES))})")
+    return files
+
+
+@torch.inference_mode()
+def _patches(
+    model: DenseBackbone, file: Path, size: int, device: torch.device
+) -> Float[np.ndarray, "h w d"]:
+    image = read_image(file)
+    view = Squash(size, model.mean, model.std)
+    pixels, _ = view(image, np.zeros((image.height, image.width), dtype=np.uint8))
+    return model(pixels[None].to(device))[0].float().cpu().numpy()
+
+
+def _save(out: Path, arrays: dict[str, Any]) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **arrays)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(out)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

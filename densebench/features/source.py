@@ -1,0 +1,262 @@
+"""The patches of a split: images read, transformed and run through a backbone, batch by batch."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from densebench.backbones.base import DenseBackbone
+from densebench.datasets.base import Split
+from densebench.datasets.transforms import Transform, derived_seed
+from densebench.features.cache import Entry, FeatureCache
+from densebench.host.device import device_name, exact_products
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Advance
+
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+CPU = torch.device("cpu")
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class PatchBatch:
+    """Some images of a split: their positions in it, patch features and masks at input size."""
+
+    indices: Int64[Tensor, " b"]
+    patches: Float[Tensor, "b h w d"]
+    masks: UInt8[Tensor, "b H W"]
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Which features: the weights and their card's choices, and what a protocol overrides.
+
+    ``positions`` is the rule in effect, so that two protocols that come to the same rule by
+    different ways share features; None where the backbone has no learnt table.
+    """
+
+    fingerprint: str
+    positions: str | None
+
+    @classmethod
+    def of(cls, backbone: DenseBackbone) -> "FeatureSpec":
+        """What the backbone gives as it is now."""
+        return cls(backbone.fingerprint, backbone.positions)
+
+    def key(self) -> dict[str, str | None]:
+        """All of it, for the key of cached features."""
+        return {"backbone": self.fingerprint, "positions": self.positions}
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands for an image that could not be read; a worker process hands it over unraised."""
+
+    name: str
+    reason: str
+
+
+class Views(Dataset[tuple[int, Tensor, Tensor] | Unreadable]):
+    """Images and masks of a split under one transform, seeded image by image."""
+
+    def __init__(self, split: Split, transform: Transform, seed: int, epoch: int) -> None:
+        self._split, self._transform = split, transform
+        self._seed, self._epoch = seed, epoch
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor, Tensor] | Unreadable:
+        try:
+            image, mask = self._split.image(index), self._split.mask(index)
+        except DensebenchError as error:
+            return Unreadable(self._split.names[index], str(error))
+        seed = derived_seed(self._seed, self._epoch, index)
+        pixels, labels = self._transform(image, mask, seed=seed)
+        return index, pixels, labels
+
+
+@dataclass
+class PatchSource:
+    """Extracts the patches of one split with one backbone.
+
+    ``unreadable`` gathers the names and reasons of skipped images; without ``skip_bad`` the first
+    one ends the run.
+    """
+
+    split: Split
+    backbone: DenseBackbone
+    device: torch.device = CPU
+    batch_size: int = 16
+    workers: int = 0
+    precision: Precision = "fp32"
+    skip_bad: bool = False
+    cache: FeatureCache | None = None
+    advance: Advance = lambda _: None
+    say: Callable[[str], None] = lambda _: None
+    unreadable: dict[str, str] = field(default_factory=dict)
+    produced_on: set[str] = field(default_factory=set)  # devices that the patches are from
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def batches(
+        self,
+        transform: Transform,
+        seed: int = 0,
+        epoch: int = 0,
+        order: Sequence[int] | None = None,
+        keep: bool = True,
+    ) -> Iterator[PatchBatch]:
+        """The split under ``transform``, in its own order unless another is given.
+
+        Patches come from the feature cache where there is one; ``keep`` says whether a view is
+        worth a place in it.
+
+        Raises:
+            DensebenchError: an image or mask cannot be read, and ``skip_bad`` is off.
+        """
+        for batch in self._found_or_extracted(transform, seed, epoch, order, keep):
+            yield batch
+            self.advance(len(batch.indices))
+
+    def _found_or_extracted(
+        self,
+        transform: Transform,
+        seed: int,
+        epoch: int,
+        order: Sequence[int] | None,
+        keep: bool,
+    ) -> Iterator[PatchBatch]:
+        if self.cache is not None and keep:
+            side = transform.size // self.backbone.patch_size
+            patches = (len(self), side, side, self.backbone.embed_dim)
+            masks = (len(self), transform.size, transform.size)
+            with self.cache.open(self._spec(transform, seed, epoch), patches, masks) as entry:
+                if entry is not None:
+                    yield from self._through(entry, transform, seed, epoch, order)
+                    return
+        yield from self._extracted(Views(self.split, transform, seed, epoch), order)
+
+    def _spec(self, transform: Transform, seed: int, epoch: int) -> dict[str, Any]:
+        """All that changes the features of a view, and nothing else."""
+        return {
+            **self._identity,
+            "view": transform.spec(),
+            "draw": [seed, epoch] if transform.random else None,
+            "precision": self.precision,
+        }
+
+    @cached_property
+    def _identity(self) -> dict[str, str | None]:
+        spec = FeatureSpec.of(self.backbone)
+        return {**spec.key(), "images": self.split.fingerprint()}
+
+    def _through(
+        self,
+        entry: Entry,
+        transform: Transform,
+        seed: int,
+        epoch: int,
+        order: Sequence[int] | None,
+    ) -> Iterator[PatchBatch]:
+        """Read what the entry has and extract the rest into it, in the split's own order."""
+        views = Views(self.split, transform, seed, epoch)
+        if entry.filled < len(self):
+            entry.note_device(device_name(self.device))
+        self.produced_on.update(entry.devices)
+        if order is not None:
+            for _ in self._fill(entry, views):
+                pass
+            yield from self._read(entry, order)
+            return
+        yield from self._read(entry, range(entry.filled))
+        yield from self._fill(entry, views)
+
+    def _read(self, entry: Entry, order: Sequence[int]) -> Iterator[PatchBatch]:
+        self._check_readable(entry.unreadable)
+        bad = {self.split.names.index(name) for name in entry.unreadable}
+        kept = [index for index in order if index not in bad]
+        for start in range(0, len(kept), self.batch_size):
+            yield self._stored(entry, np.array(kept[start : start + self.batch_size]))
+
+    def _stored(self, entry: Entry, indices: Int64[np.ndarray, " b"]) -> PatchBatch:
+        return PatchBatch(*map(torch.from_numpy, (indices, *entry.read(indices))))
+
+    def _fill(self, entry: Entry, views: Views) -> Iterator[PatchBatch]:
+        start = entry.filled
+        for batch in self._extracted(views, range(start, len(self))):
+            for position, index in enumerate(batch.indices.tolist()):
+                one = slice(position, position + 1)
+                entry.write(index, batch.patches[one].cpu().numpy(), batch.masks[one].numpy())
+            entry.unreadable |= self.unreadable
+            entry.commit(int(batch.indices[-1]) + 1)
+            # What was stored, not what was extracted: a float16 cache gives the same every time.
+            yield self._stored(entry, batch.indices.numpy())
+        entry.unreadable |= self.unreadable
+        entry.commit(len(self))
+
+    def _check_readable(self, unreadable: dict[str, str]) -> None:
+        for name, reason in unreadable.items():
+            self._is_read(Unreadable(name, reason))
+
+    def _extracted(self, views: Views, order: Sequence[int] | None) -> Iterator[PatchBatch]:
+        for indices, images, masks in self._views(views, order):
+            self.produced_on.add(device_name(self.device))
+            yield PatchBatch(indices, self._patches(images), masks)
+
+    def _views(
+        self, views: Views, order: Sequence[int] | None
+    ) -> Iterator[tuple[Int64[Tensor, " b"], Float[Tensor, "b 3 H W"], UInt8[Tensor, "b H W"]]]:
+        loader = DataLoader(
+            views,
+            batch_size=self.batch_size,
+            sampler=order,
+            num_workers=self.workers,
+            collate_fn=list,
+        )
+        for items in loader:
+            read = [item for item in items if self._is_read(item)]
+            if read:
+                indices, images, masks = zip(*read, strict=True)
+                yield torch.tensor(indices), torch.stack(images), torch.stack(masks)
+
+    def _is_read(self, item: tuple[int, Tensor, Tensor] | Unreadable) -> bool:
+        if not isinstance(item, Unreadable):
+            return True
+        if not self.skip_bad:
+            raise DensebenchError(f"{item.reason}; --skip-bad leaves such images out")
+        self.unreadable[item.name] = item.reason
+        return False
+
+    @torch.inference_mode()
+    def _patches(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
+        dtype = AUTOCAST.get(self.precision)
+        whole = exact_products(self.precision != "tf32")
+        with whole, torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+            patches = self._halving(images.to(self.device)).float()
+        if not torch.isfinite(patches).all():
+            raise DensebenchError(
+                f"features of {self.backbone.name} are not finite (nan or infinite); check its "
+                "weights, or use --precision fp32"
+            )
+        return patches
+
+    def _halving(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
+        """Run the backbone; when the GPU's memory is short, in halves, and so from then on."""
+        try:
+            parts = [self.backbone(part) for part in images.split(self.batch_size)]
+            return torch.cat(parts)
+        except torch.cuda.OutOfMemoryError:
+            if self.batch_size == 1:
+                raise
+        self.batch_size = max(1, self.batch_size // 2)
+        self.say(f"the GPU's memory is short; going on in batches of {self.batch_size}")
+        torch.cuda.empty_cache()
+        return self._halving(images)

@@ -1,0 +1,1 @@
+"""Files: written atomically, hashed once, read out of archives, downloaded and unpacked."""

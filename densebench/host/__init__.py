@@ -1,0 +1,1 @@
+"""This machine: errors, paths, devices, memory, processes, and what is shown on a terminal."""

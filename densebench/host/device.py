@@ -1,0 +1,86 @@
+"""Where a run computes, and with which versions of what."""
+
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+
+import torch
+
+from densebench import __version__
+from densebench.host.errors import DensebenchError
+
+PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "scikit-learn")
+FAISS_PACKAGES = ("faiss-gpu", "faiss-cpu")
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a run; ``auto`` takes a GPU where there is one.
+
+    Raises:
+        DensebenchError: a GPU is asked for and there is none, or the name is no device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DensebenchError(f"'{name}' is no device; take auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise DensebenchError(f"runs on '{name}' are not supported; take auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DensebenchError("no GPU is available to torch here; use --device cpu")
+    return device
+
+
+@contextmanager
+def exact_products(exact: bool) -> Iterator[None]:
+    """Matrix products and convolutions of a GPU in whole float32 (``exact``), or in TF32.
+
+    torch leaves convolutions in TF32, with 10 bits of mantissa, unless it is told otherwise.
+    """
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = not exact
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+@contextmanager
+def room_on_gpu(advice: str) -> Iterator[None]:
+    """Whatever goes beyond the GPU's memory ends in one line.
+
+    Raises:
+        DensebenchError: the GPU's memory was too small, with the advice.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        reason = str(error).partition(". ")[0]
+        raise DensebenchError(f"the GPU's memory is too small: {reason}; {advice}") from error
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's architecture with its threads."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads, {sys.platform})"
+
+
+def peak_cuda(device: torch.device) -> int | None:
+    """The most bytes that tensors took on a GPU so far."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that have a part in the number."""
+    found = {"densebench": __version__, "python": platform.python_version()}
+    for package in (*PACKAGES, *FAISS_PACKAGES):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,110 @@
+"""Progress on a terminal: a bar with a rate and the time left for each phase, on standard error."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from time import monotonic
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from densebench.host.transfers import transfer
+from densebench.host.watcher import Advance, Unit, Watcher
+
+SECONDS_BETWEEN_LINES = 20.0
+TITLES = {
+    "fit": "training images",
+    "predict": "validation images",
+    "posttrain": "images seen",
+}
+
+
+class RateColumn(ProgressColumn):
+    """Images per second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate so far, once there is one."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f} images/s")
+
+
+class Lines:
+    """Progress for a file or a pipe: a line now and then instead of a bar."""
+
+    def __init__(self, say: Callable[[str], None], title: str, total: int) -> None:
+        self._say, self._title, self._total = say, title, total
+        self._done, self.status = 0, ""
+        self._start = self._last = monotonic()
+
+    def advance(self, done: int) -> None:
+        """Count images; tell when all are done, or when the last line is long ago."""
+        self._done += done
+        now = monotonic()
+        if self._done < self._total and now - self._last < SECONDS_BETWEEN_LINES:
+            return
+        self._last = now
+        rate = self._done / max(now - self._start, 1e-9)
+        left = timedelta(seconds=round((self._total - self._done) / max(rate, 1e-9)))
+        line = f"{self._title}: {self._done}/{self._total}, {rate:.1f} images/s, {left} left"
+        self._say(f"{line}, {self.status}" if self.status else line)
+
+
+class TerminalWatcher(Watcher):
+    """Shows a run on a console: a bar per phase, or lines where there is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._show: Callable[[str], None] = lambda _: None
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    def status(self, text: str) -> None:
+        """Put a text behind the bar's title, or at the end of the lines."""
+        self._show(text)
+
+    @contextmanager
+    def phase(
+        self, name: str, total: int | None, unit: Unit = "images", done: int = 0
+    ) -> Iterator[Advance]:
+        """A bar for a phase; phases without images are too short for one."""
+        if unit != "images":
+            with transfer(self._console, self.say, name, total, unit, done) as advance:
+                yield advance
+            return
+        if not total:
+            yield lambda _: None
+            return
+        title = TITLES.get(name, name)
+        if not self._console.is_terminal:
+            lines = Lines(self.say, title, total)
+            self._show = lambda text: setattr(lines, "status", text)
+            yield lines.advance
+            return
+        with self._new_bar() as bar:
+            task = bar.add_task(title, total=total)
+            self._show = lambda text: bar.update(task, description=f"{title}, {text}")
+            yield lambda done: bar.advance(task, done)
+
+    def _new_bar(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            RateColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+        )

@@ -1,0 +1,1 @@
+"""What protocols fit to patch features."""

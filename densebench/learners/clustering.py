@@ -1,0 +1,130 @@
+"""Standardise, reduce and cluster more patch features than fit into memory.
+
+Source: ``normalize_and_transform`` and ``cluster`` of vpariza/NeCo at 3932160, which hold all
+features at once; here they stream by twice, once for the moments and once to be projected.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import faiss
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from sklearn.preprocessing import StandardScaler
+
+from densebench.host.errors import DensebenchError
+
+Stream = Callable[[], Iterable[Float[np.ndarray, "n d"]]]
+
+FAISS_PCA_SEED = 1234  # of the rows that faiss's own PCA would take when there are too many
+
+
+class StreamedPCA:
+    """Standardisation per dimension, then PCA, of a stream that is read once to fit.
+
+    The principal axes are those of faiss's PCA matrix on at most ``rows_per_dim`` rows per input
+    dimension, the very rows that faiss would take; 0 takes the covariance of all rows.
+    """
+
+    def __init__(self, width: int, out_width: int, rows_per_dim: int) -> None:
+        if out_width > width:
+            raise DensebenchError(f"pca_dim {out_width} exceeds the {width} feature dimensions")
+        self._width, self._out_width = width, out_width
+        self._rows_per_dim = rows_per_dim
+        self.scaler = StandardScaler()
+
+    def fit(self, stream: Iterable[Float[np.ndarray, "n d"]], n_rows: int) -> None:
+        """One pass over all ``n_rows`` rows.
+
+        Raises:
+            DensebenchError: there are fewer rows than dimensions to keep.
+        """
+        self._require(n_rows)
+        if self._rows_per_dim:
+            self._fit_sample(stream, n_rows)
+        else:
+            self._fit_all(stream)
+
+    def transform(self, rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
+        """Standardised and projected rows, float32."""
+        scaled = self.scaler.transform(rows).astype(np.float32)
+        return scaled @ self._axes.T + self._bias
+
+    def _require(self, n_rows: int) -> None:
+        if n_rows < self._out_width:
+            raise DensebenchError(f"PCA to {self._out_width} needs as many patches, not {n_rows}")
+
+    def _fit_sample(self, stream: Iterable[Float[np.ndarray, "n d"]], n_rows: int) -> None:
+        wanted = pca_rows(n_rows, self._rows_per_dim * self._width)
+        place = np.full(n_rows, -1, dtype=np.int64)
+        place[wanted] = np.arange(len(wanted))
+        sample = np.empty((len(wanted), self._width), dtype=np.float32)
+        start = 0
+        for rows in stream:
+            self.scaler.partial_fit(rows)
+            target = place[start : start + len(rows)]
+            sample[target[target >= 0]] = rows[target >= 0]
+            start += len(rows)
+        self._require(start)
+        sample = sample[wanted < start]  # skipped images give fewer rows than were announced
+        pca = faiss.PCAMatrix(self._width, self._out_width)
+        pca.train(self.scaler.transform(sample).astype(np.float32))
+        self._axes = faiss.vector_to_array(pca.A).reshape(-1, self._width)[: self._out_width].copy()
+        self._bias = faiss.vector_to_array(pca.b)[: self._out_width].copy()
+
+    def _fit_all(self, stream: Iterable[Float[np.ndarray, "n d"]]) -> None:
+        products, n_rows = np.zeros((self._width, self._width)), 0
+        for rows in stream:
+            self.scaler.partial_fit(rows)
+            exact = rows.astype(np.float64)
+            products += exact.T @ exact
+            n_rows += len(rows)
+        self._require(n_rows)
+        mean, scale = self.scaler.mean_, self.scaler.scale_
+        covariance = products / self.scaler.n_samples_seen_ - np.outer(mean, mean)
+        _, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
+        self._axes = vectors[:, ::-1][:, : self._out_width].T.astype(np.float32)
+        self._bias = np.zeros(self._out_width, dtype=np.float32)
+
+
+def pca_rows(n_rows: int, at_most: int) -> Int64[np.ndarray, " m"]:
+    """The rows, in their order, on which faiss trains a PCA of ``n_rows`` rows."""
+    if n_rows <= at_most:
+        return np.arange(n_rows)
+    order = np.empty(n_rows, dtype=np.int32)
+    faiss.rand_perm(faiss.swig_ptr(order), n_rows, FAISS_PCA_SEED)  # type: ignore[attr-defined]
+    return order[:at_most].astype(np.int64)
+
+
+def cluster(
+    features: Float[np.ndarray, "n d"],
+    n_clusters: int,
+    *,
+    seed: int,
+    niter: int,
+    nredo: int,
+    points_per_centroid: int,
+    device: Literal["cpu", "gpu"] = "cpu",
+) -> Int64[np.ndarray, " n"]:
+    """The k-means cluster of every row, fitted on at most ``points_per_centroid`` per cluster.
+
+    Raises:
+        DensebenchError: fewer rows than clusters, or a GPU is asked for and faiss sees none.
+    """
+    if len(features) < n_clusters:
+        raise DensebenchError(f"K is {n_clusters}, but there are only {len(features)} patches")
+    if device == "gpu" and not (torch.cuda.is_available() and faiss.get_num_gpus()):
+        raise DensebenchError("kmeans = 'gpu' needs a GPU that faiss can use; take kmeans = 'cpu'")
+    kmeans = faiss.Kmeans(
+        features.shape[1],
+        n_clusters,
+        niter=niter,
+        nredo=nredo,
+        seed=seed,
+        gpu=device == "gpu",
+        max_points_per_centroid=points_per_centroid,
+        min_points_per_centroid=1,
+    )
+    kmeans.train(np.ascontiguousarray(features))
+    return kmeans.index.search(features, 1)[1][:, 0]

@@ -1,0 +1,52 @@
+"""The file from which an interrupted training goes on."""
+
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+
+from densebench.files.atomic import write_atomically
+
+OF_NO_USE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    pickle.UnpicklingError,
+    BadZipFile,
+)
+
+
+class Checkpoint:
+    """A training's state in the folder of its run, whose name is the run's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file, self._run = folder / "epoch.pt", folder.name
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace what was there, whole or not at all."""
+        buffer = io.BytesIO()
+        torch.save({"run": self._run, "state": state}, buffer)
+        write_atomically(self.file, buffer.getvalue())
+
+    def restore(self, take_up: Callable[[dict[str, Any]], None]) -> bool:
+        """Hand over the state that was saved; False if the file is damaged or another run's.
+
+        ``take_up`` may refuse a state by any of the errors that reading it would raise.
+        """
+        try:
+            # On the CPU: the run may go on where there is no GPU, or another one.
+            saved = torch.load(self.file, map_location="cpu", weights_only=True)
+            if saved["run"] != self._run:
+                return False
+            take_up(saved["state"])
+        except OF_NO_USE:
+            return False
+        return True

@@ -1,0 +1,1 @@
+"""From counts of pixels to numbers, their intervals and comparisons."""

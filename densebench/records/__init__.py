@@ -1,0 +1,1 @@
+"""What a run leaves: the record, and everything that lies beside it."""

@@ -1,0 +1,153 @@
+"""What ``--save-panels`` leaves beside a record: small pictures of some validation images.
+
+A folder ``RECORD.panels`` holds, for each image, what the backbone saw, truth and prediction as
+palette PNGs of class indices at input size, the principal components of its patches, and for
+retrieval a sprite of the nearest memory patches; ``index.json`` says what is what.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+from pydantic import Field, model_validator
+
+from densebench.cards import validate
+from densebench.host.errors import DensebenchError
+from densebench.records.schema import Part
+from densebench.records.store import PANELS_ENDING
+
+INDEX = "index.json"
+VOID_COLOUR = (224, 224, 224)
+GAP, HEADER = 6, 22
+
+# A plain name: an index that somebody sends cannot lead out of its folder.
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_@+-][A-Za-z0-9_.@+-]*$")]
+Place = tuple[int, int]  # row and column on a patch grid
+Tile = tuple[int, int, int, int, int]  # image, augmentation pass, row, column, class
+
+
+class MemoryPanel(Part):
+    """The nearest memory patches of some patches of one image.
+
+    A tile is one memory patch: which of ``images`` it is from, in which augmentation pass, its
+    place on that view's grid, and the most frequent class of its pixels. ``tiles`` lie in the
+    sprite row by row; each shows its patch in the middle of its eight neighbours. ``nearest`` and
+    ``similarity`` (cosine) are per query, best first.
+    """
+
+    images: list[str]  # names of training images
+    sprite: FileName
+    tile_side: int = Field(gt=0)
+    sprite_columns: int = Field(gt=0)
+    tiles: list[Tile]
+    queries: list[Place]
+    nearest: list[list[int]]
+    similarity: list[list[float]]
+
+    @model_validator(mode="after")
+    def _tables_fit(self) -> "MemoryPanel":
+        lengths = {len(self.queries), len(self.nearest), len(self.similarity)}
+        pairs = zip(self.nearest, self.similarity, strict=False)
+        if len(lengths) > 1 or any(len(tiles) != len(values) for tiles, values in pairs):
+            raise ValueError("queries, nearest and similarity must be of one length")
+        if any(not 0 <= tile < len(self.tiles) for tiles in self.nearest for tile in tiles):
+            raise ValueError("nearest names a tile that is not there")
+        if any(not 0 <= tile[0] < len(self.images) for tile in self.tiles):
+            raise ValueError("a tile names an image that is not there")
+        return self
+
+
+class Panel(Part):
+    """The pictures of one validation image."""
+
+    name: str
+    image: FileName
+    truth: FileName
+    prediction: FileName
+    pca: FileName
+    memory: MemoryPanel | None = None
+
+
+class PanelIndex(Part):
+    """The file ``index.json``. Components are fitted jointly on the patches of all its images."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    grid: int = Field(gt=0)  # patches on a side
+    palette: list[tuple[int, int, int]]  # of the classes
+    panels: list[Panel]
+
+
+def panel_folder(record: Path) -> Path:
+    """Where the panels of a record lie: beside it."""
+    return record.with_suffix(PANELS_ENDING)
+
+
+def load_panels(folder: Path) -> PanelIndex | None:
+    """The index of a folder of panels; none where there is none.
+
+    Raises:
+        DensebenchError: it is no index, or of a schema that this version does not know.
+    """
+    file = folder / INDEX
+    if not file.is_file():
+        return None
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DensebenchError(f"{file}: not an index of panels: {error}") from error
+    if not isinstance(values, dict):
+        raise DensebenchError(f"{file}: not an index of panels: it holds no JSON object")
+    return validate(PanelIndex, values, str(file))
+
+
+def coloured(
+    labels: UInt8[np.ndarray, "h w"], palette: Sequence[tuple[int, int, int]]
+) -> Image.Image:
+    """A label map as a palette image; labels without a colour of their own are void."""
+    image = Image.fromarray(labels)
+    colours = list(palette[:256])
+    colours += [VOID_COLOUR] * (256 - len(colours))
+    image.putpalette([channel for colour in colours for channel in colour])
+    return image
+
+
+def contact_sheet(predictions: dict[str, Path], side: int) -> Image.Image:
+    """Rows of image, ground truth and one prediction per backbone.
+
+    Args:
+        predictions: folders of panels of the same images, by the backbone's name.
+        side: of each picture in pixels.
+
+    Raises:
+        DensebenchError: a folder without an index.
+    """
+    indices = {folder: load_panels(folder) for folder in predictions.values()}
+    for folder, index in indices.items():
+        if index is None:
+            raise DensebenchError(f"{folder}: no panels there; --save-panels keeps them")
+    columns = [[(f, p) for p in index.panels] for f, index in indices.items() if index]
+    titles = ["image", "ground truth", *predictions]
+    rows = list(zip(*columns, strict=True))
+    sheet = Image.new(
+        "RGB", (len(titles) * (side + GAP) + GAP, HEADER + len(rows) * (side + GAP)), "white"
+    )
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
+    for column, title in enumerate(titles):
+        draw.text((GAP + column * (side + GAP), 3), title, fill="black", font=font)
+    for row, panels in enumerate(rows):
+        for column, cell in enumerate(_cells(panels, side)):
+            sheet.paste(cell, (GAP + column * (side + GAP), HEADER + row * (side + GAP)))
+    return sheet
+
+
+def _cells(panels: Sequence[tuple[Path, Panel]], side: int) -> list[Image.Image]:
+    folder, first = panels[0]
+    photograph = Image.open(folder / first.image).resize((side, side), Image.Resampling.BILINEAR)
+    files = [folder / first.truth, *(f / panel.prediction for f, panel in panels)]
+    maps = [Image.open(file).convert("RGB") for file in files]
+    return [photograph, *(m.resize((side, side), Image.Resampling.NEAREST) for m in maps)]

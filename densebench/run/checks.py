@@ -1,0 +1,68 @@
+"""What is checked once everything is loaded, before the work: memory, and features that repeat."""
+
+from collections.abc import Callable
+
+from densebench.backbones.repeatable import TOLERANCE, disagreement, largest_difference
+from densebench.features.cache import FeatureCache
+from densebench.host import memory
+from densebench.host.errors import DensebenchError
+from densebench.protocols.base import Protocol
+from densebench.run.inputs import Inputs
+
+LESS_MEMORY = "lower memory_size, the number of images (--limit) or input_size"
+
+
+def check_repeatable(inputs: Inputs, protocol: Protocol, say: Callable[[str], None]) -> bool:
+    """Whether features are the same at every pass.
+
+    Raises:
+        DensebenchError: they are not, and that was not asked for by name.
+    """
+    options, backbone = inputs.plan.options, inputs.backbone
+    batch = min(2, options.batch_size)
+    difference = largest_difference(backbone, protocol.input_size, inputs.plan.device, batch)
+    if difference <= TOLERANCE:
+        return True
+    told = disagreement(backbone, difference)
+    if not options.allow_nondeterministic:
+        raise DensebenchError(f"{told}; or --allow-nondeterministic records it so")
+    say(f"warning: {told}; recorded as not repeatable")
+    return False
+
+
+def check_memory(
+    inputs: Inputs, protocol: Protocol, cache: FeatureCache | None, say: Callable[[str], None]
+) -> None:
+    """Say what the run will take.
+
+    Raises:
+        DensebenchError: it is more than is free.
+    """
+    dataset = inputs.dataset
+    plan = protocol.memory_plan(len(dataset.train), len(dataset.val))
+    plan["a batch in the backbone"] = _batch_bytes(inputs, protocol)
+    needed = memory.require(plan, LESS_MEMORY)
+    parts = ", ".join(f"{name} {memory.gigabytes(size)}" for name, size in plan.items())
+    say(
+        f"memory: about {memory.gigabytes(memory.current_rss() + needed)} at the peak "
+        f"({parts}); {memory.gigabytes(memory.available_bytes())} are free"
+    )
+    if cache is not None:
+        say(
+            f"features: up to {memory.gigabytes(_kept_bytes(inputs, protocol))} are kept in "
+            f"{cache.folder} (limit {memory.gigabytes(cache.limit)})"
+        )
+
+
+def _batch_bytes(inputs: Inputs, protocol: Protocol) -> int:
+    """Images of a batch and the activations of one layer, about sixteen times its features."""
+    per_image = 3 * protocol.input_size**2 + 16 * protocol.grid**2 * inputs.backbone.embed_dim
+    return inputs.plan.options.batch_size * per_image * 4
+
+
+def _kept_bytes(inputs: Inputs, protocol: Protocol) -> int:
+    """Size of all views that the protocol wants kept."""
+    width = 2 if inputs.plan.options.cache == "fp16" else 4
+    per_image = protocol.grid**2 * inputs.backbone.embed_dim * width + protocol.input_size**2
+    train = len(inputs.dataset.train) * protocol.kept_train_views
+    return (train + len(inputs.dataset.val)) * per_image

@@ -1,0 +1,160 @@
+"""One run: a backbone, a task and its protocol give one record."""
+
+from pathlib import Path
+from typing import Any
+
+from densebench.features.cache import FeatureCache, feature_cache
+from densebench.features.source import PatchSource
+from densebench.host.device import room_on_gpu
+from densebench.host.watcher import Watcher
+from densebench.protocols.base import Protocol, Setting
+from densebench.records.panels import load_panels, panel_folder
+from densebench.records.schema import RunRecord
+from densebench.records.store import find_record, load_record
+from densebench.run.checks import check_memory, check_repeatable
+from densebench.run.inputs import Inputs, load_inputs
+from densebench.run.keeper import PanelKeeper
+from densebench.run.options import CacheMode, RunOptions
+from densebench.run.phases import Phases
+from densebench.run.plan import plan_run
+from densebench.run.record import Measured, make_record, save_run
+from densebench.scoring import Scorer
+
+LESS_GPU_MEMORY = "lower --batch-size, memory_size or input_size, or use --device cpu"
+
+
+def evaluate(options: RunOptions, watcher: Watcher | None = None) -> tuple[RunRecord, Path]:
+    """Run one backbone on one task, and save the record the moment it exists.
+
+    A run whose record is there already is read from it, unless ``overwrite`` is set.
+
+    Returns:
+        The record, and the file that holds it.
+
+    Raises:
+        DensebenchError: bad input, or a run that does not fit into memory.
+    """
+    with room_on_gpu(LESS_GPU_MEMORY):
+        return Run(options, watcher or Watcher()).record()
+
+
+class Run:
+    """The steps of one run."""
+
+    def __init__(self, options: RunOptions, watcher: Watcher) -> None:
+        self._options, self._watcher = options, watcher
+        self._phases = Phases(watcher)
+        with self._phases.phase("load"):
+            plan = plan_run(options)
+            self._cache = _cache(options.cache, watcher)
+            self.inputs = load_inputs(plan)
+            self.protocol = _make_protocol(self.inputs, watcher)
+
+    def record(self) -> tuple[RunRecord, Path]:
+        """The record of this run, done now or before."""
+        results, inputs = self._options.results, self.inputs
+        done = find_record(results, inputs.name, inputs.plan.card.name, inputs.run_id)
+        if done is not None and self._is_complete(done):
+            self._watcher.say(f"already done: {done} (--overwrite repeats it)")
+            return load_record(done), done
+        results.mkdir(parents=True, exist_ok=True)  # not found out hours later
+        check_memory(inputs, self.protocol, self._cache, self._watcher.say)
+        with self._phases.phase("check"):
+            repeats = check_repeatable(inputs, self.protocol, self._watcher.say)
+        measured = self._measure(nondeterministic=not repeats)
+        record = make_record(inputs, self.protocol, measured, self._phases)
+        return record, save_run(record, inputs, self.protocol, measured, self._watcher)
+
+    def _is_complete(self, done: Path) -> bool:
+        """Whether a record may stand, with as many panels as are wanted and can be."""
+        if self._options.overwrite:
+            return False
+        skipped = len(load_record(done).dataset.skipped)
+        wanted = min(self._options.panels, len(self.inputs.dataset.val)) - skipped
+        index = load_panels(panel_folder(done))
+        return (0 if index is None else len(index.panels)) >= wanted
+
+    def _measure(self, nondeterministic: bool) -> Measured:
+        """Learn, predict and score."""
+        protocol, data = self.protocol, self.inputs.dataset
+        panels = PanelKeeper(self._options.panels)
+        train, val = self._source("train"), panels.watching(self._source("val"))
+        n_train = len(train) * protocol.train_passes
+        if n_train:
+            with self._phases.phase("fit", n_train) as train.advance:
+                protocol.fit(train, val)
+        scorer = Scorer(
+            protocol.scoring, data.classes, data.ignore_index, val.split, data.group_name
+        )
+        with self._phases.phase("predict", len(val) * protocol.val_passes) as val.advance:
+            for prediction in protocol.predict(val):
+                scorer.add(prediction)
+                panels.add(prediction)
+        with self._phases.phase("score"):
+            scores = scorer.scores()
+        return Measured(
+            scores=scores,
+            counts=scorer.image_counts(),
+            panels=panels,
+            skipped={**train.unreadable, **val.unreadable},
+            produced_on=train.produced_on | val.produced_on,
+            nondeterministic=nondeterministic,
+        )
+
+    def _source(self, split: str) -> PatchSource:
+        options, device = self._options, self.inputs.plan.device
+        workers = options.workers
+        if workers is None:
+            workers = 0 if device.type == "cpu" else 8
+        return PatchSource(
+            split=getattr(self.inputs.dataset, split),
+            backbone=self.inputs.backbone,
+            device=device,
+            batch_size=options.batch_size,
+            workers=workers,
+            precision=options.precision,
+            skip_bad=options.skip_bad,
+            cache=self._cache,
+            say=self._watcher.say,
+        )
+
+
+def _make_protocol(inputs: Inputs, watcher: Watcher) -> Protocol:
+    plan, backbone, dataset = inputs.plan, inputs.backbone, inputs.dataset
+    setting = Setting(
+        classes=dataset.classes,
+        ignore_index=dataset.ignore_index,
+        patch_size=backbone.patch_size,
+        embed_dim=backbone.embed_dim,
+        mean=inputs.normalisation[0],
+        std=inputs.normalisation[1],
+        variant=plan.options.variant,
+        seed=plan.options.seed,
+        device=plan.device,
+        about=_about(inputs),
+        workdir=inputs.workdir,
+        say=watcher.say,
+        status=watcher.status,
+        explained=plan.options.panels > 0,
+    )
+    return plan.protocol(plan.params, setting)
+
+
+def _about(inputs: Inputs) -> dict[str, Any]:
+    """What a file that a protocol keeps says of the run."""
+    return {
+        "backbone": inputs.name,
+        "fingerprint": inputs.fingerprint,
+        "classes": inputs.dataset.classes,
+        "palette": inputs.dataset.palette,
+        "ignore_index": inputs.dataset.ignore_index,
+        "mean": inputs.normalisation[0],
+        "std": inputs.normalisation[1],
+        "positions": inputs.plan.params.positions,
+    }
+
+
+def _cache(mode: CacheMode, watcher: Watcher) -> FeatureCache | None:
+    if mode == "off":
+        return None
+    return feature_cache("float16" if mode == "fp16" else "float32", watcher.say)

@@ -1,0 +1,146 @@
+"""What a run works on: its images and its backbone, loaded, and the identity that they give it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from densebench.backbones import DenseBackbone, load_backbone
+from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Triple
+from densebench.datasets import Dataset, load_dataset
+from densebench.datasets.shares import data_fingerprint, limited, share_of
+from densebench.files.hashes import content_hash
+from densebench.run.plan import Plan
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a run.
+
+    Attributes:
+        dataset: those that are used.
+        fingerprint: of all that they were chosen from.
+        limit: of images, if it leaves any out.
+    """
+
+    dataset: Dataset
+    fingerprint: str
+    limit: int | None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A plan with its images and its backbone.
+
+    Attributes:
+        plan: what is to be done.
+        images: on which images.
+        backbone: whose features, with its positions resized as the plan says.
+        fingerprint: of the backbone's weights.
+    """
+
+    plan: Plan
+    images: Images
+    backbone: DenseBackbone
+    fingerprint: str
+
+    @property
+    def dataset(self) -> Dataset:
+        """The images that are used."""
+        return self.images.dataset
+
+    @property
+    def name(self) -> str:
+        """The backbone's name; other weights than the card's make another row of a leaderboard."""
+        weights, name = self.plan.options.weights, self.backbone.name
+        if self.backbone.card is None:
+            name = Path(name).name  # a plug-in's file, wherever it lies
+        elif name.endswith(".toml"):
+            name = self.backbone.card.name
+        return name + (f"@{weights.stem}" if weights else "")
+
+    @property
+    def normalisation(self) -> tuple[Triple, Triple]:
+        """Mean and deviation of the pixels that the backbone is given."""
+        if self.plan.params.normalisation == "imagenet":
+            return IMAGENET_MEAN, IMAGENET_STD
+        return self.backbone.mean, self.backbone.std
+
+    @property
+    def run_id(self) -> str:
+        """What tells this run from all others; where and how fast it runs does not."""
+        return content_hash(self._identity())[:12]
+
+    @property
+    def workdir(self) -> Path:
+        """Where checkpoints lie until the run is recorded."""
+        return self.plan.options.results / ".unfinished" / self.run_id
+
+    @property
+    def protocol_hash(self) -> str:
+        """Of all that changes the number of a backbone on these images."""
+        plan = self.plan
+        return content_hash(
+            {
+                "protocol": plan.card.protocol,
+                "version": plan.protocol.version,
+                "variant": plan.options.variant,
+                "params": plan.params.model_dump(mode="json"),
+                "classes": self.dataset.classes,
+                "ignore_index": self.dataset.ignore_index,
+            }
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        plan, options = self.plan, self.plan.options
+        return {
+            "backbone": self.fingerprint,
+            "task": plan.card.name,
+            "dataset": self.images.fingerprint,
+            "subset": [plan.share, options.subset_seed] if plan.share else None,
+            "limit": self.images.limit,
+            "skip_bad": options.skip_bad,
+            "protocol": self.protocol_hash,
+            "seed": options.seed,
+            "precision": plan.precision,
+            "allow_nondeterministic": options.allow_nondeterministic,
+        }
+
+
+def load_inputs(plan: Plan) -> Inputs:
+    """Find and fingerprint the images, and load the backbone.
+
+    Raises:
+        DensebenchError: images or weights that are missing, damaged or do not fit.
+    """
+    options = plan.options
+    images = _images(plan)
+    backbone = load_backbone(
+        options.backbone,
+        weights=options.weights,
+        image_size=plan.input_size,
+        device=str(plan.device),
+        offline=options.offline,
+    )
+    fingerprint = backbone.fingerprint
+    assert plan.params.positions != "auto"  # it is resolved
+    backbone.resize_positions(plan.params.positions)
+    return Inputs(plan, images, backbone, fingerprint)
+
+
+def _images(plan: Plan) -> Images:
+    options = plan.options
+    dataset = load_dataset(
+        plan.card.dataset,
+        card_path=plan.card_file,
+        data_root=options.data_root,
+        train_list=options.train_list,
+        val_list=options.val_list,
+    )
+    chosen, limit = dataset, None
+    if plan.share is not None:
+        chosen = share_of(dataset, plan.share, options.subset_seed)
+    if options.limit is not None:
+        cut = limited(chosen, options.limit)
+        limit = options.limit if cut != chosen else None
+        dataset, chosen = limited(dataset, options.limit), cut
+    return Images(chosen, data_fingerprint(dataset), limit)

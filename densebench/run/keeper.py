@@ -1,0 +1,250 @@
+"""Keeps panels while a run goes on: pictures of its first validation images, bounded in size.
+
+Each image takes about 20 kB, and with its nearest memory patches up to about 200 kB: pictures are
+at most ``LARGEST`` pixels wide, and at most ``QUERIES`` x ``QUERIES`` patches have ``SHOWN``
+neighbours each.
+"""
+
+import io
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from PIL import Image
+from torch import Tensor
+
+from densebench.datasets import Dataset
+from densebench.features.source import PatchBatch, PatchSource, Views
+from densebench.files.atomic import write_atomically
+from densebench.host.watcher import Advance
+from densebench.protocols.base import Nearest, Prediction, Protocol
+from densebench.records.panels import INDEX, MemoryPanel, Panel, PanelIndex, Place, coloured
+from densebench.records.schema import safe_name
+from densebench.records.store import PANELS_ENDING
+from densebench.scoring import label_map
+
+LARGEST = 256
+QUERIES, SHOWN = 8, 5
+CONTEXT = 3  # patches on a side of a tile
+TILE, TILE_COLUMNS = 48, 16
+QUALITY = 75
+PERCENTILES = (1, 99)
+
+
+@dataclass
+class WatchedSource(PatchSource):
+    """A source that lets somebody see every batch that passes."""
+
+    see: Callable[[PatchBatch], None] = lambda _: None
+
+    def batches(self, *args: Any, **kwargs: Any) -> Iterator[PatchBatch]:
+        """The same batches."""
+        for batch in super().batches(*args, **kwargs):
+            self.see(batch)
+            yield batch
+
+
+@dataclass
+class PanelKeeper:
+    """Keeps what panels need of the first ``count`` validation images."""
+
+    count: int
+    _labels: dict[int, Int64[np.ndarray, "H W"]] = field(default_factory=dict)
+    _truth: dict[int, UInt8[np.ndarray, "H W"]] = field(default_factory=dict)
+    _patches: dict[int, Float[Tensor, "h w d"]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def watching(self, source: PatchSource) -> PatchSource:
+        """The source, so that patches are seen as they pass; itself where nothing is kept."""
+        if not self.count:
+            return source
+        same = {part.name: getattr(source, part.name) for part in fields(PatchSource)}
+        return WatchedSource(**same, see=self.see)
+
+    def see(self, batch: PatchBatch) -> None:
+        """Keep the patches of the images that are wanted."""
+        for index, patches in zip(batch.indices.tolist(), batch.patches, strict=True):
+            if index < self.count:
+                self._patches[index] = patches.float().cpu().clone()
+
+    def add(self, prediction: Prediction) -> None:
+        """Keep what is wanted of one prediction; of repeats, the first."""
+        for position, index in enumerate(prediction.indices.tolist()):
+            if index < self.count and prediction.repeat == 0:
+                truth = prediction.masks[position].numpy()
+                self._truth[index] = truth.copy()
+                self._labels[index] = label_map(prediction, position, truth.shape)
+
+    def save(
+        self,
+        folder: Path,
+        run_id: str,
+        dataset: Dataset,
+        mapping: Sequence[int],
+        protocol: Protocol,
+        advance: Advance = lambda _: None,
+    ) -> None:
+        """Write the folder whole or not at all, clusters renamed to their classes."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".", suffix=PANELS_ENDING))
+        try:
+            panels = []
+            for index, components in zip(sorted(self._labels), self._components(), strict=True):
+                panels.append(
+                    self._save_one(place, index, components, dataset, np.asarray(mapping), protocol)
+                )
+                advance(1)
+            palette = list(dataset.palette)
+            told = PanelIndex(run_id=run_id, grid=protocol.grid, palette=palette, panels=panels)
+            write_atomically(place / INDEX, told.model_dump_json() + "\n")
+            place.chmod(0o755)
+            shutil.rmtree(folder, ignore_errors=True)
+            place.rename(folder)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+
+    def _components(self) -> UInt8[np.ndarray, "n h w 3"]:
+        return principal_colours(torch.stack([self._patches[i] for i in sorted(self._labels)]))
+
+    def _save_one(
+        self,
+        folder: Path,
+        index: int,
+        components: UInt8[np.ndarray, "h w 3"],
+        dataset: Dataset,
+        mapping: Int64[np.ndarray, " c"],
+        protocol: Protocol,
+    ) -> Panel:
+        name = dataset.val.names[index]
+        stem = f"{index}-{safe_name(name)}"
+        side = (min(protocol.input_size, LARGEST),) * 2
+        prediction = mapping[self._labels[index]].astype(np.uint8)
+        photograph = dataset.val.image(index).resize(side, Image.Resampling.BILINEAR)
+        photograph.save(folder / f"{stem}.image.webp", quality=QUALITY)
+        Image.fromarray(components).save(folder / f"{stem}.pca.png", optimize=True)
+        for kind, labels in (("truth", self._truth[index]), ("prediction", prediction)):
+            file = folder / f"{stem}.{kind}.png"
+            coloured(labels, dataset.palette).save(file, optimize=True)
+        return Panel(
+            name=name,
+            image=f"{stem}.image.webp",
+            truth=f"{stem}.truth.png",
+            prediction=f"{stem}.prediction.png",
+            pca=f"{stem}.pca.png",
+            memory=self._memory(folder / f"{stem}.memory.webp", index, dataset, protocol),
+        )
+
+    def _memory(
+        self, sprite: Path, index: int, dataset: Dataset, protocol: Protocol
+    ) -> MemoryPanel | None:
+        """The nearest memory patches on a coarse grid, where the protocol has a memory."""
+        grid = protocol.grid
+        places = query_places(grid)
+        rows, columns = zip(*places, strict=True)
+        queries = self._patches[index][list(rows), list(columns)]
+        found = protocol.explain(queries.to(protocol.setting.device), SHOWN)
+        if found is None:
+            return None
+        origins = torch.stack([found.image, found.epoch, found.patch, found.label], dim=-1)
+        distinct, nearest = origins.flatten(0, 1).unique(dim=0, return_inverse=True)
+        crops = memory_crops(found, distinct, dataset, protocol)
+        write_atomically(sprite, _webp(tiled(crops)))
+        images = distinct[:, 0].unique().tolist()
+        return MemoryPanel(
+            images=[dataset.train.names[image] for image in images],
+            sprite=sprite.name,
+            tile_side=TILE,
+            sprite_columns=TILE_COLUMNS,
+            tiles=[
+                (images.index(image), epoch, patch // grid, patch % grid, label)
+                for image, epoch, patch, label in distinct.tolist()
+            ],
+            queries=places,
+            nearest=nearest.reshape(found.image.shape).tolist(),
+            similarity=[[round(s, 4) for s in row] for row in found.similarity.tolist()],
+        )
+
+
+def query_places(grid: int) -> list[Place]:
+    """The patches in the middle of at most ``QUERIES`` x ``QUERIES`` equal parts of a grid."""
+    side = min(QUERIES, grid)
+    centres = [(2 * part + 1) * grid // (2 * side) for part in range(side)]
+    return [(row, column) for row in centres for column in centres]
+
+
+def principal_colours(patches: Float[Tensor, "n h w d"]) -> UInt8[np.ndarray, "n h w 3"]:
+    """The first three principal components of all patches together, as red, green and blue.
+
+    Each component goes from its 1st to its 99th percentile. Its sign is free; the largest weight
+    is made positive, so that the same patches give the same colours.
+    """
+    rows = patches.flatten(0, 2).double().numpy()
+    centred = rows - rows.mean(axis=0)
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    vectors = vectors[:, ::-1][:, :3]
+    largest = np.abs(vectors).argmax(axis=0)
+    projected = centred @ (vectors * np.sign(vectors[largest, range(vectors.shape[1])]))
+    low, high = np.percentile(projected, PERCENTILES, axis=0)
+    scaled = np.clip((projected - low) / np.maximum(high - low, 1e-12), 0, 1)
+    colours = np.zeros((len(rows), 3), dtype=np.uint8)
+    colours[:, : scaled.shape[1]] = np.rint(255 * scaled)
+    return colours.reshape(*patches.shape[:3], 3)
+
+
+def memory_crops(
+    found: Nearest, origins: Int64[Tensor, "n 4"], dataset: Dataset, protocol: Protocol
+) -> list[Image.Image]:
+    """Each patch with its neighbours around it, cut from the very view that was remembered.
+
+    ``origins`` are image, epoch, patch and label, sorted; each view is made once.
+    """
+    crops: list[Image.Image] = []
+    known, pixels = None, np.empty(0)
+    for image, epoch, patch, _ in origins.tolist():
+        if known != (image, epoch):
+            known = image, epoch
+            pixels = _pixels(found, image, epoch, dataset, protocol)
+        top, left = (place * protocol.setting.patch_size for place in divmod(patch, protocol.grid))
+        side = CONTEXT * protocol.setting.patch_size
+        crop = Image.fromarray(pixels[top : top + side, left : left + side])
+        crops.append(crop.resize((TILE, TILE), Image.Resampling.BICUBIC))
+    return crops
+
+
+def _pixels(
+    found: Nearest, image: int, epoch: int, dataset: Dataset, protocol: Protocol
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A training view as pixels, with a border of its own edge."""
+    view, seed = found.view, protocol.setting.seed
+    item = Views(dataset.train, view, seed, epoch)[image]
+    assert isinstance(item, tuple)  # it was readable when it was remembered
+    mean, std = (torch.tensor(values)[:, None, None] for values in (view.mean, view.std))
+    shades = (item[1] * std + mean).clamp(0, 1) * 255
+    pixels = shades.round().to(torch.uint8).permute(1, 2, 0).numpy()
+    border = CONTEXT // 2 * protocol.setting.patch_size
+    return np.pad(pixels, ((border, border), (border, border), (0, 0)), mode="edge")
+
+
+def tiled(tiles: Sequence[Image.Image]) -> Image.Image:
+    """One picture of all tiles, row by row."""
+    rows = -(-len(tiles) // TILE_COLUMNS)
+    sheet = Image.new("RGB", (TILE_COLUMNS * TILE, rows * TILE))
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, TILE_COLUMNS)
+        sheet.paste(tile, (column * TILE, row * TILE))
+    return sheet
+
+
+def _webp(image: Image.Image) -> bytes:
+    content = io.BytesIO()
+    image.save(content, format="WEBP", quality=QUALITY)
+    return content.getvalue()

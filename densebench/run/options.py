@@ -1,0 +1,47 @@
+"""What a run is asked to do."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from densebench.features.source import Precision
+from densebench.host.errors import DensebenchError
+from densebench.records.store import DEFAULT_RESULTS
+
+CacheMode = Literal["fp32", "fp16", "off"]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What to run, and where. Sizes of batches and devices do not change the protocol's hash."""
+
+    backbone: str
+    task: str
+    variant: str = "reference"
+    params: dict[str, Any] = field(default_factory=dict)
+    weights: Path | None = None
+    data_root: Path | None = None
+    train_list: Path | None = None
+    val_list: Path | None = None
+    subset: str | None = None
+    subset_seed: int = 42
+    limit: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    batch_size: int = 16
+    workers: int | None = None
+    precision: Precision = "fp32"
+    results: Path = DEFAULT_RESULTS
+    overwrite: bool = False
+    skip_bad: bool = False
+    panels: int = 0
+    cache: CacheMode = "fp32"
+    offline: bool = False
+    allow_nondeterministic: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what Python lets through, before it is recorded as if it had been done."""
+        for name, allowed in (("precision", get_args(Precision)), ("cache", get_args(CacheMode))):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise DensebenchError(f"{name} is one of {', '.join(allowed)}, not '{value}'")

@@ -1,0 +1,237 @@
+"""How fast and how large a backbone is: images per second, latency, memory, operations.
+
+Noise images go through the backbone alone, so that neither disk nor protocol counts.
+"""
+
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from threading import Event, Thread
+from time import perf_counter
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from densebench.backbones import DenseBackbone, card_for, load_backbone
+from densebench.cards import task_card
+from densebench.features.source import AUTOCAST, Precision
+from densebench.host import memory
+from densebench.host.device import peak_cuda, pick_device, versions
+from densebench.host.errors import DensebenchError
+from densebench.protocols import task_params
+from densebench.protocols.base import InputSize, resolve_input_size
+from densebench.records.schema import ProfileRecord
+from densebench.records.store import DEFAULT_RESULTS, save_record
+
+WARM_UP, FEWEST = 2, 5
+SECONDS, MOST = 10.0, 200  # of one measurement: whichever ends first, after the fewest
+POLL_SECONDS = 0.002
+
+
+@dataclass(frozen=True)
+class ProfileOptions:
+    """What to measure. ``size`` or else the input size of ``task``, or else the largest usual."""
+
+    backbone: str
+    task: str | None = None
+    size: int | None = None
+    weights: Path | None = None
+    device: str = "auto"
+    batch_size: int = 16
+    precision: Precision = "fp32"
+    results: Path = DEFAULT_RESULTS
+    offline: bool = False
+
+
+def profile_backbone(
+    options: ProfileOptions, say: Callable[[str], None]
+) -> tuple[ProfileRecord, Path]:
+    """Measure a backbone at one input size on one device, and save what was found.
+
+    Args:
+        options: What and where.
+        say: Takes a line about each measurement before it begins.
+
+    Returns:
+        The record, and its file; one of before, of the same size, device and precision, is
+        replaced.
+
+    Raises:
+        DensebenchError: no such backbone, task or device, a size that the patch does not divide,
+            or a batch that does not fit into the GPU's memory.
+    """
+    if options.task is not None and options.size is not None:
+        raise DensebenchError("give --task or --size, not both")
+    device = pick_device(options.device)
+    backbone, size = _load(options, device)
+    try:
+        record = _measure(Meter(backbone, size, device, options.precision), options, say)
+    except torch.cuda.OutOfMemoryError as error:
+        raise DensebenchError(
+            f"a batch of {options.batch_size} images of {size}x{size} does not fit into the "
+            "GPU's memory; give a smaller --batch-size"
+        ) from error
+    return record, save_record(record, options.results)
+
+
+def _load(options: ProfileOptions, device: torch.device) -> tuple[DenseBackbone, int]:
+    """The backbone, and the size of its input; a plug-in's patch is known when it is loaded."""
+    wanted = _wanted_size(options)
+    card = card_for(options.backbone)
+    size = resolve_input_size(wanted, card.patch_size) if card else None
+    backbone = load_backbone(
+        options.backbone,
+        weights=options.weights,
+        image_size=size,
+        device=str(device),
+        offline=options.offline,
+    )
+    return backbone, resolve_input_size(wanted, backbone.patch_size)
+
+
+def _wanted_size(options: ProfileOptions) -> InputSize:
+    if options.task is None:
+        return "auto" if options.size is None else options.size
+    card, file = task_card(options.task)
+    return task_params(card, str(file)).input_size
+
+
+def _measure(meter: "Meter", options: ProfileOptions, say: Callable[[str], None]) -> ProfileRecord:
+    backbone, size = meter.backbone, meter.size
+    about = f"{backbone.name} at {size}x{size}, {options.precision} on {meter.device_name}"
+    say(f"{about}: operations of one image")
+    gflops = meter.gflops()
+    say(f"memory of a batch of {options.batch_size}")
+    rss, cuda = meter.peak_memory(options.batch_size)
+    say(f"images per second in batches of {options.batch_size}")
+    batches = meter.seconds(options.batch_size)
+    say("latency of one image")
+    single = meter.seconds(1)
+    return ProfileRecord(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        backbone=_name(options, backbone),
+        fingerprint=backbone.fingerprint,
+        parameters=sum(p.numel() for p in backbone.parameters()),
+        size=size,
+        precision=options.precision,
+        device=meter.device_name,
+        batch_size=options.batch_size,
+        images_per_second=options.batch_size / float(np.median(batches)),
+        latency_median=float(np.median(single)),
+        latency_p95=float(np.percentile(single, 95)),
+        gflops=gflops,
+        peak_rss_bytes=rss,
+        peak_cuda_bytes=cuda,
+        versions=versions(),
+    )
+
+
+class Meter:
+    """Measures one backbone at one input size on one device."""
+
+    def __init__(
+        self, backbone: DenseBackbone, size: int, device: torch.device, precision: Precision
+    ) -> None:
+        self.backbone, self.size = backbone, size
+        self._device, self._dtype = device, AUTOCAST.get(precision)
+
+    @property
+    def device_name(self) -> str:
+        """The GPU's name, or the processor's with the threads in use."""
+        if self._device.type == "cuda":
+            return f"cuda ({torch.cuda.get_device_name(self._device)})"
+        return f"cpu ({_processor()}, {torch.get_num_threads()} threads, {sys.platform})"
+
+    def gflops(self) -> float:
+        """Operations of one image in units of 1e9, a multiply-add being two.
+
+        Counted by torch in matrix products, convolutions and attention; all else is left out.
+        """
+        counter = FlopCounterMode(display=False)
+        # Fused attention of processors is not counted; the plain one has the same products.
+        with counter, sdpa_kernel(SDPBackend.MATH):
+            self._forward(self._images(1))
+        return counter.get_total_flops() / 1e9
+
+    def seconds(self, batch_size: int) -> list[float]:
+        """Wall times of single batches, after a warm-up."""
+        images = self._images(batch_size)
+        for _ in range(WARM_UP):
+            self._forward(images)
+        times: list[float] = []
+        while len(times) < FEWEST or (sum(times) < SECONDS and len(times) < MOST):
+            start = perf_counter()
+            self._forward(images)
+            times.append(perf_counter() - start)
+        return times
+
+    def peak_memory(self, batch_size: int) -> tuple[int | None, int | None]:
+        """Peak bytes of one batch: resident above the loaded backbone; or on the GPU, in all."""
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._forward(self._images(batch_size))
+            return None, peak_cuda(self._device)
+        before = memory.current_rss()
+        with _highest_rss() as highest:
+            self._forward(self._images(batch_size))
+        return max(0, max(highest) - before), None
+
+    def _images(self, batch_size: int) -> Float[Tensor, "b 3 H W"]:
+        """Noise, which takes as long as pictures do."""
+        generator = torch.Generator().manual_seed(0)
+        shape = (batch_size, 3, self.size, self.size)
+        return torch.randn(shape, generator=generator).to(self._device)
+
+    @torch.inference_mode()
+    def _forward(self, images: Float[Tensor, "b 3 H W"]) -> None:
+        with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype is not None):
+            self.backbone(images)
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+@contextmanager
+def _highest_rss() -> Iterator[list[int]]:
+    """Resident bytes of this process while the block runs, looked at every few milliseconds.
+
+    The system's own peak would be that of the whole process, loading included.
+    """
+    seen = [memory.current_rss()]
+    done = Event()
+
+    def watch() -> None:
+        while not done.wait(POLL_SECONDS):
+            seen.append(memory.current_rss())
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        watcher.join()
+        seen.append(memory.current_rss())
+
+
+def _name(options: ProfileOptions, backbone: DenseBackbone) -> str:
+    """As run records name it; other weights than the card's are told apart."""
+    name = backbone.name if backbone.card else Path(backbone.name).name
+    return name + (f"@{options.weights.stem}" if options.weights else "")
+
+
+def _processor() -> str:
+    """The processor's model, or its architecture where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()

@@ -1,0 +1,163 @@
+"""The record of a run, and everything that is left beside it."""
+
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from densebench.files.atomic import write_atomically
+from densebench.files.hashes import content_hash
+from densebench.host.device import device_name, peak_cuda, versions
+from densebench.host.watcher import Watcher
+from densebench.protocols.base import Protocol
+from densebench.records.counts import ImageCounts, save_counts
+from densebench.records.panels import panel_folder
+from densebench.records.schema import (
+    BackboneRecord,
+    DatasetRecord,
+    ProtocolRecord,
+    RunRecord,
+    Score,
+    TrainingRecord,
+)
+from densebench.records.store import save_record
+from densebench.run.contamination import contamination
+from densebench.run.inputs import Inputs
+from densebench.run.keeper import PanelKeeper
+from densebench.run.phases import Phases
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run found.
+
+    Attributes:
+        scores: the ranked one first.
+        counts: of each validation image.
+        panels: pictures of some of them.
+        skipped: images that could not be read, with the reason.
+        produced_on: the devices that computed features.
+        nondeterministic: whether features were others at every pass.
+    """
+
+    scores: list[Score]
+    counts: ImageCounts
+    panels: PanelKeeper
+    skipped: dict[str, str]
+    produced_on: set[str]
+    nondeterministic: bool
+
+
+def make_record(
+    inputs: Inputs, protocol: Protocol, measured: Measured, phases: Phases
+) -> RunRecord:
+    """Everything about one run."""
+    plan, options = inputs.plan, inputs.plan.options
+    return RunRecord(
+        run_id=inputs.run_id,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        backbone=_backbone_record(inputs),
+        task=plan.card.name,
+        task_hash=content_hash(plan.card.model_dump(mode="json")),
+        dataset=_dataset_record(inputs, measured.skipped),
+        protocol=_protocol_record(inputs, protocol),
+        seed=options.seed,
+        partial=inputs.images.limit is not None,
+        limit=inputs.images.limit,
+        precision=plan.precision,
+        nondeterministic=measured.nondeterministic,
+        contamination=contamination(options.backbone, inputs.dataset.val, options.weights),
+        device=device_name(plan.device),
+        feature_devices=sorted(measured.produced_on),
+        batch_size=options.batch_size,
+        versions=versions(),
+        scores=measured.scores,
+        seconds=phases.seconds,
+        peak_rss_bytes=phases.peak,
+        peak_cuda_bytes=peak_cuda(plan.device),
+    )
+
+
+def save_run(
+    record: RunRecord, inputs: Inputs, protocol: Protocol, measured: Measured, watcher: Watcher
+) -> Path:
+    """Leave what belongs to the record first, so that a record is never without it."""
+    results = inputs.plan.options.results
+    path = record.path(results)
+    for ending, content in protocol.artifacts().items():
+        write_atomically(path.with_suffix(f".{ending}"), content)
+    panels, counts = measured.panels, measured.counts
+    if len(panels):
+        mapping, folder = record.score.mapping[0], panel_folder(path)
+        with watcher.phase("panels", len(panels)) as advance:
+            panels.save(folder, record.run_id, inputs.dataset, mapping, protocol, advance)
+    size = save_counts(path, record.run_id, counts)
+    watcher.say(f"counts of each of {len(counts.names)} images: {size / 1e3:.1f} kB")
+    save_record(record, results)
+    shutil.rmtree(inputs.workdir, ignore_errors=True)
+    with suppress(OSError):  # other runs may be unfinished
+        inputs.workdir.parent.rmdir()
+    return path
+
+
+def _backbone_record(inputs: Inputs) -> BackboneRecord:
+    backbone, weights = inputs.backbone, inputs.plan.options.weights
+    card = backbone.card.model_dump(mode="json") if backbone.card else {}
+    return BackboneRecord(
+        name=inputs.name,
+        card=card,
+        card_hash=content_hash(card),
+        fingerprint=inputs.fingerprint,
+        weights=weights.name if weights else "as the card says",
+        patch_size=backbone.patch_size,
+        embed_dim=backbone.embed_dim,
+        positions=backbone.positions,
+        training=_training(inputs),
+        parameters=sum(p.numel() for p in backbone.parameters()),
+    )
+
+
+def _training(inputs: Inputs) -> TrainingRecord | None:
+    """The post-training that the card tells of, unless other weights were loaded."""
+    card = inputs.backbone.card
+    if card is None or card.training is None or inputs.plan.options.weights is not None:
+        return None
+    return TrainingRecord(**card.training.model_dump())
+
+
+def _dataset_record(inputs: Inputs, skipped: dict[str, str]) -> DatasetRecord:
+    plan, dataset = inputs.plan, inputs.dataset
+    return DatasetRecord(
+        kind=dataset.kind,
+        fingerprint=inputs.images.fingerprint,
+        n_train=len(dataset.train),
+        n_val=len(dataset.val),
+        subset=plan.share,
+        subset_seed=plan.options.subset_seed if plan.share else None,
+        groups=dataset.group_name,
+        train_names=_chosen_names(inputs),
+        classes=dataset.classes,
+        ignore_index=dataset.ignore_index,
+        skipped=skipped,
+    )
+
+
+def _chosen_names(inputs: Inputs) -> list[str] | None:
+    """The training images in their order, where the dataset's own list does not tell them."""
+    chosen = (inputs.plan.share, inputs.images.limit, inputs.plan.options.train_list)
+    return inputs.dataset.train.listed if any(chosen) else None
+
+
+def _protocol_record(inputs: Inputs, protocol: Protocol) -> ProtocolRecord:
+    plan = inputs.plan
+    return ProtocolRecord(
+        name=plan.card.protocol,
+        version=plan.protocol.version,
+        variant=plan.options.variant,
+        params=plan.params.model_dump(mode="json"),
+        as_shipped=plan.as_shipped,
+        hash=inputs.protocol_hash,
+        input_size=protocol.input_size,
+        details=protocol.details(),
+    )

@@ -1,0 +1,65 @@
+"""The published transforms, pixel for pixel."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from densebench.datasets.transforms import (
+    FlippedCrop,
+    JitteredCrop,
+    Squash,
+    Transform,
+    derived_seed,
+    resize_labels,
+)
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HBIRD_STD = (0.229, 0.224, 0.255)
+
+CASES: list[tuple[str, Transform, int]] = [
+    ("hbird_val", Squash(56, MEAN, HBIRD_STD), 0),
+    *((f"hbird_train_seed{s}", JitteredCrop(56, MEAN, HBIRD_STD), s) for s in range(3)),
+    ("neco_val", Squash(56, MEAN, STD, centred_mask=True), 0),
+    *((f"neco_train_seed{s}", FlippedCrop(56, MEAN, STD), s) for s in range(3)),
+]
+
+
+@pytest.mark.parametrize(("case", "transform", "seed"), CASES, ids=[c[0] for c in CASES])
+def test_equals_the_published_code(golden, case, transform, seed):
+    arrays = golden("transforms")
+    image, mask = transform(Image.fromarray(arrays["img"]), arrays["mask"], seed=seed)
+    np.testing.assert_array_equal(mask.numpy(), arrays[f"{case}/mask"])
+    np.testing.assert_allclose(image.numpy(), arrays[f"{case}/img"], atol=2e-6)
+
+
+@pytest.mark.parametrize("transform", [c[1] for c in CASES], ids=[c[0] for c in CASES])
+def test_masks_stay_labels_and_the_global_generator_is_untouched(transform):
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (37, 53, 3), dtype=np.uint8))
+    mask = rng.choice(np.array([0, 3, 255], dtype=np.uint8), (37, 53))
+    before = torch.get_rng_state()
+    pixels, labels = transform(image, mask, seed=5)
+    again, _ = transform(image, mask, seed=5)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert pixels.shape == (3, 56, 56)
+    assert labels.dtype == torch.uint8
+    assert set(labels.unique().tolist()) <= {0, 3, 255}
+    assert torch.equal(pixels, again)
+
+
+def test_random_views_differ_by_seed():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    mask = np.zeros((40, 40), dtype=np.uint8)
+    crop = JitteredCrop(28, MEAN, STD)
+    assert not torch.equal(crop(image, mask, seed=1)[0], crop(image, mask, seed=2)[0])
+
+
+def test_derived_seeds_are_distinct():
+    seeds = {derived_seed(s, e, i) for s in range(3) for e in range(3) for i in range(50)}
+    assert len(seeds) == 450
+
+
+def test_resize_labels_rounds_down():
+    labels = torch.arange(9, dtype=torch.uint8).reshape(1, 3, 3)
+    assert resize_labels(labels, 2).tolist() == [[[0, 1], [3, 4]]]

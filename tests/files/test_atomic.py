@@ -1,0 +1,44 @@
+"""Files are written whole or not at all."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from densebench.files.atomic import write_atomically
+
+
+def files_under(folder: Path) -> list[str]:
+    return sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
+
+
+def test_text_and_bytes_replace_what_was_there(tmp_path: Path) -> None:
+    file = tmp_path / "a" / "b" / "file"
+    for content in ("grün", "short", b"\x00\xff"):
+        write_atomically(file, content)
+        wanted = content.encode() if isinstance(content, str) else content
+        assert file.read_bytes() == wanted
+        assert files_under(tmp_path) == ["a/b/file"]
+
+
+@pytest.mark.parametrize("stage", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), KeyboardInterrupt()])
+def test_a_failure_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: BaseException
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    file = tmp_path / "file"
+    write_atomically(file, "old")
+    monkeypatch.setattr(*((os, "fsync") if stage == "fsync" else (Path, "replace")), fail)
+    with pytest.raises(type(error)):
+        write_atomically(file, "new")
+    assert file.read_text() == "old"
+    assert files_under(tmp_path) == ["file"]
+
+
+def test_others_may_read_it(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "file", "x")
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644

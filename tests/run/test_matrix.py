@@ -1,0 +1,116 @@
+"""Many runs: the parts of the training images, and the process that each run has."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import densebench
+from densebench import cli
+from densebench.datasets.published import SUBSET_SEEDS
+from densebench.host.watcher import Watcher
+from densebench.run.matrix import CHILD, matrix_table, run_matrix
+from densebench.run.options import RunOptions
+
+
+def test_a_run_reads_no_code_of_the_working_directory(
+    colour_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a script of the user's that has the name of a module."""
+    for name in ("statistics", "secrets", "yaml", "densebench"):
+        (tmp_path / f"{name}.py").write_text(
+            "import pathlib; pathlib.Path('was_run').touch(); raise SystemExit('a stranger')"
+        )
+    monkeypatch.chdir(tmp_path)
+    base = RunOptions("rgb_s14", str(colour_task), results=tmp_path / "results", cache="off")
+    (outcome,) = run_matrix(base, ["rgb_s14"], [str(colour_task)], [0], Watcher())
+    assert outcome.record is not None, outcome.reason
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_a_run_is_done_by_the_same_package(tmp_path: Path) -> None:
+    """Even where another one is installed, or none is on the path."""
+    other = tmp_path / "other/densebench"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("raise SystemExit('another package')")
+    package = str(Path(densebench.__file__).parent)
+    script = CHILD.replace("sys.exit(child())", "print(child.__code__.co_filename)")
+    done = subprocess.run(
+        [sys.executable, "-c", script, package],
+        env={"PYTHONPATH": str(other.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == f"{package}/run/matrix.py", done.stderr
+
+
+def test_subset_seeds_average_in_one_row(colour_task: Path, tmp_path: Path) -> None:
+    base = RunOptions("rgb_s14", str(colour_task), subset="own:1/2", results=tmp_path, cache="off")
+    outcomes = run_matrix(base, ["rgb_s14"], [str(colour_task)], [0], Watcher(), [42, 400])
+    records = [outcome.record for outcome in outcomes]
+    assert [record.dataset.subset_seed for record in records if record] == [42, 400]
+    assert {record.dataset.subset for record in records if record} == {"own:1/2"}
+    table = matrix_table(outcomes)
+    assert table.row_count == 1
+    assert next(iter(table.columns[3].cells)).endswith("(2 subsets)")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The arguments of each matrix that the command asks for; none is run."""
+    calls: list[Any] = []
+    monkeypatch.setattr(
+        "densebench.run.matrix.run_matrix", lambda *arguments: calls.append(arguments) or []
+    )
+    return calls
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    place = ("run", "--backbone", "rgb_s14", "--task", "scenes_linear")
+    monkeypatch.setattr(sys, "argv", ["densebench", *place, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def test_published_seeds_are_the_five_of_the_subsets(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(monkeypatch, "--subset", "own:1/8", "--seeds", "published", "--seed", "3") == 0
+    ((base, _, _, seeds, _, subset_seeds),) = asked
+    assert base.subset == "own:1/8" and list(seeds) == [3]
+    assert subset_seeds == SUBSET_SEEDS == (42, 400, 783, 1293, 4019)
+
+
+def test_seeds_as_a_number(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "--seeds", "3", "--seed", "5") == 0
+    ((_, _, _, seeds, _, subset_seeds),) = asked
+    assert list(seeds) == [5, 6, 7] and subset_seeds is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--seeds", "published"], "give it a --subset, such as 1/128, and no --subset-seed"),
+        (
+            ["--seeds", "published", "--subset", "own:1/8", "--subset-seed", "42"],
+            "and no --subset-seed",
+        ),
+        (["--seeds", "published", "--subset", "1/8"], "own:1/8 is a seeded share"),
+        (["--seeds", "0"], "--seeds wants a number from 1 on, or published, not '0'"),
+        (["--seeds", "five"], "not 'five'"),
+    ],
+)
+def test_seeds_that_are_not(
+    asked: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    told: str,
+) -> None:
+    assert run(monkeypatch, *arguments) == 2
+    assert told in capfd.readouterr().err
+    assert not asked
