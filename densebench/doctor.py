@@ -295,10 +295,22 @@ def _cards() -> Iterator[Finding]:
         good, bad = _cards_of(kind)
         problems |= dict.fromkeys(bad)
         yield Finding("cards", kind, "ok", f"{good} cards")
+    if not problems:  # else a suite's members cannot be looked up
+        problems |= dict.fromkeys(_suite_problems())
     for problem in problems:
         place, _, reason = problem.partition(": ")
         remedy = f"correct {place}, or move it away" if Path(place).is_file() else "see above"
         yield Finding("cards", place, "broken", reason or problem, remedy)
+
+
+def _suite_problems() -> Iterator[str]:
+    """Suites that name what is not there."""
+    for file in cards.card_names("suites").values():
+        try:
+            for part in PARTS:
+                suite_members(str(file), part)
+        except DensebenchError as error:
+            yield str(error)
 
 
 def _cards_of(kind: cards.CardKind) -> tuple[int, list[str]]:
@@ -345,8 +357,7 @@ def _card_problem(kind: cards.CardKind, file: Path) -> str | None:
         elif kind == "tasks":
             cards.task_card(file)
         elif kind == "suites":
-            for part in PARTS:
-                suite_members(str(file), part)
+            cards.suite_card(str(file))
         else:
             from densebench.posttrain.recipe import load_recipe
 

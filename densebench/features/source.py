@@ -190,8 +190,9 @@ class PatchSource:
         return PatchBatch(*map(torch.from_numpy, (indices, *entry.read(indices))))
 
     def _fill(self, entry: Entry, views: Views) -> Iterator[PatchBatch]:
-        start = entry.filled
-        for batch in self._extracted(views, range(start, len(self))):
+        if entry.filled == len(self):
+            return
+        for batch in self._extracted(views, range(entry.filled, len(self))):
             for position, index in enumerate(batch.indices.tolist()):
                 one = slice(position, position + 1)
                 entry.write(index, batch.patches[one].cpu().numpy(), batch.masks[one].numpy())
