@@ -72,7 +72,7 @@ def plan_reproduction(suite: str, base: RunOptions) -> Reproduction:
     tasks = [_examined(name, base.data_root) for name in suite_members(suite, "tasks")]
     backbones = suite_members(suite, "backbones")
     kept = _kept(base.results)
-    numbers = [n for n in load_published() if n.source.startswith(card.source)]
+    numbers = [n for n in load_published() if n.source.startswith(card.source) and n.subset is None]
     rows = [_row(task, backbone, base, kept, numbers) for task in tasks for backbone in backbones]
     return Reproduction(card.name, card.description, card.source, tuple(rows))
 
