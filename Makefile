@@ -1,4 +1,4 @@
-.PHONY: install lint types imports test demo check bench wheel
+.PHONY: install lint types imports test slow demo check bench wheel
 
 install:
 	pip install -e '.[dev]'
@@ -14,6 +14,9 @@ imports:
 
 test:
 	pytest
+
+slow:
+	pytest -m slow
 
 check: lint types imports test
 

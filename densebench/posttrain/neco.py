@@ -52,10 +52,12 @@ class NeCoSettings:
                 f"patch_size is {self.patch_size} and align_size {self.align_size}: "
                 "they must be at least 1 and 2"
             )
-        if self.similarity not in get_args(Similarity):
-            raise DensebenchError(
-                f"no similarity {self.similarity!r}: use one of {get_args(Similarity)}"
-            )
+        for key, allowed in (
+            ("similarity", get_args(Similarity)),
+            ("masked_references", get_args(MaskedReferences)),
+        ):
+            if getattr(self, key) not in allowed:
+                raise DensebenchError(f"no {key} {getattr(self, key)!r}: use one of {allowed}")
 
 
 def pair_losses(
@@ -160,8 +162,17 @@ def neco_loss(
     share: Share | None = None,
 ) -> Float[Tensor, ""]:
     """The loss of a batch: the mean of `pair_losses`, which takes the same arguments."""
-    known = {"draw": draw, "queue": queue, "foreground": foreground, "share": share}
-    return pair_losses(teacher, student, boxes, settings, **known).mean()
+    losses = pair_losses(
+        teacher,
+        student,
+        boxes,
+        settings,
+        draw=draw,
+        queue=queue,
+        foreground=foreground,
+        share=share,
+    )
+    return losses.mean()
 
 
 def neco_loss_from_references(

@@ -16,6 +16,8 @@ from densebench.cards import read_toml, task_card
 from densebench.datasets import Split, load_dataset
 from densebench.host.errors import DensebenchError
 from densebench.run.contamination import IMAGES_FILE, contamination
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -167,6 +169,9 @@ def test_a_real_post_training_on_three_of_the_ten(val: Split, tmp_path: Path) ->
     assert counts(contamination("mine", val)) == (3, 10)
     teacher = tmp_path / "posttrained/mine/teacher.safetensors"
     assert counts(contamination("hog_mixer_s14", val, teacher)) == (3, 10)
+    task = str(tmp_path / "data" / "retrieval.toml")
+    record, _ = evaluate(RunOptions("mine", task, device="cpu", results=tmp_path / "results"))
+    assert counts(record.contamination) == (3, 10)
     assert load_backbone("mine").fingerprint != load_backbone("hog_mixer_s14").fingerprint
     assert read_toml(tmp_path / "posttrained/mine/mine.toml")["adapted_from"] == "hog_mixer_s14"
 
