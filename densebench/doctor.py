@@ -305,14 +305,16 @@ def _cards_of(kind: cards.CardKind) -> tuple[int, list[str]]:
     """How many cards are good, and why the others are not."""
     good = 0
     problems: list[str] = []
-    for folder in _card_folders(problems):
+    folders = list(_card_folders(problems))
+    whole = not problems  # a suite's members are looked for in all places
+    for folder in folders:
         try:
             files = cards.card_files(folder, kind)
         except DensebenchError as error:
             problems.append(str(error))
             continue
         for file in files:
-            problem = _card_problem(kind, file)
+            problem = _card_problem(kind, file, whole)
             good += problem is None
             problems += [problem] if problem else []
     if not problems:
@@ -338,14 +340,15 @@ def _card_folders(problems: list[str]) -> Iterator[Path]:
     yield from (folder for folder in (user_home(), cards.own_folder()) if folder.is_dir())
 
 
-def _card_problem(kind: cards.CardKind, file: Path) -> str | None:
+def _card_problem(kind: cards.CardKind, file: Path, whole: bool = True) -> str | None:
     try:
         if kind == "backbones":
             cards.backbone_card(file)
         elif kind == "tasks":
             cards.task_card(file)
         elif kind == "suites":
-            for part in PARTS:
+            cards.suite_card(file)
+            for part in PARTS if whole else ():
                 suite_members(str(file), part)
         else:
             from densebench.posttrain.recipe import load_recipe

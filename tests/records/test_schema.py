@@ -63,7 +63,7 @@ class TestRecords:
         assert record.backbone.card["id"] == "rgb"
         assert record.backbone.fingerprint != record.backbone.card_hash
         assert {"torch", "numpy", "timm", "densebench", "python"} <= record.versions.keys()
-        assert {"load", "fit", "predict", "score"} == record.seconds.keys()
+        assert {"load", "check", "fit", "predict", "score"} == record.seconds.keys()
         assert record.peak_rss_bytes.keys() == record.seconds.keys()
         assert all(value > 0 for value in record.peak_rss_bytes.values())
 
