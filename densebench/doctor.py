@@ -295,36 +295,26 @@ def _cards() -> Iterator[Finding]:
         good, bad = _cards_of(kind)
         problems |= dict.fromkeys(bad)
         yield Finding("cards", kind, "ok", f"{good} cards")
-    if not problems:  # else a suite's members cannot be looked up
-        problems |= dict.fromkeys(_suite_problems())
     for problem in problems:
         place, _, reason = problem.partition(": ")
         remedy = f"correct {place}, or move it away" if Path(place).is_file() else "see above"
         yield Finding("cards", place, "broken", reason or problem, remedy)
 
 
-def _suite_problems() -> Iterator[str]:
-    """Suites that name what is not there."""
-    for file in cards.card_names("suites").values():
-        try:
-            for part in PARTS:
-                suite_members(str(file), part)
-        except DensebenchError as error:
-            yield str(error)
-
-
 def _cards_of(kind: cards.CardKind) -> tuple[int, list[str]]:
     """How many cards are good, and why the others are not."""
     good = 0
     problems: list[str] = []
-    for folder in _card_folders(problems):
+    folders = list(_card_folders(problems))
+    whole = not problems  # a suite's members are looked for in all places
+    for folder in folders:
         try:
             files = cards.card_files(folder, kind)
         except DensebenchError as error:
             problems.append(str(error))
             continue
         for file in files:
-            problem = _card_problem(kind, file)
+            problem = _card_problem(kind, file, whole)
             good += problem is None
             problems += [problem] if problem else []
     if not problems:
@@ -350,14 +340,16 @@ def _card_folders(problems: list[str]) -> Iterator[Path]:
     yield from (folder for folder in (user_home(), cards.own_folder()) if folder.is_dir())
 
 
-def _card_problem(kind: cards.CardKind, file: Path) -> str | None:
+def _card_problem(kind: cards.CardKind, file: Path, whole: bool = True) -> str | None:
     try:
         if kind == "backbones":
             cards.backbone_card(file)
         elif kind == "tasks":
             cards.task_card(file)
         elif kind == "suites":
-            cards.suite_card(str(file))
+            cards.suite_card(file)
+            for part in PARTS if whole else ():
+                suite_members(str(file), part)
         else:
             from densebench.posttrain.recipe import load_recipe
 

@@ -200,8 +200,9 @@ class PatchSource:
             entry.commit(int(batch.indices[-1]) + 1)
             # What was stored, not what was extracted: a float16 cache gives the same every time.
             yield self._stored(entry, batch.indices.numpy())
-        entry.unreadable |= self.unreadable
-        entry.commit(len(self))
+        if entry.filled < len(self):
+            entry.unreadable |= self.unreadable
+            entry.commit(len(self))
 
     def _check_readable(self, unreadable: dict[str, str]) -> None:
         for name, reason in unreadable.items():

@@ -36,8 +36,10 @@ def content_hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def content_hashes(files: Iterable[str]) -> dict[str, str]:
+def content_hashes(files: Iterable[str], fresh: bool = False) -> dict[str, str]:
     """SHA-256 (hex) of each file's content, from the index where it still holds.
+
+    ``fresh`` reads every file, and corrects the index.
 
     Raises:
         DensebenchError: a file cannot be read.
@@ -48,13 +50,17 @@ def content_hashes(files: Iterable[str]) -> dict[str, str]:
     for folder, name in places.values():
         by_folder[folder].add(name)
     with ThreadPoolExecutor(THREADS) as pool:
-        hashes = {f: _folder_hashes(f, sorted(names), pool) for f, names in by_folder.items()}
+        hashes = {
+            f: _folder_hashes(f, sorted(names), pool, fresh) for f, names in by_folder.items()
+        }
     return {file: hashes[folder][name] for file, (folder, name) in places.items()}
 
 
-def _folder_hashes(folder: str, names: list[str], pool: ThreadPoolExecutor) -> dict[str, str]:
+def _folder_hashes(
+    folder: str, names: list[str], pool: ThreadPoolExecutor, anew: bool
+) -> dict[str, str]:
     index_file = _index_file(folder)
-    index = _read_index(index_file)
+    index = {} if anew else _read_index(index_file)
     parts = [names[i : i + BATCH] for i in range(0, len(names), BATCH)]
     stamps = dict(zip(names, chain(*pool.map(partial(_stamps, folder), parts)), strict=True))
     stale = [name for name in names if name not in index or index[name][0] != stamps[name]]

@@ -1,5 +1,6 @@
 """One run: a backbone, a task and its protocol give one record."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from densebench.records.panels import load_panels, panel_folder
 from densebench.records.schema import RunRecord
 from densebench.records.store import find_record, load_record
 from densebench.run.checks import check_memory, check_repeatable
-from densebench.run.inputs import Inputs, load_inputs
+from densebench.run.inputs import Identity, Inputs, load_images, load_inputs
 from densebench.run.keeper import PanelKeeper
 from densebench.run.options import CacheMode, RunOptions
 from densebench.run.phases import Phases
 from densebench.run.plan import plan_run
 from densebench.run.record import Measured, make_record, save_run
+from densebench.run.remembered import recall
 from densebench.scoring import Scorer
 
 LESS_GPU_MEMORY = "lower --batch-size, memory_size or input_size, or use --device cpu"
@@ -39,40 +41,54 @@ def evaluate(options: RunOptions, watcher: Watcher | None = None) -> tuple[RunRe
 
 
 class Run:
-    """The steps of one run."""
+    """The steps of one run; weights are loaded when something asks for them."""
 
     def __init__(self, options: RunOptions, watcher: Watcher) -> None:
         self._options, self._watcher = options, watcher
         self._phases = Phases(watcher)
         with self._phases.phase("load"):
-            plan = plan_run(options)
+            self._plan = plan_run(options)
             self._cache = _cache(options.cache, watcher)
-            self.inputs = load_inputs(plan)
-            self.protocol = _make_protocol(self.inputs, watcher)
+            self._images = load_images(self._plan)
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """Images and weights."""
+        with self._phases.phase("load"):
+            return load_inputs(self._plan, self._images)
+
+    @cached_property
+    def protocol(self) -> Protocol:
+        """The protocol, which has learnt nothing yet."""
+        return _make_protocol(self.inputs, self._watcher)
 
     def record(self) -> tuple[RunRecord, Path]:
         """The record of this run, done now or before."""
-        results, inputs = self._options.results, self.inputs
-        done = find_record(results, inputs.name, inputs.plan.card.name, inputs.run_id)
-        if done is not None and self._is_complete(done):
-            self._watcher.say(f"already done: {done} (--overwrite repeats it)")
-            return load_record(done), done
-        results.mkdir(parents=True, exist_ok=True)  # not found out hours later
-        check_memory(inputs, self.protocol, self._cache, self._watcher.say)
+        known = recall(self._plan)
+        done = known and self._done(Identity(self._plan, self._images, known))
+        done = done or self._done(self.inputs)
+        if done:
+            self._watcher.say(f"already done: {done[1]} (--overwrite repeats it)")
+            return done
+        inputs, protocol, watcher = self.inputs, self.protocol, self._watcher
+        self._options.results.mkdir(parents=True, exist_ok=True)  # not found out hours later
+        check_memory(inputs, protocol, self._cache, watcher.say)
         with self._phases.phase("check"):
-            repeats = check_repeatable(inputs, self.protocol, self._watcher.say)
+            repeats = check_repeatable(inputs, protocol, watcher.say)
         measured = self._measure(nondeterministic=not repeats)
-        record = make_record(inputs, self.protocol, measured, self._phases)
-        return record, save_run(record, inputs, self.protocol, measured, self._watcher)
+        record = make_record(inputs, protocol, measured, self._phases)
+        return record, save_run(record, inputs, protocol, measured, watcher)
 
-    def _is_complete(self, done: Path) -> bool:
-        """Whether a record may stand, with as many panels as are wanted and can be."""
-        if self._options.overwrite:
-            return False
-        skipped = len(load_record(done).dataset.skipped)
-        wanted = min(self._options.panels, len(self.inputs.dataset.val)) - skipped
-        index = load_panels(panel_folder(done))
-        return (0 if index is None else len(index.panels)) >= wanted
+    def _done(self, run: Identity) -> tuple[RunRecord, Path] | None:
+        """The record that may stand, with as many panels as are wanted and can be."""
+        options = self._options
+        path = find_record(options.results, run.weights.name, run.plan.card.name, run.run_id)
+        if path is None or options.overwrite:
+            return None
+        record = load_record(path)
+        wanted = min(options.panels, len(run.images.dataset.val)) - len(record.dataset.skipped)
+        index = load_panels(panel_folder(path))
+        return (record, path) if (0 if index is None else len(index.panels)) >= wanted else None
 
     def _measure(self, nondeterministic: bool) -> Measured:
         """Learn, predict and score."""
@@ -143,8 +159,8 @@ def _make_protocol(inputs: Inputs, watcher: Watcher) -> Protocol:
 def _about(inputs: Inputs) -> dict[str, Any]:
     """What a file that a protocol keeps says of the run."""
     return {
-        "backbone": inputs.name,
-        "fingerprint": inputs.fingerprint,
+        "backbone": inputs.weights.name,
+        "fingerprint": inputs.weights.fingerprint,
         "classes": inputs.dataset.classes,
         "palette": inputs.dataset.palette,
         "ignore_index": inputs.dataset.ignore_index,

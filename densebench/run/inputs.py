@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from densebench.backbones import DenseBackbone, load_backbone
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Triple
@@ -10,6 +9,7 @@ from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.shares import data_fingerprint, limited, share_of
 from densebench.files.hashes import content_hash
 from densebench.run.plan import Plan
+from densebench.run.remembered import Weights, remembering
 
 
 @dataclass(frozen=True)
@@ -27,107 +27,12 @@ class Images:
     limit: int | None
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """A plan with its images and its backbone.
-
-    Attributes:
-        plan: what is to be done.
-        images: on which images.
-        backbone: whose features, with its positions resized as the plan says.
-        fingerprint: of the backbone's weights.
-    """
-
-    plan: Plan
-    images: Images
-    backbone: DenseBackbone
-    fingerprint: str
-
-    @property
-    def dataset(self) -> Dataset:
-        """The images that are used."""
-        return self.images.dataset
-
-    @property
-    def name(self) -> str:
-        """The backbone's name; other weights than the card's make another row of a leaderboard."""
-        weights, name = self.plan.options.weights, self.backbone.name
-        if self.backbone.card is None:
-            name = Path(name).name  # a plug-in's file, wherever it lies
-        elif name.endswith(".toml"):
-            name = self.backbone.card.name
-        return name + (f"@{weights.stem}" if weights else "")
-
-    @property
-    def normalisation(self) -> tuple[Triple, Triple]:
-        """Mean and deviation of the pixels that the backbone is given."""
-        if self.plan.params.normalisation == "imagenet":
-            return IMAGENET_MEAN, IMAGENET_STD
-        return self.backbone.mean, self.backbone.std
-
-    @property
-    def run_id(self) -> str:
-        """What tells this run from all others; where and how fast it runs does not."""
-        return content_hash(self._identity())[:12]
-
-    @property
-    def workdir(self) -> Path:
-        """Where checkpoints lie until the run is recorded."""
-        return self.plan.options.results / ".unfinished" / self.run_id
-
-    @property
-    def protocol_hash(self) -> str:
-        """Of all that changes the number of a backbone on these images."""
-        plan = self.plan
-        return content_hash(
-            {
-                "protocol": plan.card.protocol,
-                "version": plan.protocol.version,
-                "variant": plan.options.variant,
-                "params": plan.params.model_dump(mode="json"),
-                "classes": self.dataset.classes,
-                "ignore_index": self.dataset.ignore_index,
-            }
-        )
-
-    def _identity(self) -> dict[str, Any]:
-        plan, options = self.plan, self.plan.options
-        return {
-            "backbone": self.fingerprint,
-            "task": plan.card.name,
-            "dataset": self.images.fingerprint,
-            "subset": [plan.share, options.subset_seed] if plan.share else None,
-            "limit": self.images.limit,
-            "skip_bad": options.skip_bad,
-            "protocol": self.protocol_hash,
-            "seed": options.seed,
-            "precision": plan.precision,
-            "allow_nondeterministic": options.allow_nondeterministic,
-        }
-
-
-def load_inputs(plan: Plan) -> Inputs:
-    """Find and fingerprint the images, and load the backbone.
+def load_images(plan: Plan) -> Images:
+    """Find and fingerprint the images.
 
     Raises:
-        DensebenchError: images or weights that are missing, damaged or do not fit.
+        DensebenchError: images that are missing or cannot be read.
     """
-    options = plan.options
-    images = _images(plan)
-    backbone = load_backbone(
-        options.backbone,
-        weights=options.weights,
-        image_size=plan.input_size,
-        device=str(plan.device),
-        offline=options.offline,
-    )
-    fingerprint = backbone.fingerprint
-    assert plan.params.positions != "auto"  # it is resolved
-    backbone.resize_positions(plan.params.positions)
-    return Inputs(plan, images, backbone, fingerprint)
-
-
-def _images(plan: Plan) -> Images:
     options = plan.options
     dataset = load_dataset(
         plan.card.dataset,
@@ -144,3 +49,112 @@ def _images(plan: Plan) -> Images:
         limit = options.limit if cut != chosen else None
         dataset, chosen = limited(dataset, options.limit), cut
     return Images(chosen, data_fingerprint(dataset), limit)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells a run from all others; where and how fast it runs does not.
+
+    Attributes:
+        plan: what is to be done.
+        images: on which images.
+        weights: with which weights.
+    """
+
+    plan: Plan
+    images: Images
+    weights: Weights
+
+    @property
+    def run_id(self) -> str:
+        """A hash of all that can move a number."""
+        plan, options = self.plan, self.plan.options
+        return content_hash(
+            {
+                "backbone": self.weights.fingerprint,
+                "task": plan.card.name,
+                "dataset": self.images.fingerprint,
+                "subset": [plan.share, options.subset_seed] if plan.share else None,
+                "limit": self.images.limit,
+                "skip_bad": options.skip_bad,
+                "protocol": self.protocol_hash,
+                "seed": options.seed,
+                "precision": plan.precision,
+                "allow_nondeterministic": options.allow_nondeterministic,
+            }
+        )[:12]
+
+    @property
+    def protocol_hash(self) -> str:
+        """Of all that changes the number of a backbone on these images."""
+        plan, dataset = self.plan, self.images.dataset
+        return content_hash(
+            {
+                "protocol": plan.card.protocol,
+                "version": plan.protocol.version,
+                "variant": plan.options.variant,
+                "params": plan.params.model_dump(mode="json"),
+                "classes": dataset.classes,
+                "ignore_index": dataset.ignore_index,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Inputs(Identity):
+    """All that a run works on: its identity, and the backbone, loaded.
+
+    Attributes:
+        backbone: its positions are resized as the plan says.
+    """
+
+    backbone: DenseBackbone
+
+    @property
+    def dataset(self) -> Dataset:
+        """The images that are used."""
+        return self.images.dataset
+
+    @property
+    def normalisation(self) -> tuple[Triple, Triple]:
+        """Mean and deviation of the pixels that the backbone is given."""
+        if self.plan.params.normalisation == "imagenet":
+            return IMAGENET_MEAN, IMAGENET_STD
+        return self.backbone.mean, self.backbone.std
+
+    @property
+    def workdir(self) -> Path:
+        """Where checkpoints lie until the run is recorded."""
+        return self.plan.options.results / ".unfinished" / self.run_id
+
+
+def load_inputs(plan: Plan, images: Images) -> Inputs:
+    """Load the backbone, and remember what its weights are.
+
+    Raises:
+        DensebenchError: weights that are missing, damaged or do not fit.
+    """
+    options = plan.options
+    with remembering(plan) as remember:
+        backbone = load_backbone(
+            options.backbone,
+            weights=options.weights,
+            image_size=plan.input_size,
+            device=str(plan.device),
+            offline=options.offline,
+        )
+        weights = Weights(_row_name(backbone, options.weights), backbone.fingerprint)
+        remember(weights)
+    assert plan.params.positions != "auto"  # it is resolved
+    backbone.resize_positions(plan.params.positions)
+    return Inputs(plan, images, weights, backbone)
+
+
+def _row_name(backbone: DenseBackbone, weights: Path | None) -> str:
+    """The backbone's name; other weights than the card's make another row of a leaderboard."""
+    name = backbone.name
+    if backbone.card is None:
+        name = Path(name).name  # a plug-in's file, wherever it lies
+    elif name.endswith(".toml"):
+        name = backbone.card.name
+    return name + (f"@{weights.stem}" if weights else "")

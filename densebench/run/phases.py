@@ -23,9 +23,9 @@ class Phases:
 
     @contextmanager
     def phase(self, name: str, total: int = 0) -> Iterator[Advance]:
-        """A phase over ``total`` images; the caller reports how many more are done."""
+        """A phase over ``total`` images, or a further part of it; told how many more are done."""
         start = perf_counter()
         with self._watcher.phase(name, total) as advance:
             yield advance
-        self.seconds[name] = round(perf_counter() - start, 3)
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + perf_counter() - start, 3)
         self.peak[name] = peak_rss()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from densebench.backbones import card_for
-from densebench.cards import TaskCard, own_folder, task_card
+from densebench.cards import BackboneCard, TaskCard, own_folder, task_card
 from densebench.datasets.lists import find_list, is_bare, listed_names
 from densebench.datasets.shares import check_share
 from densebench.host.device import pick_device
@@ -24,6 +24,7 @@ class Plan:
         options: what was asked for.
         card: the task.
         card_file: the task card's file, which its relative paths refer to.
+        backbone_card: the backbone's, made up where a library names it; none for a plug-in.
         protocol: the class of its protocol.
         params: the protocol's parameters, with those of the command; nothing is left to be chosen.
         device: where it runs.
@@ -36,6 +37,7 @@ class Plan:
     options: RunOptions
     card: TaskCard
     card_file: Path
+    backbone_card: BackboneCard | None
     protocol: type[Protocol]
     params: ProtocolParams
     device: torch.device
@@ -65,15 +67,17 @@ def plan_run(options: RunOptions) -> Plan:
     if share is not None:
         check_share(card.dataset.kind, share, options.subset_seed)
     _check_lists(options)
+    backbone_card = card_for(options.backbone)
     return Plan(
         options=options,
         card=card,
         card_file=file,
+        backbone_card=backbone_card,
         protocol=protocol,
         params=params,
         device=device,
         share=share,
-        input_size=_known_input_size(options.backbone, params),
+        input_size=_known_input_size(backbone_card, params),
         as_shipped=_as_shipped(options, card, file, params),
     )
 
@@ -91,8 +95,7 @@ def _check_lists(options: RunOptions) -> None:
             listed_names(find_list(names, None, Path()))
 
 
-def _known_input_size(backbone: str, params: ProtocolParams) -> int | None:
-    card = card_for(backbone)
+def _known_input_size(card: BackboneCard | None, params: ProtocolParams) -> int | None:
     return None if card is None else resolve_input_size(params.input_size, card.patch_size)
 
 

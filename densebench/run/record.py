@@ -105,10 +105,10 @@ def _backbone_record(inputs: Inputs) -> BackboneRecord:
     backbone, weights = inputs.backbone, inputs.plan.options.weights
     card = backbone.card.model_dump(mode="json") if backbone.card else {}
     return BackboneRecord(
-        name=inputs.name,
+        name=inputs.weights.name,
         card=card,
         card_hash=content_hash(card),
-        fingerprint=inputs.fingerprint,
+        fingerprint=inputs.weights.fingerprint,
         weights=weights.name if weights else "as the card says",
         patch_size=backbone.patch_size,
         embed_dim=backbone.embed_dim,

@@ -1,0 +1,98 @@
+"""What weights were when they were loaded, so that a run that is done opens none.
+
+One small JSON file in the cache for a file of weights by its content, the card, how the user calls
+them, and the code and the libraries that load them. What a plug-in does is not known, so of one
+nothing is remembered.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from densebench import backbones
+from densebench.files.atomic import write_atomically
+from densebench.files.hashes import content_hash, content_hashes
+from densebench.host.device import versions
+from densebench.host.errors import DensebenchError
+from densebench.host.paths import cache_home
+from densebench.run.plan import Plan
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Which weights a run has.
+
+    Attributes:
+        name: of the leaderboard's row.
+        fingerprint: of the backbone that they make.
+    """
+
+    name: str
+    fingerprint: str
+
+
+def recall(plan: Plan) -> Weights | None:
+    """What the weights were when they were loaded last, if they and all around are the same."""
+    key = _key(plan)
+    if key is None:
+        return None
+    try:
+        return Weights(**json.loads(_file(key).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+@contextmanager
+def remembering(plan: Plan) -> Iterator[Callable[[Weights], None]]:
+    """While weights are loaded: takes what they are, unless their file changed meanwhile.
+
+    The file is read anew, which corrects what the index of hashes says of it.
+    """
+    before = _key(plan, fresh=True)
+
+    def remember(weights: Weights) -> None:
+        key = _key(plan)
+        # Weights that were only now downloaded are remembered as well.
+        if key is not None and before in (None, key):
+            with suppress(OSError):  # it is only slower without
+                write_atomically(_file(key), json.dumps(asdict(weights)) + "\n")
+
+    yield remember
+
+
+def _key(plan: Plan, fresh: bool = False) -> str | None:
+    card, file = plan.backbone_card, _weights_file(plan)
+    if card is None or file is None or not file.is_file():
+        return None
+    code = sorted(str(path) for path in Path(backbones.__path__[0]).glob("*.py"))
+    try:
+        return content_hash(
+            {
+                "weights": list(content_hashes([str(file)], fresh).values()),
+                "called": [plan.options.backbone, str(plan.options.weights)],
+                "card": card.model_dump(mode="json"),
+                "input_size": plan.input_size,
+                "code": list(content_hashes(code).values()),
+                "versions": versions(),
+            }
+        )
+    except DensebenchError:
+        return None
+
+
+def _weights_file(plan: Plan) -> Path | None:
+    """The file, if there is one and it is here; never uses the network."""
+    card, options = plan.backbone_card, plan.options
+    if card is None or card.source == "python":
+        return None
+    if options.weights is not None or card.weights is None:
+        return options.weights
+    from densebench.backbones import hub
+
+    return hub.cached(card, options.backbone)
+
+
+def _file(key: str) -> Path:
+    return cache_home() / "fingerprints" / f"{key[:32]}.json"
