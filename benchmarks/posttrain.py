@@ -2,7 +2,7 @@
 
 A checkpoint is post-trained on photographs without labels, with several recipes and seeds, and
 scored on labelled images that no training saw: in-context retrieval (and, if asked for, a linear
-head) with paired bootstraps over these images, neighbour consistency, the course of the loss. One
+head) with paired differences over these images, neighbour consistency, the course of the loss. One
 thread a run, --jobs runs at a time. What lies in --out already is not repeated, and a training
 that was cut off goes on with its last checkpoint.
 
