@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from densebench.backbones.base import DenseBackbone
 from densebench.cards import BackboneCard
+from densebench.host.device import one_thread
 from densebench.host.errors import DensebenchError
 
 # To be raised with every change of a formula; the constants below enter the fingerprint themselves.
@@ -35,8 +36,9 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 class _Descriptor(DenseBackbone):
     """A descriptor of images in [0, 1], behind a backbone's interface.
 
-    Images are described one by one: torch computes the last few elements of a tensor by another
-    routine than the rest, so that in a batch the last bit of a feature would depend on its size.
+    Images are described one by one, each on one thread: torch computes the last few elements of a
+    tensor, and of each thread's part of it, by another routine than the rest, so that the last bit
+    of a feature would depend on the batch's size and on the number of threads.
     """
 
     def __init__(self, card: BackboneCard, embed_dim: int) -> None:
@@ -46,7 +48,8 @@ class _Descriptor(DenseBackbone):
 
     def patch_map(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
         """The descriptor of every patch."""
-        maps = [self.described(self.plain(image[None])) for image in images]
+        with one_thread():
+            maps = [self.described(self.plain(image[None])) for image in images]
         return torch.cat(maps).permute(0, 2, 3, 1).to(images.dtype)
 
     @abstractmethod

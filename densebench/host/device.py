@@ -50,6 +50,21 @@ def exact_products(exact: bool) -> Iterator[None]:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """On a processor by one thread: results whose last bits do not depend on the number of them.
+
+    Each thread takes a stretch of a tensor. torch computes the last few elements of a stretch by
+    another routine than the rest, and a sum is rounded by how many stretches there were.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def room_on_gpu(advice: str) -> Iterator[None]:
     """Whatever goes beyond the GPU's memory ends in one line.
 

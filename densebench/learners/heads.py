@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from densebench.backbones.base import PositionsOf
 from densebench.datasets.transforms import Triple, resize_labels
+from densebench.host.device import one_thread
 from densebench.host.errors import DensebenchError
 
 HeadKind = Literal["linear", "bn_linear"]
@@ -65,10 +66,13 @@ class HeadTraining:
             )
         self._schedule = torch.optim.lr_scheduler.StepLR(self._optimiser, how.drop_at, gamma=0.1)
 
+    @one_thread()
     def step(
         self, patches: Float[Tensor, "b h w d"], masks: UInt8[Tensor, "b H W"], mask_size: int
     ) -> float:
         """One step on a batch; returns the mean loss over labelled pixels at ``mask_size``.
+
+        On a processor by one thread: sums of several are rounded by how many they are.
 
         Raises:
             DensebenchError: the loss is not finite.
@@ -127,6 +131,7 @@ class HeadFile:
     positions: PositionsOf
 
 
+@one_thread()
 @torch.inference_mode()
 def class_logits(head: Head, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b c h w"]:
     """Logits on the patch grid, image by image: how one is rounded depends on no other.

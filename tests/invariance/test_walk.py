@@ -42,7 +42,7 @@ WALKED: dict[str, list[Any]] = {
     "offline": [True],
     "overwrite": [True],
 }
-ONLY_RECORDED = {"device", "results"}
+ONLY_RECORDED = {"device", "results"}  # threads: test_threads.py
 WALK = [(option, value) for option, values in WALKED.items() for value in values]
 
 
