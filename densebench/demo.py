@@ -8,7 +8,7 @@ from densebench.datasets import load_dataset
 from densebench.host.watcher import Watcher
 from densebench.posttrain.session import PosttrainOptions, posttrain
 from densebench.records.panels import contact_sheet, panel_folder
-from densebench.report.leaderboard import write_leaderboard
+from densebench.report.outputs import write_leaderboard
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 

@@ -21,8 +21,8 @@ from densebench.prepare.sources import official_table
 from densebench.protocols import load_protocol, task_params
 from densebench.records.schema import ProfileRecord, RunRecord
 from densebench.records.store import load_profiles, load_records
-from densebench.report.published import PublishedNumber, load_published
-from densebench.report.reproduction import Missing, ReproducedRow, Reproduction
+from densebench.report.board.published import PublishedNumber, load_published
+from densebench.report.board.reproduced import Missing, ReproducedRow, Reproduction
 from densebench.run.matrix import Outcome, run_matrix
 from densebench.run.options import RunOptions
 

@@ -58,8 +58,8 @@ def test_every_import_goes_down(copied: Path) -> None:
         ("host/memory.py", "import densebench.cards.search", "densebench.host is not allowed"),
         (
             "run/plan.py",
-            "def late() -> None:\n    from densebench.report import html",
-            "densebench.run.plan -> densebench.report.html",
+            "def late() -> None:\n    from densebench.report.formats import html",
+            "densebench.run.plan -> densebench.report.formats.html",
         ),
         ("datasets/base.py", "from densebench.features import cache", "densebench.features"),
         ("stray.py", "", "stray"),

@@ -12,14 +12,9 @@ import pytest
 from densebench import cli, reproduce
 from densebench.records.schema import ProfileRecord, RunRecord
 from densebench.records.store import load_records, save_record
-from densebench.report.published import PublishedNumber
-from densebench.report.reproduction import (
-    OURS,
-    ReproducedRow,
-    Reproduction,
-    reproduction_page,
-    why_apart,
-)
+from densebench.report.board.published import PublishedNumber
+from densebench.report.board.reproduced import ReproducedRow, Reproduction, why_apart
+from densebench.report.formats.reproduction import OURS, reproduction_page
 from densebench.reproduce import plan_reproduction
 from densebench.run.options import RunOptions
 

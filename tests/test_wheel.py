@@ -73,7 +73,7 @@ def test_it_lists_its_own_cards_and_quotes_its_own_numbers(unpacked: Path) -> No
     script = (
         "import json, densebench\n"
         "from densebench import cards\n"
-        "from densebench.report.published import load_published\n"
+        "from densebench.report.board.published import load_published\n"
         "kinds = ('backbones', 'tasks', 'suites')\n"
         "found = [str(path) for kind in kinds for path in cards.card_names(kind).values()]\n"
         "print(json.dumps([densebench.__file__, found, len(load_published())]))\n"

@@ -25,8 +25,8 @@ def compare(
     from rich.console import Console
 
     from densebench.records.store import DEFAULT_RESULTS
-    from densebench.report.pairs import compare_backbones
-    from densebench.report.terminal import pair_tables
+    from densebench.report.board.pairs import compare_backbones
+    from densebench.report.formats.terminal import pair_tables
 
     pair = compare_backbones(first, second, task, variant, results or DEFAULT_RESULTS, partial)
     if as_json:

@@ -33,10 +33,10 @@ def leaderboard(
 ) -> None:
     """Write the leaderboard of all records: markdown, or what else is asked for."""
     from densebench.records.store import DEFAULT_RESULTS
-    from densebench.report import model_index as metadata
-    from densebench.report.html import write_page
-    from densebench.report.leaderboard import write_formats
-    from densebench.report.tables import load_board
+    from densebench.report.board.board import load_board
+    from densebench.report.formats import model_index as metadata
+    from densebench.report.formats.html import write_page
+    from densebench.report.outputs import write_formats
 
     if no_images and html is None:
         raise DensebenchError("--no-images is about the page that --html FILE writes")

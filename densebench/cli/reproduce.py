@@ -13,7 +13,7 @@ from densebench.host.console import clean_stdout
 from densebench.host.errors import DensebenchError
 
 if TYPE_CHECKING:
-    from densebench.report.reproduction import Reproduction
+    from densebench.report.board.reproduced import Reproduction
 
 
 @app.command()
@@ -49,7 +49,7 @@ def reproduce(
 
         from densebench.host.progress import TerminalWatcher
         from densebench.records.store import DEFAULT_RESULTS
-        from densebench.report import reproduction
+        from densebench.report.formats import reproduction
         from densebench.reproduce import plan_reproduction, run_reproduction
         from densebench.run.options import RunOptions
 

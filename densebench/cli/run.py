@@ -170,7 +170,7 @@ def _run_one(backbone: str, task: str, options: dict[str, Any], as_json: bool) -
         from rich.console import Console
 
         from densebench.host.progress import TerminalWatcher
-        from densebench.report.terminal import record_table
+        from densebench.report.formats.terminal import record_table
         from densebench.run.execute import evaluate
         from densebench.run.options import RunOptions
 

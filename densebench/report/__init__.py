@@ -1,1 +1,1 @@
-"""What people read: terminal tables, the leaderboard in its formats, pictures of predictions."""
+"""What people read: a board as data, its formats, and the code of its page."""

@@ -18,7 +18,7 @@ from densebench.host.errors import DensebenchError
 from densebench.posttrain.recipe import Recipe
 from densebench.protocols import load_protocol, protocol_names, task_params
 from densebench.protocols.base import ProtocolParams
-from densebench.report.published import PublishedNumber
+from densebench.report.board.published import PublishedNumber
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

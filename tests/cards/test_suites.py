@@ -7,7 +7,7 @@ from densebench import cards
 from densebench.cards.suites import PARTS, suite_members
 from densebench.cli.options import names
 from densebench.host.errors import DensebenchError
-from densebench.report.published import load_published
+from densebench.report.board.published import load_published
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

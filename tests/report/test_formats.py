@@ -17,11 +17,11 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from densebench import cli
 from densebench.host.errors import DensebenchError
 from densebench.records.store import load_record
-from densebench.report.latex import escape, latex_tables
-from densebench.report.leaderboard import write_formats
-from densebench.report.model_index import model_index
-from densebench.report.tables import load_board
-from densebench.report.tabular import csv_lines
+from densebench.report.board.board import load_board
+from densebench.report.formats.csv import csv_lines
+from densebench.report.formats.latex import escape, latex_tables
+from densebench.report.formats.model_index import model_index
+from densebench.report.outputs import write_formats
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

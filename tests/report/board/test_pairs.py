@@ -14,7 +14,7 @@ from scipy import stats
 from densebench import cli
 from densebench.records.counts import counts_file
 from densebench.records.store import load_record
-from densebench.report.pairs import compare_backbones
+from densebench.report.board.pairs import compare_backbones
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

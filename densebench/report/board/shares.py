@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from densebench.records.identity import RowKey, column_key
-from densebench.report.rows import Row
-from densebench.report.tables import Table
+from densebench.report.board.board import Table
+from densebench.report.board.rows import Row
 
 WHOLE = "1/1"
 

@@ -12,8 +12,8 @@ from densebench.measures.comparison import Comparison
 from densebench.records.identity import ColumnKey, Found, RowKey, column_key, labels, row_key, runs
 from densebench.records.schema import RunRecord, safe_name
 from densebench.records.store import load_record, load_records
-from densebench.report.ranking import Standings
-from densebench.report.rows import Row
+from densebench.report.board.ranking import Standings
+from densebench.report.board.rows import Row
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from rich.table import Table
 
 from densebench.records.remarks import Remark, remarks, with_marks
 from densebench.records.schema import ProfileRecord, RunRecord, Score
-from densebench.report.pairs import ClassDifference, Pair
-from densebench.report.rows import Row, interval_over
+from densebench.report.board.pairs import ClassDifference, Pair
+from densebench.report.board.rows import Row, interval_over
 
 
 def record_table(record: RunRecord) -> Table:

@@ -5,8 +5,8 @@ import io
 from pathlib import Path
 
 from densebench.records.identity import seeds
-from densebench.report.rows import Row
-from densebench.report.tables import Board, Table, relative_link
+from densebench.report.board.board import Board, Table, relative_link
+from densebench.report.board.rows import Row
 
 Cell = str | int | float | None
 

@@ -17,11 +17,11 @@ from typing import Any
 
 from densebench import __version__
 from densebench.files.atomic import write_atomically
-from densebench.report.pictures import Examples, dataset_name, embedded
-from densebench.report.ranking import SHARPER, STATEMENT
-from densebench.report.rows import Row
-from densebench.report.shares import ShareTable, parts, share_tables
-from densebench.report.tables import Board, OverallRow, Table, marks, relative_link
+from densebench.report.board.board import Board, OverallRow, Table, marks, relative_link
+from densebench.report.board.ranking import SHARPER, STATEMENT
+from densebench.report.board.rows import Row
+from densebench.report.board.shares import ShareTable, parts, share_tables
+from densebench.report.formats.pictures import Examples, dataset_name, embedded
 
 SCRIPTS = ("core.js", "tables.js", "plots.js", "panels.js", "start.js")
 POLICY = (

@@ -9,8 +9,8 @@ from densebench.measures.comparison import Comparison
 from densebench.records.identity import Found, RowKey, row_key, seeds
 from densebench.records.remarks import Remark, remarks
 from densebench.records.schema import IntervalRecord, ProfileRecord, RunRecord
-from densebench.report.published import PublishedNumber
-from densebench.report.ranking import Standing
+from densebench.report.board.published import PublishedNumber
+from densebench.report.board.ranking import Standing
 
 VARIED = ("training", "draw", "seed")  # what a row averages over, the outermost first
 

@@ -8,8 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from densebench.records.remarks import Remark
-from densebench.report.rows import Row
-from densebench.report.tables import Board, Mark, Overall, Table, bracket, marks, percent, signed
+from densebench.report.board.board import (
+    Board,
+    Mark,
+    Overall,
+    Table,
+    bracket,
+    marks,
+    percent,
+    signed,
+)
+from densebench.report.board.rows import Row
 
 MARKED = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
 ESCAPES = {

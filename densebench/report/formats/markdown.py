@@ -6,10 +6,7 @@ from textwrap import fill
 
 from densebench.records.remarks import with_marks
 from densebench.records.schema import RunRecord
-from densebench.report.ranking import SHARPER, STATEMENT
-from densebench.report.rows import Row
-from densebench.report.shares import ShareTable, share_tables
-from densebench.report.tables import (
+from densebench.report.board.board import (
     Board,
     Overall,
     Table,
@@ -19,6 +16,9 @@ from densebench.report.tables import (
     relative_link,
     signed,
 )
+from densebench.report.board.ranking import SHARPER, STATEMENT
+from densebench.report.board.rows import Row
+from densebench.report.board.shares import ShareTable, share_tables
 
 MARKED = {"best": "**{}**", "second": "<u>{}</u>", "": "{}"}
 

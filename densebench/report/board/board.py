@@ -16,9 +16,9 @@ from densebench.host.errors import DensebenchError
 from densebench.records.identity import ColumnKey, Found, RowKey, column_key, labels, row_key, runs
 from densebench.records.schema import IntervalRecord, ProfileRecord, RunRecord
 from densebench.records.store import load_profiles, load_records
-from densebench.report.published import PublishedNumber, load_published
-from densebench.report.ranking import Standings
-from densebench.report.rows import Base, Row, interval_over
+from densebench.report.board.published import PublishedNumber, load_published
+from densebench.report.board.ranking import Standings
+from densebench.report.board.rows import Base, Row, interval_over
 
 FoundProfile = tuple[Path, ProfileRecord]
 MANY_ROWS = 10  # from which on a table takes seconds

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from densebench.cards import suggestion
 from densebench.host.errors import DensebenchError
 from densebench.records.identity import seeds
-from densebench.report.rows import Row, interval_over
-from densebench.report.tables import Board, Table
+from densebench.report.board.board import Board, Table
+from densebench.report.board.rows import Row, interval_over
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

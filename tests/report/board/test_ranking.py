@@ -16,14 +16,14 @@ from densebench.measures.segmentation import class_counts
 from densebench.records.counts import ImageCounts, save_counts
 from densebench.records.schema import RunRecord
 from densebench.records.store import save_record
-from densebench.report.html import board_data
-from densebench.report.latex import latex_tables
-from densebench.report.markdown import markdown_page
-from densebench.report.pairs import compare_backbones
-from densebench.report.pictures import Examples
-from densebench.report.ranking import SHARPER, STATEMENT
-from densebench.report.tables import Table, load_board
-from densebench.report.tabular import csv_lines
+from densebench.report.board.board import Table, load_board
+from densebench.report.board.pairs import compare_backbones
+from densebench.report.board.ranking import SHARPER, STATEMENT
+from densebench.report.formats.csv import csv_lines
+from densebench.report.formats.html import board_data
+from densebench.report.formats.latex import latex_tables
+from densebench.report.formats.markdown import markdown_page
+from densebench.report.formats.pictures import Examples
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

@@ -15,16 +15,16 @@ from densebench.measures.comparison import Comparison
 from densebench.records.identity import column_key, row_key
 from densebench.records.schema import RunRecord
 from densebench.records.store import load_record
-from densebench.report.html import board_data, html_page
-from densebench.report.latex import latex_tables
-from densebench.report.markdown import markdown_page
-from densebench.report.model_index import model_index
-from densebench.report.pairs import Pair
-from densebench.report.pictures import Examples
-from densebench.report.reproduction import ReproducedRow
-from densebench.report.tables import Table, load_board
-from densebench.report.tabular import csv_lines
-from densebench.report.terminal import pair_tables, record_table
+from densebench.report.board.board import Table, load_board
+from densebench.report.board.pairs import Pair
+from densebench.report.board.reproduced import ReproducedRow
+from densebench.report.formats.csv import csv_lines
+from densebench.report.formats.html import board_data, html_page
+from densebench.report.formats.latex import latex_tables
+from densebench.report.formats.markdown import markdown_page
+from densebench.report.formats.model_index import model_index
+from densebench.report.formats.pictures import Examples
+from densebench.report.formats.terminal import pair_tables, record_table
 from densebench.run.matrix import Outcome, matrix_table
 from densebench.run.options import RunOptions
 

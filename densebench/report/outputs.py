@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from densebench.files.atomic import write_atomically
-from densebench.report.latex import latex_tables
-from densebench.report.markdown import markdown_page
-from densebench.report.tables import Board, load_board
-from densebench.report.tabular import csv_lines
+from densebench.report.board.board import Board, load_board
+from densebench.report.formats.csv import csv_lines
+from densebench.report.formats.latex import latex_tables
+from densebench.report.formats.markdown import markdown_page
 
 Render = Callable[[Board, Path], str]  # a board, and the folder that links start from
 FORMATS: Mapping[str, Render] = {

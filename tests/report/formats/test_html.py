@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from densebench.host.errors import DensebenchError
 from densebench.records.panels import INDEX, load_panels
 from densebench.records.schema import RunRecord
-from densebench.report import pictures
-from densebench.report.html import _block, write_page
-from densebench.report.pictures import RIGHT, VOID, WRONG, error_map
-from densebench.report.tables import load_board
+from densebench.report.board.board import load_board
+from densebench.report.formats import pictures
+from densebench.report.formats.html import _block, write_page
+from densebench.report.formats.pictures import RIGHT, VOID, WRONG, error_map
 
 BLOCK = re.compile(r'<script type="application/json" id="([^"]+)">(.*?)</script>', re.DOTALL)
 VIEW = "tiny_retrieval, reference"

@@ -10,10 +10,10 @@ import pytest
 from densebench.host.errors import DensebenchError
 from densebench.records.counts import counts_file, load_counts
 from densebench.records.store import load_record
-from densebench.report.markdown import markdown_page
-from densebench.report.ranking import Standings
-from densebench.report.shares import share_tables
-from densebench.report.tables import Table, load_board, marks
+from densebench.report.board.board import Table, load_board, marks
+from densebench.report.board.ranking import Standings
+from densebench.report.board.shares import share_tables
+from densebench.report.formats.markdown import markdown_page
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

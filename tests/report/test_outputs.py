@@ -14,9 +14,9 @@ from densebench.protocols import load_protocol
 from densebench.records.counts import load_counts
 from densebench.records.schema import RunRecord
 from densebench.records.store import load_record, load_records, save_record
-from densebench.report import tables as board_tables
-from densebench.report.leaderboard import write_leaderboard
-from densebench.report.published import PublishedNumber, load_published
+from densebench.report.board import board as board_module
+from densebench.report.board.published import PublishedNumber, load_published
+from densebench.report.outputs import write_leaderboard
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -205,7 +205,7 @@ class TestPublishedNumbers:
 
     def shown(self, results: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> str:
         number = self.NUMBER.model_copy(update=changes)
-        monkeypatch.setattr(board_tables, "load_published", lambda: (number,))
+        monkeypatch.setattr(board_module, "load_published", lambda: (number,))
         cell: str = tables(page(results))[0][0][5]
         return cell
 

@@ -1,0 +1,1 @@
+"""How a board is printed: one module a format."""
