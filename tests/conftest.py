@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from densebench.host.watcher import Watcher
+
 GOLDEN = Path(__file__).parent / "golden"
 MOST_WORKERS = 8
 SHARED = Path(__file__).parents[2] / "shared"
@@ -29,6 +31,29 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(MOST_WORKERS, cores or 1)
+
+
+class Ear(Watcher):
+    """Keeps what is told: lines, statuses, and how many units of which phase."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.statuses: list[str] = []
+        self.counted: list[tuple[str, int]] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def status(self, text: str) -> None:
+        self.statuses.append(text)
+
+    def advance(self, phase: str, done: int) -> None:
+        self.counted.append((phase, done))
+
+
+@pytest.fixture
+def ear() -> Ear:
+    return Ear()
 
 
 class GoldenArrays(dict[str, np.ndarray]):

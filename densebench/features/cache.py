@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,13 +26,13 @@ from densebench.files.hashes import content_hash
 from densebench.host.errors import DensebenchError
 from densebench.host.memory import gigabytes
 from densebench.host.paths import cache_home
+from densebench.host.watcher import Watcher
 
 DEFAULT_LIMIT_GB = 50.0
 BLOCK_IMAGES = 16
 FREE_MARGIN = 1_000_000_000
 # How a file that was cut short or changed shows itself when it is read.
 DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError)
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class FeatureCache:
     folder: Path
     limit: int
     dtype: str = "float32"
-    say: Say = lambda _: None
+    watcher: Watcher = field(default_factory=Watcher)
     _verified: set[Path] = field(default_factory=set)
     _complaints: set[str] = field(default_factory=set)
 
@@ -195,7 +195,7 @@ class FeatureCache:
             if folder in self._verified or entry.is_sound():
                 self._verified.add(folder)
                 return entry
-        self.say(f"warning: cached features {folder} are damaged; they are extracted again")
+        self.watcher.say(f"warning: cached features {folder} are damaged; they are extracted again")
         shutil.rmtree(folder)
         return None
 
@@ -220,7 +220,9 @@ class FeatureCache:
     def _complain(self, problem: str) -> None:
         """Say once, and not in every epoch, that there is no place."""
         if not self._complaints:
-            self.say(f"{problem}; the run goes on, and starts them again if it is interrupted")
+            self.watcher.say(
+                f"{problem}; the run goes on, and starts them again if it is interrupted"
+            )
         self._complaints.add(problem)
 
     def _remove(self, folder: Path) -> bool:
@@ -246,12 +248,12 @@ class FeatureCache:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self.say("another process extracts the same features; waiting for it")
+                self.watcher.say("another process extracts the same features; waiting for it")
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
 
-def feature_cache(dtype: str = "float32", say: Say = lambda _: None) -> FeatureCache:
+def feature_cache(dtype: str = "float32", watcher: Watcher | None = None) -> FeatureCache:
     """The user's cache; ``DENSEBENCH_CACHE_LIMIT`` is its size in GB (50 by default).
 
     Raises:
@@ -264,7 +266,7 @@ def feature_cache(dtype: str = "float32", say: Say = lambda _: None) -> FeatureC
         limit = -1
     if limit < 0:
         raise DensebenchError(f"DENSEBENCH_CACHE_LIMIT must be a number of GB, not '{text}'")
-    return FeatureCache(cache_home() / "features", limit, dtype, say)
+    return FeatureCache(cache_home() / "features", limit, dtype, watcher or Watcher())
 
 
 def _mapped(file: Path, dtype: str, shape: list[int]) -> np.memmap:

@@ -1,6 +1,6 @@
 """The patches of a split: images read, transformed and run through a backbone, batch by batch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from densebench.datasets.transforms import Transform, derived_seed
 from densebench.features.cache import Entry, FeatureCache
 from densebench.host.device import device_name, exact_products
 from densebench.host.errors import DensebenchError
-from densebench.host.watcher import Advance
+from densebench.host.watcher import Watcher
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 CPU = torch.device("cpu")
@@ -98,8 +98,8 @@ class PatchSource:
     precision: Precision = "fp32"
     skip_bad: bool = False
     cache: FeatureCache | None = None
-    advance: Advance = lambda _: None
-    say: Callable[[str], None] = lambda _: None
+    watcher: Watcher = field(default_factory=Watcher)
+    phase: str = ""  # in which its images count
     unreadable: dict[str, str] = field(default_factory=dict)
     produced_on: set[str] = field(default_factory=set)  # devices that the patches are from
 
@@ -124,7 +124,7 @@ class PatchSource:
         """
         for batch in self._found_or_extracted(transform, seed, epoch, order, keep):
             yield batch
-            self.advance(len(batch.indices))
+            self.watcher.advance(self.phase, len(batch.indices))
 
     def _found_or_extracted(
         self,
@@ -259,6 +259,6 @@ class PatchSource:
             if self.batch_size == 1:
                 raise
         self.batch_size = max(1, self.batch_size // 2)
-        self.say(f"the GPU's memory is short; going on in batches of {self.batch_size}")
+        self.watcher.say(f"the GPU's memory is short; going on in batches of {self.batch_size}")
         torch.cuda.empty_cache()
         return self._halving(images)

@@ -41,8 +41,8 @@ class RateColumn(ProgressColumn):
 class Lines:
     """Progress for a file or a pipe: a line now and then instead of a bar."""
 
-    def __init__(self, say: Callable[[str], None], title: str, total: int) -> None:
-        self._say, self._title, self._total = say, title, total
+    def __init__(self, watcher: Watcher, title: str, total: int) -> None:
+        self._watcher, self._title, self._total = watcher, title, total
         self._done, self.status = 0, ""
         self._start = self._last = monotonic()
 
@@ -56,7 +56,7 @@ class Lines:
         rate = self._done / max(now - self._start, 1e-9)
         left = timedelta(seconds=round((self._total - self._done) / max(rate, 1e-9)))
         line = f"{self._title}: {self._done}/{self._total}, {rate:.1f} images/s, {left} left"
-        self._say(f"{line}, {self.status}" if self.status else line)
+        self._watcher.say(f"{line}, {self.status}" if self.status else line)
 
 
 class TerminalWatcher(Watcher):
@@ -65,6 +65,7 @@ class TerminalWatcher(Watcher):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._show: Callable[[str], None] = lambda _: None
+        self._under_way: dict[str, Advance] = {}
 
     def say(self, line: str) -> None:
         """Print one line."""
@@ -74,13 +75,27 @@ class TerminalWatcher(Watcher):
         """Put a text behind the bar's title, or at the end of the lines."""
         self._show(text)
 
+    def advance(self, phase: str, done: int) -> None:
+        """Count in the bar or the lines of a phase, while it is under way."""
+        if phase in self._under_way:
+            self._under_way[phase](done)
+
     @contextmanager
     def phase(
         self, name: str, total: int | None, unit: Unit = "images", done: int = 0
     ) -> Iterator[Advance]:
         """A bar for a phase; phases without images are too short for one."""
+        with self._shown(name, total, unit, done) as advance:
+            self._under_way[name] = advance
+            try:
+                yield advance
+            finally:
+                del self._under_way[name]
+
+    @contextmanager
+    def _shown(self, name: str, total: int | None, unit: Unit, done: int) -> Iterator[Advance]:
         if unit != "images":
-            with transfer(self._console, self.say, name, total, unit, done) as advance:
+            with transfer(self._console, self, name, total, unit, done) as advance:
                 yield advance
             return
         if not total:
@@ -88,7 +103,7 @@ class TerminalWatcher(Watcher):
             return
         title = TITLES.get(name, name)
         if not self._console.is_terminal:
-            lines = Lines(self.say, title, total)
+            lines = Lines(self, title, total)
             self._show = lambda text: setattr(lines, "status", text)
             yield lines.advance
             return

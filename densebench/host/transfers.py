@@ -1,6 +1,6 @@
 """Progress in bytes and files: a bar on a terminal, a line now and then in a pipe."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from densebench.host.watcher import Advance, Unit
+from densebench.host.watcher import Advance, Unit, Watcher
 
 SECONDS_BETWEEN_LINES = 20.0
 
@@ -27,7 +27,7 @@ SECONDS_BETWEEN_LINES = 20.0
 @contextmanager
 def transfer(
     console: Console,
-    say: Callable[[str], None],
+    watcher: Watcher,
     title: str,
     total: int | None,
     unit: Unit,
@@ -35,7 +35,7 @@ def transfer(
 ) -> Iterator[Advance]:
     """A bar with rate and time left, or lines where there is no terminal."""
     if not console.is_terminal:
-        yield _Lines(say, title, total, unit, done).advance
+        yield _Lines(watcher, title, total, unit, done).advance
         return
     with Progress(*_columns(unit), console=console, transient=True) as bar:
         task = bar.add_task(title, total=total, completed=done)
@@ -62,9 +62,9 @@ class _Lines:
     """A line when a step is long, and none when it is short."""
 
     def __init__(
-        self, say: Callable[[str], None], title: str, total: int | None, unit: Unit, done: int
+        self, watcher: Watcher, title: str, total: int | None, unit: Unit, done: int
     ) -> None:
-        self._say, self._title, self._total, self._unit = say, title, total, unit
+        self._watcher, self._title, self._total, self._unit = watcher, title, total, unit
         self._first = self._done = done
         self._start = self._last = monotonic()
 
@@ -80,7 +80,7 @@ class _Lines:
         if self._total is not None:
             left = timedelta(seconds=round((self._total - self._done) / max(rate, 1e-9)))
             line = f"{line} of {self._amount(self._total)}, {left} left"
-        self._say(f"{line}, {self._amount(rate)}/s")
+        self._watcher.say(f"{line}, {self._amount(rate)}/s")
 
     def _amount(self, value: float) -> str:
         return f"{value / 1e6:,.1f} MB" if self._unit == "bytes" else f"{value:,.0f} files"

@@ -17,12 +17,15 @@ class Watcher:
     def status(self, text: str) -> None:
         """What the phase under way is at."""
 
+    def advance(self, phase: str, done: int) -> None:
+        """So many more units of a phase are done; nothing where it is not under way."""
+
     @contextmanager
     def phase(
         self, name: str, total: int | None, unit: Unit = "images", done: int = 0
     ) -> Iterator[Advance]:
         """A phase over ``total`` units, ``done`` of which were there before.
 
-        The caller reports how many more are done.
+        Gives what counts its further units; who has no hold of that says ``advance``.
         """
         yield lambda _: None

@@ -1,11 +1,11 @@
 """Student and teacher of a recipe, as a training begins with them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from densebench.backbones.base import DenseBackbone
+from densebench.host.watcher import Watcher
 from densebench.posttrain.architecture import unfold_class_token, use_neco_positions
 from densebench.posttrain.photographs import Purpose, step_seed
 from densebench.posttrain.recipe import Recipe
@@ -28,7 +28,7 @@ class Networks:
 
 
 def build_networks(
-    backbone: DenseBackbone, recipe: Recipe, device: torch.device, say: Callable[[str], None]
+    backbone: DenseBackbone, recipe: Recipe, device: torch.device, watcher: Watcher
 ) -> Networks:
     """Student and teacher of one backbone, which becomes the student's, in place.
 
@@ -36,11 +36,13 @@ def build_networks(
         backbone: what is trained; its rule of positions and its class token change as asked.
         recipe: every knob.
         device: where they run.
-        say: told what the backbone has no place for.
+        watcher: told what the backbone has no place for.
     """
     model = recipe.model
     if model.positions == "neco" and not use_neco_positions(backbone):
-        say(f"{backbone.name} cannot resize its positions by NeCo's rule; it trains with its own")
+        watcher.say(
+            f"{backbone.name} cannot resize its positions by NeCo's rule; it trains with its own"
+        )
     freeze_all_but_last(backbone, model.trainable_blocks)
     student = Projector(backbone, _head(backbone, recipe, Purpose.HEAD)).to(device)
     own = model.teacher_head == "own"
@@ -50,7 +52,7 @@ def build_networks(
         for network in (student, teacher):
             unfold_class_token(network.backbone)
     if model.drop_path and not set_drop_path(backbone, model.drop_path):
-        say(f"{backbone.name} has no place for drop path; it trains without")
+        watcher.say(f"{backbone.name} has no place for drop path; it trains without")
     if model.gradient_checkpointing:
         checkpoint_gradients(backbone)
     if model.compile:

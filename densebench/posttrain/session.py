@@ -3,7 +3,7 @@
 import hashlib
 import re
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from densebench.posttrain.monitor import build_monitor
 from densebench.posttrain.optimiser import teachers_own_share
 from densebench.posttrain.photographs import find_photographs
 from densebench.posttrain.recipe import Recipe, load_recipe, published_recipe
-from densebench.posttrain.trainer import LOG, Place, Trainer
+from densebench.posttrain.trainer import LOG, PHASE, Place, Trainer
 
 DEFAULT_FOLDER = Path("posttrained")
 IMAGES = "images.sha256"
@@ -148,8 +148,7 @@ class _Session:
             world=self._world,
             workers=self._workers(),
             tensorboard=self._options.tensorboard,
-            say=self._watcher.say,
-            status=self._watcher.status,
+            watcher=self._watcher,
         )
         monitor = build_monitor(self._recipe.monitor, self._device)
         return Trainer(self._backbone, self._recipe, self._photographs, place, self._base, monitor)
@@ -169,8 +168,7 @@ class _Session:
             trainer.resume()
         self._announce(trainer)
         left = trainer.schedule.length - trainer.step
-        with self._watcher.phase("posttrain", left * trainer.schedule.batch_size) as advance:
-            trainer.place = replace(trainer.place, advance=advance)
+        with self._watcher.phase(PHASE, left * trainer.schedule.batch_size):
             trainer.run()
 
     def _announce(self, trainer: Trainer) -> None:

@@ -11,7 +11,7 @@ import torch
 from densebench.backbones.base import DenseBackbone
 from densebench.host.distributed import World
 from densebench.host.errors import DensebenchError
-from densebench.host.watcher import Advance
+from densebench.host.watcher import Watcher
 from densebench.posttrain.checkpoints import TrainingState, latest_state, save_state
 from densebench.posttrain.interruption import stopping
 from densebench.posttrain.journal import Journal
@@ -31,7 +31,7 @@ from densebench.posttrain.student import Projector
 from densebench.posttrain.views import MultiCrop
 
 Monitor = Callable[[DenseBackbone], dict[str, float]]
-LOG = "log.jsonl"
+LOG, PHASE = "log.jsonl", "posttrain"
 
 
 class InterruptedTrainingError(Exception):
@@ -47,9 +47,7 @@ class Place:
     world: World = field(default_factory=World)
     workers: int = 0
     tensorboard: bool = False
-    say: Callable[[str], None] = lambda _: None
-    status: Callable[[str], None] = lambda _: None
-    advance: Advance = lambda _: None
+    watcher: Watcher = field(default_factory=Watcher)
 
     @property
     def checkpoints(self) -> Path:
@@ -87,7 +85,7 @@ class Trainer:
         self._recipe, self._photographs, self.place = recipe, photographs, place
         self._monitor = monitor
         self.schedule = _schedule(recipe, len(photographs))
-        networks = build_networks(backbone, recipe, place.device, place.say)
+        networks = build_networks(backbone, recipe, place.device, place.watcher)
         self.learner = Learner(networks, recipe, self.schedule.length, place.world)
         self._views = MultiCrop(recipe.views, backbone.mean, backbone.std)
         self._identity = {
@@ -158,7 +156,7 @@ class Trainer:
             if journal is not None:
                 self._report(journal, outcome, perf_counter() - start)
             self.step += 1
-            self.place.advance(self.schedule.batch_size)
+            self.place.watcher.advance(PHASE, self.schedule.batch_size)
             self._watch(journal)
             stop = world.any(stopped(), self.place.device)
             if stop or self.step % every == 0 or self.step == self.schedule.length:
@@ -204,7 +202,7 @@ class Trainer:
         if bad.file in self.unreadable:
             return
         self.unreadable[bad.file] = bad.reason
-        self.place.say(f"skipped: {bad.reason}")
+        self.place.watcher.say(f"skipped: {bad.reason}")
         if journal is not None:
             journal.write(self.step + 1, unreadable=bad.file, reason=bad.reason)
 
@@ -222,7 +220,7 @@ class Trainer:
             seconds=round(seconds, 4),
             images_per_second=round(self.schedule.batch_size / seconds, 3),
         )
-        self.place.status(f"loss {outcome.loss:.4f}, learning rate {now.backbone_lr:.2g}")
+        self.place.watcher.status(f"loss {outcome.loss:.4f}, learning rate {now.backbone_lr:.2g}")
 
     def _watch(self, journal: Journal | None) -> None:
         """Measure the student, where the recipe asks for it."""
@@ -236,7 +234,7 @@ class Trainer:
             self.student.train()
         journal.write(self.step, **found)
         told = ", ".join(f"{key} {value:.4f}" for key, value in found.items())
-        self.place.say(f"after step {self.step}: {told}")
+        self.place.watcher.say(f"after step {self.step}: {told}")
 
     def _save(self) -> None:
         queue = self.learner.queue

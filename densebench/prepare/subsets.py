@@ -38,7 +38,11 @@ class _Lines(Watcher):
     """Passes lines on, and shows no phase within the one that is shown."""
 
     def __init__(self, outer: Watcher) -> None:
-        self.say = outer.say  # type: ignore[method-assign]
+        self._outer = outer
+
+    def say(self, line: str) -> None:
+        """Pass it on."""
+        self._outer.say(line)
 
 
 def _wanted(entry: PublishedList) -> Wanted:

@@ -5,7 +5,7 @@ task card names it by the module's name. Extraction, scoring and recording are t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -20,6 +20,7 @@ from densebench.cards import Card
 from densebench.datasets.transforms import Transform, Triple
 from densebench.features.source import CPU, PatchSource
 from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 from densebench.measures.segmentation import Absent, Matching
 
 Resolution = PositiveInt | Literal["input", "original"]
@@ -48,10 +49,6 @@ class ProtocolParams(Card):
     normalisation: NormalisationParam = "auto"
 
 
-def silent(_: str) -> None:
-    """Say nothing."""
-
-
 @dataclass(frozen=True)
 class Setting:
     """What a protocol is told about the run: the data, the backbone's input, the place."""
@@ -67,8 +64,7 @@ class Setting:
     device: torch.device = CPU
     about: Mapping[str, Any] = field(default_factory=dict)  # for files kept from the run
     workdir: Path | None = None  # for checkpoints; removed when the run is recorded
-    say: Callable[[str], None] = silent
-    status: Callable[[str], None] = silent
+    watcher: Watcher = field(default_factory=Watcher)
     explained: bool = False  # whether `explain` will be asked for: what that needs is kept
 
     @property

@@ -122,12 +122,14 @@ class Linear(Protocol):
         self._check_batch(len(train))
         self._begin()
         self._restore()
-        train.advance(len(self._history) * len(train))
+        self.setting.watcher.advance(train.phase, len(self._history) * len(train))
         for epoch in range(len(self._history), self.params.epochs):
             loss = self._train_epoch(train, epoch)
             self._end_epoch(self._validate(val))
             score = f"mIoU {100 * self._history[-1]:.2f} at {self._mask_size}"
-            self.setting.say(f"epoch {epoch + 1}/{self.params.epochs}: loss {loss:.4f}, {score}")
+            self.setting.watcher.say(
+                f"epoch {epoch + 1}/{self.params.epochs}: loss {loss:.4f}, {score}"
+            )
         if self.setting.variant == "reference":
             self._training.head.load_state_dict(self._best)
 
@@ -226,7 +228,7 @@ class Linear(Protocol):
             patches = batch.patches.to(self.setting.device)
             loss = self._training.step(patches, batch.masks, self._train_mask_size)
             losses.append(loss)
-            self.setting.status(f"epoch {epoch + 1}/{self.params.epochs}, loss {loss:.4f}")
+            self.setting.watcher.status(f"epoch {epoch + 1}/{self.params.epochs}, loss {loss:.4f}")
         if not losses:
             raise self._nothing_to_learn_from(train)
         self._training.end_epoch()
@@ -307,10 +309,10 @@ class Linear(Protocol):
             return
         if checkpoint.restore(self._take_up):
             done = len(self._history)
-            self.setting.say(f"going on after epoch {done} of {self.params.epochs}")
+            self.setting.watcher.say(f"going on after epoch {done} of {self.params.epochs}")
         else:
             self._begin()
-            self.setting.say(f"{checkpoint.file} is of no use; the training begins anew")
+            self.setting.watcher.say(f"{checkpoint.file} is of no use; the training begins anew")
 
     def _take_up(self, state: dict[str, Any]) -> None:
         if not 0 < len(state["history"]) <= self.params.epochs:

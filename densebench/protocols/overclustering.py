@@ -91,10 +91,10 @@ class Overclustering(Protocol):
 
     def predict(self, val: PatchSource) -> Iterator[Prediction]:
         """The cluster of every validation patch, once for each k-means seed."""
-        self.setting.status("standardise and PCA")
+        self.setting.watcher.status("standardise and PCA")
         projected, indices, masks = self._project(val)
         for repeat in range(self.params.seeds):
-            self.setting.status(f"k-means {repeat + 1}/{self.params.seeds}")
+            self.setting.watcher.status(f"k-means {repeat + 1}/{self.params.seeds}")
             labels = self._cluster(projected, self.setting.seed * self.params.seeds + repeat)
             grid = torch.from_numpy(labels).reshape(len(indices), self.grid, self.grid)
             yield Prediction(indices, masks, labels=grid, repeat=repeat)

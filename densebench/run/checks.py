@@ -1,18 +1,17 @@
 """What is checked once everything is loaded, before the work: memory, and features that repeat."""
 
-from collections.abc import Callable
-
 from densebench.backbones.repeatable import TOLERANCE, disagreement, largest_difference
 from densebench.features.cache import FeatureCache
 from densebench.host import memory
 from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 from densebench.protocols.base import Protocol
 from densebench.run.inputs import Inputs
 
 LESS_MEMORY = "lower memory_size, the number of images (--limit) or input_size"
 
 
-def check_repeatable(inputs: Inputs, protocol: Protocol, say: Callable[[str], None]) -> bool:
+def check_repeatable(inputs: Inputs, protocol: Protocol, watcher: Watcher) -> bool:
     """Whether features are the same at every pass.
 
     Raises:
@@ -26,12 +25,12 @@ def check_repeatable(inputs: Inputs, protocol: Protocol, say: Callable[[str], No
     told = disagreement(backbone, difference)
     if not options.allow_nondeterministic:
         raise DensebenchError(f"{told}; or --allow-nondeterministic records it so")
-    say(f"warning: {told}; recorded as not repeatable")
+    watcher.say(f"warning: {told}; recorded as not repeatable")
     return False
 
 
 def check_memory(
-    inputs: Inputs, protocol: Protocol, cache: FeatureCache | None, say: Callable[[str], None]
+    inputs: Inputs, protocol: Protocol, cache: FeatureCache | None, watcher: Watcher
 ) -> None:
     """Say what the run will take.
 
@@ -43,12 +42,12 @@ def check_memory(
     plan["a batch in the backbone"] = _batch_bytes(inputs, protocol)
     needed = memory.require(plan, LESS_MEMORY)
     parts = ", ".join(f"{name} {memory.gigabytes(size)}" for name, size in plan.items())
-    say(
+    watcher.say(
         f"memory: about {memory.gigabytes(memory.current_rss() + needed)} at the peak "
         f"({parts}); {memory.gigabytes(memory.available_bytes())} are free"
     )
     if cache is not None:
-        say(
+        watcher.say(
             f"features: up to {memory.gigabytes(_kept_bytes(inputs, protocol))} are kept in "
             f"{cache.folder} (limit {memory.gigabytes(cache.limit)})"
         )

@@ -72,9 +72,9 @@ class Run:
             return done
         inputs, protocol, watcher = self.inputs, self.protocol, self._watcher
         self._options.results.mkdir(parents=True, exist_ok=True)  # not found out hours later
-        check_memory(inputs, protocol, self._cache, watcher.say)
+        check_memory(inputs, protocol, self._cache, watcher)
         with self._phases.phase("check"):
-            repeats = check_repeatable(inputs, protocol, watcher.say)
+            repeats = check_repeatable(inputs, protocol, watcher)
         measured = self._measure(nondeterministic=not repeats)
         record = make_record(inputs, protocol, measured, self._phases)
         return record, save_run(record, inputs, protocol, measured, watcher)
@@ -94,15 +94,15 @@ class Run:
         """Learn, predict and score."""
         protocol, data = self.protocol, self.inputs.dataset
         panels = PanelKeeper(self._options.panels)
-        train, val = self._source("train"), panels.watching(self._source("val"))
+        train, val = self._source("train", "fit"), panels.watching(self._source("val", "predict"))
         n_train = len(train) * protocol.train_passes
         if n_train:
-            with self._phases.phase("fit", n_train) as train.advance:
+            with self._phases.phase("fit", n_train):
                 protocol.fit(train, val)
         scorer = Scorer(
             protocol.scoring, data.classes, data.ignore_index, val.split, data.group_name
         )
-        with self._phases.phase("predict", len(val) * protocol.val_passes) as val.advance:
+        with self._phases.phase("predict", len(val) * protocol.val_passes):
             for prediction in protocol.predict(val):
                 scorer.add(prediction)
                 panels.add(prediction)
@@ -117,7 +117,7 @@ class Run:
             nondeterministic=nondeterministic,
         )
 
-    def _source(self, split: str) -> PatchSource:
+    def _source(self, split: str, phase: str) -> PatchSource:
         options, device = self._options, self.inputs.plan.device
         workers = options.workers
         if workers is None:
@@ -131,7 +131,8 @@ class Run:
             precision=options.precision,
             skip_bad=options.skip_bad,
             cache=self._cache,
-            say=self._watcher.say,
+            watcher=self._watcher,
+            phase=phase,
         )
 
 
@@ -149,8 +150,7 @@ def _make_protocol(inputs: Inputs, watcher: Watcher) -> Protocol:
         device=plan.device,
         about=_about(inputs),
         workdir=inputs.workdir,
-        say=watcher.say,
-        status=watcher.status,
+        watcher=watcher,
         explained=plan.options.panels > 0,
     )
     return plan.protocol(plan.params, setting)
@@ -173,4 +173,4 @@ def _about(inputs: Inputs) -> dict[str, Any]:
 def _cache(mode: CacheMode, watcher: Watcher) -> FeatureCache | None:
     if mode == "off":
         return None
-    return feature_cache("float16" if mode == "fp16" else "float32", watcher.say)
+    return feature_cache("float16" if mode == "fp16" else "float32", watcher)

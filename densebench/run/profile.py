@@ -5,7 +5,7 @@ Noise images go through the backbone alone, so that neither disk nor protocol co
 
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -26,6 +26,7 @@ from densebench.features.source import AUTOCAST, Precision
 from densebench.host import memory
 from densebench.host.device import peak_cuda, pick_device, versions
 from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 from densebench.protocols import task_params
 from densebench.protocols.base import InputSize, resolve_input_size
 from densebench.records.schema import ProfileRecord
@@ -52,13 +53,13 @@ class ProfileOptions:
 
 
 def profile_backbone(
-    options: ProfileOptions, say: Callable[[str], None]
+    options: ProfileOptions, watcher: Watcher | None = None
 ) -> tuple[ProfileRecord, Path]:
     """Measure a backbone at one input size on one device, and save what was found.
 
     Args:
         options: What and where.
-        say: Takes a line about each measurement before it begins.
+        watcher: Told of each measurement before it begins.
 
     Returns:
         The record, and its file; one of before, of the same size, device and precision, is
@@ -73,7 +74,9 @@ def profile_backbone(
     device = pick_device(options.device)
     backbone, size = _load(options, device)
     try:
-        record = _measure(Meter(backbone, size, device, options.precision), options, say)
+        record = _measure(
+            Meter(backbone, size, device, options.precision), options, watcher or Watcher()
+        )
     except torch.cuda.OutOfMemoryError as error:
         raise DensebenchError(
             f"a batch of {options.batch_size} images of {size}x{size} does not fit into the "
@@ -104,16 +107,16 @@ def _wanted_size(options: ProfileOptions) -> InputSize:
     return task_params(card, str(file)).input_size
 
 
-def _measure(meter: "Meter", options: ProfileOptions, say: Callable[[str], None]) -> ProfileRecord:
+def _measure(meter: "Meter", options: ProfileOptions, watcher: Watcher) -> ProfileRecord:
     backbone, size = meter.backbone, meter.size
     about = f"{backbone.name} at {size}x{size}, {options.precision} on {meter.device_name}"
-    say(f"{about}: operations of one image")
+    watcher.say(f"{about}: operations of one image")
     gflops = meter.gflops()
-    say(f"memory of a batch of {options.batch_size}")
+    watcher.say(f"memory of a batch of {options.batch_size}")
     rss, cuda = meter.peak_memory(options.batch_size)
-    say(f"images per second in batches of {options.batch_size}")
+    watcher.say(f"images per second in batches of {options.batch_size}")
     batches = meter.seconds(options.batch_size)
-    say("latency of one image")
+    watcher.say("latency of one image")
     single = meter.seconds(1)
     return ProfileRecord(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),

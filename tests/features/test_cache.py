@@ -34,14 +34,15 @@ LABELS = RNG.integers(0, 256, MASKS, dtype=np.uint8)
 
 
 @pytest.fixture
-def said() -> list[str]:
-    return []
+def said(ear: Any) -> list[str]:
+    lines: list[str] = ear.lines
+    return lines
 
 
 @pytest.fixture
-def make(tmp_path: Path, said: list[str]) -> Callable[..., FeatureCache]:
+def make(tmp_path: Path, ear: Any) -> Callable[..., FeatureCache]:
     def new(limit: int = 10**9, dtype: str = "float32", folder: str = "kept") -> FeatureCache:
-        return FeatureCache(tmp_path / folder, limit, dtype, said.append)
+        return FeatureCache(tmp_path / folder, limit, dtype, ear)
 
     return new
 
@@ -239,8 +240,12 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from densebench.features.cache import FeatureCache
+from densebench.host.watcher import Watcher
+class Printing(Watcher):
+    def say(self, line):
+        print(line, flush=True)
 folder, pause = Path(sys.argv[1]), float(sys.argv[2])
-cache = FeatureCache(folder, 10**9, say=lambda line: print(line, flush=True))
+cache = FeatureCache(folder, 10**9, watcher=Printing())
 with cache.open({"view": "v"}, (40, 1, 1, 2), (40, 2, 2)) as entry:
     print("from", entry.filled, flush=True)
     for i in range(entry.filled, 40):

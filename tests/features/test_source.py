@@ -123,11 +123,12 @@ class TestExtraction:
             other = joined(source(split).batches(crop, seed, epoch))
             assert not torch.equal(first.masks, other.masks)
 
-    def test_progress_counts_images(self, split: Split, cache: FeatureCache) -> None:
+    def test_progress_counts_images(self, split: Split, cache: FeatureCache, ear: Any) -> None:
         for _ in range(2):
-            counts: list[int] = []
-            joined(source(split, cache, advance=counts.append).batches(VIEW))
-            assert sum(counts) == N_IMAGES
+            ear.counted.clear()
+            joined(source(split, cache, watcher=ear, phase="fit").batches(VIEW))
+            assert {phase for phase, _ in ear.counted} == {"fit"}
+            assert sum(images for _, images in ear.counted) == N_IMAGES
 
     def test_short_memory_halves_the_batch_for_good(self, split: Split) -> None:
         model = Small()
@@ -195,12 +196,11 @@ class TestCaching:
         joined(source(split, cache).batches(VIEW, keep=False))
         assert cache.entries() == []
 
-    def test_without_room_it_works_without(self, split: Split, tmp_path: Path) -> None:
-        said: list[str] = []
-        tiny = FeatureCache(tmp_path / "kept", 10, say=said.append)
+    def test_without_room_it_works_without(self, split: Split, tmp_path: Path, ear: Any) -> None:
+        tiny = FeatureCache(tmp_path / "kept", 10, watcher=ear)
         plain = joined(source(split).batches(VIEW))
         assert same(plain, joined(source(split, tiny).batches(VIEW)))
-        assert "are not kept" in said[0]
+        assert "are not kept" in ear.lines[0]
 
     def test_whole_entries_are_not_written_again(self, split: Split, cache: FeatureCache) -> None:
         joined(source(split, cache).batches(VIEW))
@@ -226,15 +226,14 @@ class TestCaching:
         plain = joined(source(split).batches(VIEW))
         assert same(plain, joined(source(split, cache).batches(VIEW)))
 
-    def test_damage_is_mended(self, split: Split, tmp_path: Path) -> None:
-        said: list[str] = []
+    def test_damage_is_mended(self, split: Split, tmp_path: Path, ear: Any) -> None:
         plain = joined(source(split).batches(VIEW))
         joined(source(split, FeatureCache(tmp_path / "kept", 10**9)).batches(VIEW))
         (file,) = (tmp_path / "kept").glob("*/patches.npy")
         file.write_bytes(file.read_bytes()[:-100])
-        later = FeatureCache(tmp_path / "kept", 10**9, say=said.append)
+        later = FeatureCache(tmp_path / "kept", 10**9, watcher=ear)
         assert same(plain, joined(source(split, later).batches(VIEW)))
-        assert "damaged" in said[0]
+        assert "damaged" in ear.lines[0]
 
 
 class TestKey:

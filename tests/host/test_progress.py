@@ -53,6 +53,18 @@ def test_lines_without_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
     assert out.getvalue() == "validation images: 4/4, 2.0 images/s, 0:00:00 left\n"
 
 
+def test_who_has_no_hold_of_a_phase_counts_in_it_by_name() -> None:
+    watcher, out = shown(terminal=False)
+    watcher.advance("fit", 5)
+    with watcher.phase("fit", 3):
+        watcher.advance("predict", 3)
+        assert out.getvalue() == ""
+        watcher.advance("fit", 3)
+    assert out.getvalue().startswith("training images: 3/3, ")
+    watcher.advance("fit", 3)
+    assert len(out.getvalue().splitlines()) == 1
+
+
 def test_nobody_watches(capfd: pytest.CaptureFixture[str]) -> None:
     with Watcher().phase("x", 1) as advance:
         advance(1)

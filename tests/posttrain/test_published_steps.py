@@ -15,6 +15,7 @@ from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from densebench.backbones.timm_vit import TimmBackbone
 from densebench.cards import BackboneCard
 from densebench.host.distributed import World
+from densebench.host.watcher import Watcher
 from densebench.posttrain import learner as module
 from densebench.posttrain.learner import Draws, Learner, Outcome
 from densebench.posttrain.networks import build_networks
@@ -196,15 +197,20 @@ def sums(state: dict[str, Tensor]) -> Tensor:
     return torch.stack(rows)
 
 
+class Strict(Watcher):
+    """Nothing of the recipe may be without a place."""
+
+    def say(self, line: str) -> None:
+        pytest.fail(line)
+
+
 class Replay:
     """One golden run by our learner, in one floating type."""
 
     def __init__(self, arrays: Arrays, dtype: torch.dtype, patch: pytest.MonkeyPatch) -> None:
         self.arrays, self.dtype = arrays, dtype
         self.recipe = recipe_of(arrays)
-        networks = build_networks(
-            backbone_of(arrays), self.recipe, torch.device("cpu"), pytest.fail
-        )
+        networks = build_networks(backbone_of(arrays), self.recipe, torch.device("cpu"), Strict())
         images, training = arrays.config["num_samples"], self.recipe.training
         length = training.epochs * (images // training.batch_size)
         assert length == arrays.meta["steps_of_schedule"]

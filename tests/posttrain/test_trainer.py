@@ -15,6 +15,7 @@ from torch import nn
 from densebench.backbones import load_backbone
 from densebench.backbones.base import DenseBackbone
 from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 from densebench.posttrain import interruption, learner
 from densebench.posttrain.journal import read_journal
 from densebench.posttrain.photographs import find_photographs
@@ -149,13 +150,12 @@ class TestWhatTrains:
         assert trainer.learner.queue.patches.shape == (2, 60, 24)
         assert len(losses(trainer)) == 4
 
-    def test_a_convolution_keeps_its_statistics(self, make_trainer: Make) -> None:
-        told: list[str] = []
+    def test_a_convolution_keeps_its_statistics(self, make_trainer: Make, ear: Any) -> None:
         backbone = Convolution()
-        trainer = make_trainer(backbone=backbone, place={"say": told.append}, model__drop_path=0.1)
+        trainer = make_trainer(backbone=backbone, place={"watcher": ear}, model__drop_path=0.1)
         before = copy.deepcopy(backbone.state_dict())
         trainer.run()
-        assert told == ["convolution has no place for drop path; it trains without"]
+        assert ear.lines == ["convolution has no place for drop path; it trains without"]
         for name, value in backbone.state_dict().items():
             assert torch.equal(value, before[name]) == ("running" in name or "num_" in name)
 
@@ -244,8 +244,8 @@ class TestQuirks:
 
 
 class TestWatching:
-    def test_monitored_numbers_are_in_the_log(self, make_trainer: Make) -> None:
-        modes, told = [], []
+    def test_monitored_numbers_are_in_the_log(self, make_trainer: Make, ear: Any) -> None:
+        modes = []
 
         def monitor(student: DenseBackbone) -> dict[str, float]:
             modes.append(student.training)
@@ -253,24 +253,32 @@ class TestWatching:
             return {"monitor_miou": 0.25}
 
         watched = {"monitor__every": 2, "monitor__task": "scenes_incontext"}
-        trainer = make_trainer(monitor=monitor, place={"say": told.append}, **watched)
+        trainer = make_trainer(monitor=monitor, place={"watcher": ear}, **watched)
         trainer.run()
         lines = read_journal(trainer.place.folder / "log.jsonl")
         found = [(line["step"], line["monitor_miou"]) for line in lines if "monitor_miou" in line]
         assert found == [(2, 0.25), (4, 0.25)]
         assert modes == [False, False]
         assert trainer.student.training
-        assert told == [f"after step {step}: monitor_miou 0.2500" for step in (2, 4)]
+        assert ear.lines == [f"after step {step}: monitor_miou 0.2500" for step in (2, 4)]
         assert losses(trainer) == losses(run(make_trainer("unwatched")))
 
-    def test_status_and_progress(self, make_trainer: Make) -> None:
-        shown: list[str] = []
-        counted: list[int] = []
-        run(make_trainer(place={"status": shown.append, "advance": counted.append}))
-        assert len(shown) == 4
-        assert shown[0].startswith("loss ")
-        assert shown[0].endswith(", learning rate 0.001")
-        assert counted == [4, 4, 4, 4]
+    def test_status_and_progress(self, make_trainer: Make, ear: Any) -> None:
+        run(make_trainer(place={"watcher": ear}))
+        assert len(ear.statuses) == 4
+        assert ear.statuses[0].startswith("loss ")
+        assert ear.statuses[0].endswith(", learning rate 0.001")
+        assert ear.counted == [("posttrain", 4)] * 4
+
+
+class Acting(Watcher):
+    """Does something after every step; told how many images it had."""
+
+    def __init__(self, act: Callable[[int], None]) -> None:
+        self._act = act
+
+    def advance(self, phase: str, done: int) -> None:
+        self._act(done)
 
 
 class Stopper:
@@ -293,7 +301,7 @@ class TestGoingOn:
         changes = {"model__drop_path": 0.3, "training__steps": 6, "training__checkpoint_every": 4}
         unbroken = run(make_trainer("unbroken", **changes))
         handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
-        first = make_trainer("broken", place={"advance": Stopper(20, number)}, **changes)
+        first = make_trainer("broken", place={"watcher": Acting(Stopper(20, number))}, **changes)
         with pytest.raises(InterruptedTrainingError, match="saved after step 5 of 6"):
             first.run()
         assert handlers == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
@@ -309,10 +317,10 @@ class TestGoingOn:
         def fail(_: int) -> None:
             raise MemoryError
 
-        first = make_trainer("broken", place={"advance": Stopper(8)}, **changes)
+        first = make_trainer("broken", place={"watcher": Acting(Stopper(8))}, **changes)
         with pytest.raises(InterruptedTrainingError):
             first.run()
-        second = make_trainer("broken", place={"advance": fail}, **changes)
+        second = make_trainer("broken", place={"watcher": Acting(fail)}, **changes)
         second.resume()
         with pytest.raises(MemoryError):
             second.run()
@@ -360,7 +368,7 @@ class TestGoingOn:
                 os.kill(os.getpid(), signal.SIGINT)
 
         with pytest.raises(KeyboardInterrupt):
-            make_trainer(place={"advance": twice}).run()
+            make_trainer(place={"watcher": Acting(twice)}).run()
 
     def test_a_ctrl_c_that_torchrun_passes_on_is_the_same_one(self, make_trainer: Make) -> None:
         def twice(_: int) -> None:
@@ -368,7 +376,7 @@ class TestGoingOn:
                 os.kill(os.getpid(), signal.SIGINT)
 
         with pytest.raises(InterruptedTrainingError):
-            make_trainer(place={"advance": twice}).run()
+            make_trainer(place={"watcher": Acting(twice)}).run()
 
 
 class TestNotFinite:
@@ -401,13 +409,13 @@ class TestUnreadable:
         tmp_path: Path,
         write_photographs: Callable[..., Path],
         workers: int,
+        ear: Any,
     ) -> None:
         images = find_photographs([write_photographs(tmp_path / "pictures", 100)])
         images.files[30].write_bytes(b"broken")
-        told: list[str] = []
         trainer = make_trainer(
             images=images,
-            place={"say": told.append, "workers": workers},
+            place={"watcher": ear, "workers": workers},
             training__batch_size=50,
             views__global_size=28,
             views__local_crops=0,
@@ -417,8 +425,8 @@ class TestUnreadable:
         bad = [line for line in lines if "unreadable" in line]
         assert [line["unreadable"] for line in bad] == [str(images.files[30])]
         assert trainer.unreadable.keys() == {str(images.files[30])}
-        assert len(told) == 1
-        assert told[0].startswith(f"skipped: {images.files[30]}: not a readable image")
+        assert len(ear.lines) == 1
+        assert ear.lines[0].startswith(f"skipped: {images.files[30]}: not a readable image")
         again = make_trainer(
             images=images,
             training__batch_size=50,

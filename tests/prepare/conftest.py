@@ -20,7 +20,6 @@ from PIL import Image
 from scipy import io as matlab
 
 from densebench.files.download import Network
-from densebench.host.watcher import Watcher
 from densebench.prepare.sources import Table, official_table
 
 Members = dict[str, bytes]
@@ -141,21 +140,6 @@ def server() -> Iterator[Server]:
     running.shutdown()
     running.server_close()
     thread.join()
-
-
-class Ear(Watcher):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-
-@pytest.fixture
-def ear() -> Ear:
-    return Ear()
 
 
 @pytest.fixture

@@ -164,7 +164,7 @@ def test_short_memory_halves_the_batch_and_says_so(colour_task):
     split = load_dataset(card.dataset, card_path=path).train
     listener, view = Listener(), Squash(28, (0.5,) * 3, (0.5,) * 3)
     roomy = PatchSource(split, Greedy(), batch_size=2)
-    short = PatchSource(split, Greedy(), batch_size=6, say=listener.say)
+    short = PatchSource(split, Greedy(), batch_size=6, watcher=listener)
     expected = torch.cat([batch.patches for batch in roomy.batches(view)])
     assert torch.equal(torch.cat([b.patches for b in short.batches(view)]), expected)
     assert listener.lines == [

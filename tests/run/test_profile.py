@@ -12,6 +12,7 @@ import torch
 
 from densebench.features.source import Precision
 from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 from densebench.records.store import load_profiles, load_records, save_record
 from densebench.run import profile
 from densebench.run.profile import Meter, ProfileOptions, profile_backbone
@@ -57,11 +58,21 @@ def plugin(tmp_path: Path) -> str:
     return f"{tmp_path / 'attending.py'}:attending"
 
 
+class Ear(Watcher):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
 def measured(backbone: str, tmp_path: Path, **options: Any) -> Any:
-    told: list[str] = []
+    ear = Ear()
     wanted = ProfileOptions(backbone, device="cpu", results=tmp_path / "results", **options)
-    record, path = profile_backbone(wanted, told.append)
-    assert told
+    record, path = profile_backbone(wanted, ear)
+    assert ear.lines
     assert [(path, record)] == load_profiles(tmp_path / "results")
     return record
 
@@ -125,7 +136,7 @@ class TestNumbers:
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
     def test_on_a_gpu(self, plugin: str, tmp_path: Path) -> None:
         options = ProfileOptions(plugin, size=28, device="cuda", results=tmp_path)
-        record, _ = profile_backbone(options, lambda _: None)
+        record, _ = profile_backbone(options)
         assert record.device.startswith("cuda (")
         assert record.peak_rss_bytes is None
         assert record.peak_cuda_bytes is not None
@@ -154,7 +165,7 @@ class TestRecords:
     ) -> None:
         assert measured(plugin, tmp_path, task=str(tiny_task)).size == 28
         options = ProfileOptions("rgb_s14", device="cpu", results=tmp_path / "other")
-        record, path = profile_backbone(options, lambda _: None)
+        record, path = profile_backbone(options)
         assert record.size == 518
         assert path.name.endswith("-518-fp32.profile.json")
 

@@ -8,8 +8,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from densebench.host.errors import DensebenchError
-from densebench.posttrain import _softsort_torch, softsort
-from densebench.posttrain.softsort import Network, comparators, soft_sort, soft_sort_cross_entropy
+from densebench.posttrain.softsort import (
+    Network,
+    on_torch,
+    soft_sort,
+    soft_sort_cross_entropy,
+    sort,
+)
+from densebench.posttrain.softsort.network import comparators
 
 NETWORKS: list[Network] = ["bitonic", "odd_even"]
 SIZES = [*range(2, 18), 31, 33, 49, 64]
@@ -218,8 +224,8 @@ def test_blocks_do_not_show(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = random_scores(12, rows)
     whole = values_and_gradients(soft_sort, scores)
     loss = soft_sort_cross_entropy(scores, scores.flip(0))
-    monkeypatch.setattr(_softsort_torch, "_BLOCK_BYTES", 8 * 12 * 12 * 4)
-    assert len(_softsort_torch._parts(scores)) == -(-rows // 8)
+    monkeypatch.setattr(on_torch, "_BLOCK_BYTES", 8 * 12 * 12 * 4)
+    assert len(on_torch._parts(scores)) == -(-rows // 8)
     assert max(relative_errors(values_and_gradients(soft_sort, scores), whole)) < 1e-5
     torch.testing.assert_close(loss, soft_sort_cross_entropy(scores, scores.flip(0)))
 
@@ -267,32 +273,32 @@ class TestWithoutACompiler:
 
     @pytest.fixture(autouse=True)
     def _asked_anew(self) -> Iterator[None]:
-        softsort._fused.cache_clear()
+        sort._fused.cache_clear()
         yield
-        softsort._fused.cache_clear()
+        sort._fused.cache_clear()
 
     def test_plain_pytorch_takes_over_and_says_so_once(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        triton = pytest.importorskip("densebench.posttrain._softsort_triton")
+        triton = pytest.importorskip("densebench.posttrain.softsort.on_triton")
 
         def fail(*_: object) -> None:
             raise RuntimeError("Failed to find C compiler.\nPlease specify via CC.")
 
         monkeypatch.setattr(triton, "sort", fail)
         with pytest.warns(UserWarning, match="Failed to find C compiler. Please") as told:
-            assert [softsort._fused(torch.device("cpu")) for _ in range(3)] == [None] * 3
+            assert [sort._fused(torch.device("cpu")) for _ in range(3)] == [None] * 3
         assert len(told) == 1
 
     def test_running_out_of_memory_is_something_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        triton = pytest.importorskip("densebench.posttrain._softsort_triton")
+        triton = pytest.importorskip("densebench.posttrain.softsort.on_triton")
 
         def fail(*_: object) -> None:
             raise torch.cuda.OutOfMemoryError
 
         monkeypatch.setattr(triton, "sort", fail)
         with pytest.raises(torch.cuda.OutOfMemoryError):
-            softsort._fused(torch.device("cpu"))
+            sort._fused(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("network", NETWORKS)

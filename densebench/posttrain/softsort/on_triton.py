@@ -18,7 +18,7 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from densebench.posttrain.softsort import Network, comparators
+from densebench.posttrain.softsort.network import Network, comparators
 
 if not hasattr(tl, "gather"):
     raise ImportError("the fused soft sort needs triton >= 3.2")

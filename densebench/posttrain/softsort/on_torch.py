@@ -8,14 +8,13 @@ instead of keeping those of all blocks.
 """
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from densebench.posttrain.softsort import Network, comparators
+from densebench.posttrain.softsort.layers import Layer, Plan, Stage, plan_of
+from densebench.posttrain.softsort.network import Network
 
 # Beyond this the other weight is below 1e-18; the square still fits into float32.
 _LARGEST_GAP = 1e18
@@ -34,7 +33,7 @@ def sort(
     # Stored position-major: a block then leaves by a plain transposition of a 2-d matrix.
     storage = scores.new_empty(rows, n * n)
     parts = _parts(scores)
-    block = _Block(_plan_of(network, scores), parts, steepness, differentiable=False)
+    block = _Block(plan_of(network, scores), parts, steepness, differentiable=False)
     for part in parts:
         ordered[part] = block.relax(scores[part]).T
         storage[part].copy_(block.permute().view(n * n, -1).T)
@@ -51,7 +50,7 @@ def sort_backward(
     """Gradient of the scores from those of `sort`'s outputs; None stands for zero."""
     grad, parts = torch.empty_like(scores), _parts(scores)
     wanted = grad_permutation is not None
-    block = _Block(_plan_of(network, scores), parts, steepness, differentiable=wanted)
+    block = _Block(plan_of(network, scores), parts, steepness, differentiable=wanted)
     for part in parts:
         block.relax(scores[part])
         grad_swap = None
@@ -76,7 +75,7 @@ def cross_entropy(
     """
     rows, n = student.shape
     loss, grad, parts = student.new_empty(rows), torch.zeros_like(student), _parts(student)
-    plan = _plan_of(network, student)
+    plan = plan_of(network, student)
     ours = _Block(plan, parts, steepness[0], differentiable)
     theirs = _Block(plan, parts, steepness[1], differentiable=False)
     for part in parts:
@@ -91,108 +90,6 @@ def cross_entropy(
     return loss, grad
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """One layer's comparators, as views: slot `start + 2*reach*g + r` meets the one `reach` on.
-
-    Wires lie in consecutive slots of a longer array, so that all pairs of a layer are two strided
-    views. A pair with an empty slot is idle: what the empty slot holds is finite, and counts 0.
-    """
-
-    start: int
-    groups: int
-    reach: int
-    sign: Tensor  # (groups, reach, 1): +1 the minimum goes to the first slot, -1 not, 0 idle
-    divisor: Tensor  # pi/|sign|: an idle pair's smaller weight is 0
-
-    def halves(self, slots: Tensor) -> tuple[Tensor, Tensor]:
-        """The first and the second slots of all pairs: (groups, reach, *rest) each."""
-        stop = self.start + 2 * self.groups * self.reach
-        pairs = slots[self.start : stop].unflatten(0, (self.groups, 2, self.reach))
-        return pairs[:, 0], pairs[:, 1]
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """Layers that compare wires only within groups of slots.
-
-    A wire can then hold no inputs but those of its group, so only `width` columns are kept. In the
-    bitonic network groups double from stage to stage, which halves the arithmetic.
-    """
-
-    layers: tuple[_Layer, ...]
-    width: int
-    half: int  # slots in each of the two groups that merge before the stage; 0: none do
-    missing: int  # columns of empty slots, left out when the last groups merge
-
-
-@dataclass(frozen=True)
-class _Plan:
-    stages: tuple[_Stage, ...]
-    slots: int
-    first: int  # the slot of wire 0
-    start: Tensor  # (n, width, 1): the inputs that wires hold before the first layer
-
-    @property
-    def layers(self) -> list[_Layer]:
-        return [layer for stage in self.stages for layer in stage.layers]
-
-    @property
-    def widths(self) -> list[int]:
-        return [stage.width for stage in self.stages for _ in stage.layers]
-
-
-def _plan_of(network: Network, scores: Tensor) -> _Plan:
-    make = _bitonic_plan if network == "bitonic" else _odd_even_plan
-    return make(scores.shape[1], scores.device, scores.dtype)
-
-
-@lru_cache(maxsize=32)
-def _bitonic_plan(n: int, device: torch.device, dtype: torch.dtype) -> _Plan:
-    pairs = iter(comparators("bitonic", n))
-    log_slots = (n - 1).bit_length()
-    slots, stages = 2**log_slots, []
-    missing = slots - n
-    for stage in range(log_slots):
-        half, last = 2**stage, stage == log_slots - 1
-        layers = []
-        for reach in (2**bit for bit in range(stage, -1, -1)):
-            start = missing // (2 * reach) * 2 * reach
-            shape = (start, (slots - start) // (2 * reach), reach)
-            layers.append(_layer(next(pairs), missing, shape, device, dtype))
-        dropped = missing if last else 0
-        stages.append(_Stage(tuple(layers), 2 * half - dropped, half, dropped))
-    held = torch.ones(n, 1, 1, device=device, dtype=dtype)
-    return _Plan(tuple(stages), slots, missing, held)
-
-
-@lru_cache(maxsize=32)
-def _odd_even_plan(n: int, device: torch.device, dtype: torch.dtype) -> _Plan:
-    layers = []
-    for index, pairs in enumerate(comparators("odd_even", n)):
-        start = 1 - index % 2
-        shape = (start, math.ceil((n + 1 - start) / 2), 1)
-        layers.append(_layer(pairs, 1, shape, device, dtype))
-    held = torch.eye(n, device=device, dtype=dtype)[:, :, None]
-    return _Plan((_Stage(tuple(layers), n, 0, 0),), n + 2, 1, held)
-
-
-def _layer(
-    pairs: tuple[tuple[int, int], ...],
-    first: int,
-    shape: tuple[int, int, int],
-    device: torch.device,
-    dtype: torch.dtype,
-) -> _Layer:
-    start, groups, reach = shape
-    sign = torch.zeros(groups, reach, 1)
-    for low, high in pairs:
-        place = min(low, high) + first - start
-        sign[place // (2 * reach), place % (2 * reach)] = 1.0 if low < high else -1.0
-    sign = sign.to(device, dtype)
-    return _Layer(start, groups, reach, sign, math.pi / sign.abs())
-
-
 class _Block:
     """The memory of one block of rows on its way through the network, used again and again.
 
@@ -200,7 +97,7 @@ class _Block:
     """
 
     def __init__(
-        self, plan: _Plan, parts: list[slice], steepness: float, differentiable: bool
+        self, plan: Plan, parts: list[slice], steepness: float, differentiable: bool
     ) -> None:
         n, like, layers = plan.start.shape[0], plan.start, plan.layers
         rows = parts[0].stop if parts else 0
@@ -288,7 +185,7 @@ class _Block:
             a.copy_(moved)
         return wires
 
-    def _mix(self, matrix: Tensor, layer: _Layer, index: int) -> Tensor:
+    def _mix(self, matrix: Tensor, layer: Layer, index: int) -> Tensor:
         out = self._next(matrix.shape[1])
         (a, b), (new_a, new_b) = layer.halves(matrix), layer.halves(out)
         swap = self._swap[index][:, :, None]
@@ -306,7 +203,7 @@ class _Block:
         return slots[self._plan.first : self._plan.first + self._n]
 
 
-def _merge(halves: Tensor, stage: _Stage, out: Tensor) -> Tensor:
+def _merge(halves: Tensor, stage: Stage, out: Tensor) -> Tensor:
     """Join pairs of groups: a wire keeps its columns, on the side of the group it came from."""
     left = stage.width - stage.half
     source, target = (part.unflatten(0, (-1, 2, stage.half)) for part in (halves, out))
@@ -317,7 +214,7 @@ def _merge(halves: Tensor, stage: _Stage, out: Tensor) -> Tensor:
     return out
 
 
-def _split(joined: Tensor, stage: _Stage, out: Tensor) -> Tensor:
+def _split(joined: Tensor, stage: Stage, out: Tensor) -> Tensor:
     """The transpose of `_merge`."""
     left = stage.width - stage.half
     source, target = (part.unflatten(0, (-1, 2, stage.half)) for part in (joined, out))

@@ -11,7 +11,7 @@ import pytest
 # The interpreter must be asked for before Triton is imported: hence processes of their own.
 INTERPRETED = """
 import torch
-from densebench.posttrain import _softsort_torch as plain, _softsort_triton as fused
+from densebench.posttrain.softsort import on_torch as plain, on_triton as fused
 
 def same(a, b, allowed):
     assert float((a - b).abs().max() / b.abs().max()) < allowed, (network, n)
@@ -57,7 +57,7 @@ COMPILED = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from densebench.posttrain import _softsort_triton as fused
+from densebench.posttrain.softsort import on_triton as fused
 
 INTEGERS = "layers rows n row_stride input_stride position_stride".split()
 
@@ -83,7 +83,7 @@ def run(program: str, **environment: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         check=False,

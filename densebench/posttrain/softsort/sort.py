@@ -12,7 +12,7 @@ permutation matrix, which is where all the time and memory goes.
 import warnings
 from functools import lru_cache
 from types import ModuleType
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float
@@ -20,9 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from densebench.host.errors import DensebenchError
-
-Network = Literal["bitonic", "odd_even"]
-Comparators = tuple[tuple[tuple[int, int], ...], ...]
+from densebench.posttrain.softsort.network import Network
 
 
 def soft_sort(
@@ -85,38 +83,6 @@ def soft_sort_cross_entropy(
     return loss.to(student.dtype)
 
 
-@lru_cache(maxsize=64)
-def comparators(network: Network, n: int) -> Comparators:
-    """The comparators of a sorting network of n wires, layer by layer.
-
-    Returns:
-        Per layer the pairs (wire of the minimum, wire of the maximum); wires in no pair are idle.
-        The bitonic network of n wires is that of the next power of two without its first wires,
-        as in `diffsort`; for a few n (below 65: 22, 38, 42 to 46, 54) it leaves some rows unsorted.
-    """
-    return _bitonic(n) if network == "bitonic" else _odd_even(n)
-
-
-def _bitonic(n: int) -> Comparators:
-    log_size = (n - 1).bit_length()
-    stages = [(stage, 2**bit) for stage in range(log_size) for bit in range(stage, -1, -1)]
-    return tuple(_bitonic_layer(n, 2**log_size, stage, reach) for stage, reach in stages)
-
-
-def _bitonic_layer(n: int, size: int, stage: int, reach: int) -> tuple[tuple[int, int], ...]:
-    missing = size - n
-    layer = []
-    for wire in range(missing, size):
-        if not wire & reach:
-            pair = wire - missing, wire - missing + reach
-            layer.append(pair[::-1] if wire >> (stage + 1) & 1 else pair)
-    return tuple(layer)
-
-
-def _odd_even(n: int) -> Comparators:
-    return tuple(tuple((w, w + 1) for w in range(layer % 2, n - 1, 2)) for layer in range(n))
-
-
 class _SoftSort(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, steepness: float, network: Network) -> Any:
@@ -157,13 +123,13 @@ class _CrossEntropy(torch.autograd.Function):
 
 def _backend(scores: Tensor) -> ModuleType:
     """The fused CUDA kernels where they serve these scores, else plain PyTorch."""
-    from densebench.posttrain import _softsort_torch
+    from densebench.posttrain.softsort import on_torch
 
     if not scores.is_cuda or scores.dtype != torch.float32:
-        return _softsort_torch
+        return on_torch
     fused = _fused(scores.device)
     if fused is None or scores.shape[1] > fused.LARGEST_N:
-        return _softsort_torch
+        return on_torch
     return fused
 
 
@@ -171,11 +137,11 @@ def _backend(scores: Tensor) -> ModuleType:
 def _fused(device: torch.device) -> ModuleType | None:
     """The fused kernels, if Triton can build them here; it needs a C compiler to start them."""
     try:
-        from densebench.posttrain import _softsort_triton
+        from densebench.posttrain.softsort import on_triton
     except ImportError:
         return None
     try:
-        _softsort_triton.sort(torch.zeros(1, 2, device=device), "bitonic", 1.0)
+        on_triton.sort(torch.zeros(1, 2, device=device), "bitonic", 1.0)
     except torch.cuda.OutOfMemoryError:
         raise
     except Exception as error:  # whatever Triton and the compilers that it calls raise
@@ -186,7 +152,7 @@ def _fused(device: torch.device) -> ModuleType | None:
             stacklevel=2,
         )
         return None
-    return _softsort_triton
+    return on_triton
 
 
 def _computed(scores: Tensor) -> Tensor:
