@@ -14,6 +14,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from densebench.files.atomic import write_atomically
+from densebench.files.regular import open_regular, read_json
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 
@@ -126,7 +127,7 @@ def check(path: Path, wanted: Wanted, watcher: Watcher) -> None:
     kind, _, known = wanted.checksum.partition(":")
     digest = hashlib.new(kind, usedforsecurity=False)
     with (
-        path.open("rb") as file,
+        open_regular(path) as file,
         watcher.phase(f"checking {path.name}", size, "bytes") as advance,
     ):
         while block := file.read(1 << 20):
@@ -304,7 +305,7 @@ class _Download:
 
     def _read_state(self) -> _Version | None:
         try:
-            return _Version(**json.loads(self._state.read_text(encoding="utf-8")))
+            return _Version(**read_json(self._state))
         except (OSError, ValueError, TypeError):
             return None
 
