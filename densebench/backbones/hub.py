@@ -4,7 +4,6 @@ The SHA-256 is the card's or, where the card states none, the one that was recor
 was first used; a file with another one is refused.
 """
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -30,6 +29,8 @@ from rich.console import Console
 from densebench.backbones import ledger
 from densebench.cards import BackboneCard, WeightsSource, backbone_folder
 from densebench.files.download import Network, UnreachableError, Wanted, download
+from densebench.files.locks import held
+from densebench.files.regular import open_regular
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
 from densebench.host.progress import TerminalWatcher
@@ -156,7 +157,7 @@ def url_path(url: str) -> Path:
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, as hexadecimal digits, from its content just now."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -260,8 +261,7 @@ def _from_url(source: WeightsSource, called: str) -> Path:
 def _alone(target: Path) -> Iterator[None]:
     """One process at a time downloads a file; the others wait for it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with target.with_name(f"{target.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with held(target.with_name(f"{target.name}.lock"), taken=lambda: None):
         yield
 
 

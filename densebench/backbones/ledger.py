@@ -4,7 +4,6 @@ One small JSON file in the cache. What is recorded is never replaced by itself, 
 that change behind a name are noticed.
 """
 
-import fcntl
 import json
 import warnings
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from densebench.files.atomic import write_atomically
+from densebench.files.locks import held
+from densebench.files.regular import read_bytes
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
 
@@ -46,7 +47,7 @@ def entries() -> dict[str, Entry]:
     """
     path = ledger_path()
     try:
-        return _ENTRIES.validate_json(path.read_bytes())
+        return _ENTRIES.validate_json(read_bytes(path))
     except FileNotFoundError:
         return {}
     except (OSError, ValidationError) as error:
@@ -78,6 +79,5 @@ def record(source: str, sha256: str, size: int, commit: str | None) -> Entry:
 def _locked() -> Iterator[None]:
     path = ledger_path().with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with held(path, taken=lambda: None):
         yield

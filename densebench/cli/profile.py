@@ -48,7 +48,7 @@ def profile(
     with clean_stdout() as stdout:
         from rich.console import Console
 
-from densebench.host.progress import TerminalWatcher
+        from densebench.host.progress import TerminalWatcher
         from densebench.report.formats.terminal import profile_table
         from densebench.run.profile import ProfileOptions, profile_backbone
 

@@ -1,35 +1,47 @@
 """Image files: opened safely, and listed by name."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
-from PIL import Image
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from densebench.files.tree import list_names, open_file
 from densebench.host.errors import DensebenchError
 
 PHOTOS = (".jpg", ".jpeg", ".png")
 MASKS = (".png",)
-# Pillow tells of a broken file in each of these ways, according to the format and the place.
-_BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+# What a file is goes by its content. Pillow knows some seventy formats more, and starts Ghostscript
+# for one of them.
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+MASK_FORMATS = ("PNG",)
+EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB")
+SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+# How a PNG stores what Pillow gives as it is; of 16 bits it gives eight, and 2 it stretches to 8.
+UNCHANGED = ("L", "P", "P;1", "P;2", "P;4", "RGB")
 
 
 def read_image(file: Path) -> Image.Image:
-    """The image as RGB.
+    """The image as RGB; of 16 bits the upper eight, in grey as in colour.
 
     Raises:
-        DensebenchError: no readable image.
+        DensebenchError: no readable image, or one of values whose range is not known.
     """
-    try:
-        with open_file(file) as stream, Image.open(stream) as image:
-            rgb: Image.Image = image.convert("RGB")
-            return rgb
-    except _BROKEN as error:
-        raise _unreadable(file, "image", error) from error
+    with _opened(file, "image", IMAGE_FORMATS) as image:
+        if image.mode in SIXTEEN_BITS or (image.mode == "I" and image.format == "PNG"):
+            values = np.asarray(image).astype(np.int32) >> 8
+            return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+        if image.mode not in EIGHT_BITS:
+            raise DensebenchError(
+                f"{file}: not a readable image (values of mode {image.mode}, whose range is not "
+                "known); save it with 8 bits a value"
+            )
+        rgb: Image.Image = image.convert("RGB")
+        return rgb
 
 
 def image_size(file: Path) -> tuple[int, int]:
@@ -38,12 +50,9 @@ def image_size(file: Path) -> tuple[int, int]:
     Raises:
         DensebenchError: no readable image.
     """
-    try:
-        with open_file(file) as stream, Image.open(stream) as image:
-            size: tuple[int, int] = image.size
-            return size
-    except _BROKEN as error:
-        raise _unreadable(file, "image", error) from error
+    with _opened(file, "image", IMAGE_FORMATS) as image:
+        size: tuple[int, int] = image.size
+        return size
 
 
 def read_indices(file: Path) -> UInt8[np.ndarray, "h w"]:
@@ -65,17 +74,32 @@ def read_colours(file: Path) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _read_pixels(file: Path, modes: tuple[str, ...], wanted: str) -> Shaped[np.ndarray, "h w ..."]:
+    with _opened(file, "mask", MASK_FORMATS) as image:
+        stored = str(image.tile[0][3]) if image.tile else "nothing"
+        if image.mode not in modes or stored not in UNCHANGED:
+            raise DensebenchError(
+                f"{file}: a mask must be {wanted}, not mode {image.mode} (stored as {stored})"
+            )
+        return np.array(image)
+
+
+@contextmanager
+def _opened(file: Path, what: str, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFile]:
+    """An image of one of these formats, whatever is wrong with it told in one line."""
     try:
-        with open_file(file) as stream, Image.open(stream) as image:
-            if image.mode not in modes:
-                raise DensebenchError(f"{file}: a mask must be {wanted}, not mode {image.mode}")
-            return np.array(image)
-    except _BROKEN as error:
-        raise _unreadable(file, "mask", error) from error
+        with open_file(file) as stream, Image.open(stream, formats=formats) as image:
+            yield image
+    except DensebenchError:
+        raise
+    except UnidentifiedImageError as error:
+        allowed = ", ".join(formats)
+        raise _unreadable(file, what, ValueError(f"no {allowed}")) from error
+    except Exception as error:  # Pillow's decoders raise what they happen to raise
+        raise _unreadable(file, what, error) from error
 
 
 def _unreadable(file: Path, what: str, error: BaseException) -> DensebenchError:
-    reason = getattr(error, "strerror", None) or str(error)
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return DensebenchError(f"{file}: not a readable {what} ({reason}); replace the file")
 
 

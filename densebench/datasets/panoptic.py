@@ -1,6 +1,5 @@
 """COCO's panoptic annotations: PNGs whose colours are segment ids, and a JSON that classes them."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from jaxtyping import Int32, UInt8
 from densebench.datasets.classes import VOID, coco_panoptic, coco_things, supercategory_indices
 from densebench.datasets.files import read_colours
 from densebench.datasets.masks import unknown_ids
+from densebench.files.regular import parse_json
 from densebench.files.tree import read_text
 from densebench.host.errors import DensebenchError
 
@@ -69,7 +69,7 @@ def read_panoptic(file: Path) -> PanopticReader:
         DensebenchError: the file is missing or no panoptic JSON, or its categories are not COCO's.
     """
     try:
-        content = json.loads(read_text(file))
+        content = parse_json(read_text(file))
         check_categories(content["categories"], file)
         return _reader(content["annotations"])
     except OSError as error:

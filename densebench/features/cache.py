@@ -6,7 +6,6 @@ image by image in order; an interrupted fill goes on where it stopped. One proce
 others wait. Every block has a checksum, and an entry that does not match is made anew.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -23,6 +22,8 @@ from jaxtyping import Float, UInt8
 
 from densebench.files.atomic import write_atomically
 from densebench.files.hashes import content_hash
+from densebench.files.locks import held
+from densebench.files.regular import read_json
 from densebench.host.errors import DensebenchError
 from densebench.host.memory import gigabytes
 from densebench.host.paths import cache_home
@@ -227,13 +228,12 @@ class FeatureCache:
 
     def _remove(self, folder: Path) -> bool:
         """Remove an entry, unless a process is filling it."""
-        with (self.folder / f"{folder.name}.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            shutil.rmtree(folder, ignore_errors=True)
-            return True
+        try:
+            with held(self.folder / f"{folder.name}.lock", taken=_give_up):
+                shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            return False
+        return True
 
     def _sweep(self) -> int:
         """Remove what has no readable description, as a kill may leave; returns the bytes freed."""
@@ -244,12 +244,8 @@ class FeatureCache:
     @contextmanager
     def _lock(self, key: str) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f"{key}.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self.watcher.say("another process extracts the same features; waiting for it")
-                fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = "another process extracts the same features; waiting for it"
+        with held(self.folder / f"{key}.lock", taken=lambda: self.watcher.say(waiting)):
             yield
 
 
@@ -287,7 +283,7 @@ def _reserve(file: Path) -> None:
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:
-    meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    meta: dict[str, Any] = read_json(folder / "meta.json")
     return meta
 
 
@@ -298,6 +294,10 @@ def _info(folder: Path) -> EntryInfo | None:
         images, filled, spec = meta["patches"][0], meta["filled"], meta["spec"]
         return EntryInfo(folder.name, folder, _size(folder), images, filled, used, spec)
     return None
+
+
+def _give_up() -> None:
+    raise BlockingIOError
 
 
 def _size(folder: Path) -> int:

@@ -1,7 +1,5 @@
 """Patch features of loose images, as an array file."""
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from jaxtyping import Float
 from densebench.backbones import DenseBackbone, load_backbone
 from densebench.datasets.files import read_image
 from densebench.datasets.transforms import Squash
+from densebench.files.atomic import replacing
 from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
 
@@ -69,13 +68,5 @@ def _patches(
 
 
 def _save(out: Path, arrays: dict[str, Any]) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(out)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(out) as file:
+        np.savez(file, **arrays)

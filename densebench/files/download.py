@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from email.message import Message
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
+from densebench.files.addresses import open_address, retry_after
 from densebench.files.atomic import write_atomically
+from densebench.files.regular import open_regular, read_json
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 
@@ -126,7 +126,7 @@ def check(path: Path, wanted: Wanted, watcher: Watcher) -> None:
     kind, _, known = wanted.checksum.partition(":")
     digest = hashlib.new(kind, usedforsecurity=False)
     with (
-        path.open("rb") as file,
+        open_regular(path) as file,
         watcher.phase(f"checking {path.name}", size, "bytes") as advance,
     ):
         while block := file.read(1 << 20):
@@ -204,7 +204,7 @@ class _Download:
             except HTTPError as error:
                 if error.code not in PASSING_STATUS:
                     raise self._hopeless(f"HTTP {error.code} {error.reason}") from error
-                reason, wished = f"HTTP {error.code} {error.reason}", _retry_after(error.headers)
+                reason, wished = f"HTTP {error.code} {error.reason}", retry_after(error.headers)
             except URLError as error:
                 reason, wished = str(error.reason), 0.0
             except (HTTPException, TimeoutError, ConnectionError) as error:
@@ -234,7 +234,7 @@ class _Download:
             if strong or known.modified:
                 headers["If-Range"] = str(strong or known.modified)
         try:
-            response = urlopen(Request(self._url, headers=headers), timeout=self._network.timeout)
+            response = self._opened(headers)
         except HTTPError as error:
             if error.code == 416 and have:
                 self._discard()
@@ -242,6 +242,13 @@ class _Download:
             raise
         with response:
             self._receive(response, known, have)
+
+    def _opened(self, headers: dict[str, str]) -> HTTPResponse:
+        is_checked = self._wanted.checksum is not None
+        try:
+            return open_address(self._url, headers, self._network.timeout, is_checked)
+        except ValueError as error:
+            raise self._hopeless(f"not an address: {error}") from error
 
     def _receive(self, response: HTTPResponse, known: _Version | None, have: int) -> None:
         start, size = _range(response, have)
@@ -304,7 +311,7 @@ class _Download:
 
     def _read_state(self) -> _Version | None:
         try:
-            return _Version(**json.loads(self._state.read_text(encoding="utf-8")))
+            return _Version(**read_json(self._state))
         except (OSError, ValueError, TypeError):
             return None
 
@@ -338,8 +345,3 @@ def _range(response: HTTPResponse, have: int) -> tuple[int, int | None]:
     if span.partition("-")[0].strip() != f"bytes {have}":
         raise _PassingError(f"sent another range than asked for: {span}")
     return have, int(total) if total.isdecimal() else None
-
-
-def _retry_after(headers: "Message[str, str]") -> float:
-    value = headers.get("Retry-After", "")
-    return float(value) if value.isdecimal() else 0.0

@@ -7,7 +7,6 @@ archive the stamp is the archive's.
 import hashlib
 import json
 import os
-import tempfile
 import time
 import warnings
 from collections import defaultdict
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from densebench.files.archives import Stamp, is_settled, stamp
+from densebench.files.atomic import write_atomically
+from densebench.files.regular import read_json
 from densebench.files.tree import archive_of, open_file
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
@@ -109,7 +110,7 @@ def _index_file(folder: str) -> Path:
 def _read_index(file: Path) -> dict[str, Entry]:
     """The index, or an empty one where there is none that can be trusted."""
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
+        entries = read_json(file)
         return {str(name): _entry(*values) for name, values in entries.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
@@ -125,12 +126,7 @@ def _entry(stamped: list[int], digest: str) -> Entry:
 def _write_index(file: Path, entries: dict[str, Entry]) -> None:
     """Replaces the index in one step, so that a reader sees the old one or the new one."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=file.parent, suffix=".part", delete=False, encoding="utf-8"
-        ) as stream:
-            json.dump(entries, stream)
-        Path(stream.name).replace(file)
+        write_atomically(file, json.dumps(entries))
     except OSError as error:
         warnings.warn(
             f"the hashes of the dataset cannot be kept in {file.parent} ({error.strerror}); "

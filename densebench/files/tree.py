@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from densebench.files.archives import SUFFIXES, Archive, open_archive, stamp
+from densebench.files.regular import open_regular
 
 _STEP = re.compile(r"\.(?:tar|zip)(?=/|$)", re.IGNORECASE)
 
@@ -94,7 +95,7 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
         OSError: no such file, or it cannot be read.
     """
     inner = _inside(path)
-    return Path(path).open("rb") if inner is None else io.BytesIO(inner[0].read(inner[1]))
+    return open_regular(path) if inner is None else io.BytesIO(inner[0].read(inner[1]))
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:

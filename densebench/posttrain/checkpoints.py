@@ -1,16 +1,15 @@
 """Training checkpoints: written whole or not at all, the last few kept."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from densebench.files.atomic import remove_leftovers, replacing
 from densebench.host.errors import DensebenchError
 
 PATTERN = "step-*.pt"
-PART = ".part"
 
 
 @dataclass(frozen=True)
@@ -34,15 +33,15 @@ def save_state(folder: Path, state: TrainingState, keep: int) -> Path:
     """Write a checkpoint, then remove all but the last `keep`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{state.step:08d}.pt"
-    part = path.with_name(path.name + PART)
     try:
-        with part.open("wb") as file:
+        with replacing(path) as file:
             torch.save(vars(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    except RuntimeError as error:  # torch's own writer, of a disk that is full
+        reason = str(error).splitlines()[0]
+        raise DensebenchError(
+            f"{path}: the checkpoint cannot be written ({reason}); free some space, and go on "
+            "with --resume from the one before"
+        ) from error
     for old in sorted(folder.glob(PATTERN))[:-keep]:
         old.unlink()
     return path
@@ -54,8 +53,7 @@ def latest_state(folder: Path, identity: dict[str, str]) -> TrainingState:
     Raises:
         DensebenchError: there is none, it cannot be read, or it is of another training.
     """
-    for leftover in folder.glob(PATTERN + PART):  # of a process that was killed
-        leftover.unlink(missing_ok=True)  # another process may have done so
+    remove_leftovers(folder)
     paths = sorted(folder.glob(PATTERN))
     if not paths:
         raise DensebenchError(f"{folder}: no checkpoint to go on from; leave --resume out")

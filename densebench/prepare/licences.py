@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from densebench.files.atomic import write_atomically
+from densebench.files.regular import read_json
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.prepare.pieces import own_folder
@@ -59,7 +60,7 @@ def _file(root: Path) -> Path:
 
 def _read(root: Path) -> dict[str, str]:
     try:
-        content = json.loads(_file(root).read_text(encoding="utf-8"))
+        content = read_json(_file(root))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

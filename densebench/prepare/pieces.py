@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from densebench.files.atomic import write_atomically
+from densebench.files.regular import read_json
 from densebench.files.unpack import Take, unpack
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
@@ -133,7 +134,7 @@ def _keep(
 
 def _expected(name: str, piece: Piece, root: Path) -> int:
     try:
-        stamp = json.loads(_stamp_file(name, root).read_text(encoding="utf-8"))
+        stamp = read_json(_stamp_file(name, root))
         return max(1, int(stamp["files"]))
     except (OSError, ValueError, KeyError, TypeError):
         return piece.files

@@ -1,12 +1,12 @@
 """Preparing a dataset: terms, space, archives, pieces, conversion, check; each step once."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from densebench.files.download import Network, UnreachableError, part_bytes
+from densebench.files.locks import held
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.prepare.fetch import check_archive, fetch
@@ -192,11 +192,12 @@ def _alone(root: Path) -> Iterator[None]:
     """Two processes never prepare below one root at once."""
     folder = own_folder(root)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DensebenchError(
-                f"{root}: another `densebench data prepare` is at work there; wait for it to end"
-            ) from error
+    busy = DensebenchError(
+        f"{root}: another `densebench data prepare` is at work there; wait for it to end"
+    )
+
+    def refuse() -> None:
+        raise busy
+
+    with held(folder / "lock", taken=refuse):
         yield

@@ -10,6 +10,7 @@ from PIL import Image
 from densebench.backbones import load_backbone
 from densebench.datasets.files import read_image
 from densebench.datasets.transforms import Squash
+from densebench.files.atomic import replacing
 from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
 from densebench.learners.heads import HeadFile, class_logits, load_head
@@ -56,8 +57,8 @@ def predict_image(
     logits = class_logits(trained.head.to(place), model(pixels[None].to(place)).float())
     winners = upsampled(logits[0], (picture.height, picture.width)).argmax(dim=0)
     labels = winners.cpu().numpy()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    _picture(labels, trained).save(out, format="PNG")
+    with replacing(out) as file:
+        _picture(labels, trained).save(file, format="PNG")
     return _shares(labels, trained.classes)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from densebench import backbones
 from densebench.files.atomic import write_atomically
 from densebench.files.hashes import content_hash, content_hashes
+from densebench.files.regular import read_json
 from densebench.host.device import versions
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
@@ -39,7 +40,7 @@ def recall(plan: Plan) -> Weights | None:
     if key is None:
         return None
     try:
-        return Weights(**json.loads(_file(key).read_text(encoding="utf-8")))
+        return Weights(**read_json(_file(key)))
     except (OSError, ValueError, TypeError):
         return None
 

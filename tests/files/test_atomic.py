@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from densebench.files.atomic import write_atomically
+from densebench.files.atomic import PART, replacing, write_atomically
 
 
 def files_under(folder: Path) -> list[str]:
@@ -40,5 +40,30 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
 
 
 def test_others_may_read_it(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "file", "x")
+    before = os.umask(0o022)
+    try:
+        write_atomically(tmp_path / "file", "x")
+    finally:
+        os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
+def test_the_umask_decides_who_may_read_it(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_atomically(tmp_path / "file", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / f".file.0123{PART}").write_text("half")
+    (tmp_path / f".other.0123{PART}").write_text("half")
+    with replacing(tmp_path / "file") as slow:
+        slow.write(b"slow")
+        write_atomically(tmp_path / "file", "fast")
+    assert (tmp_path / "file").read_text() == "slow"
+    assert files_under(tmp_path) == [f".other.0123{PART}", "file"]
