@@ -363,7 +363,7 @@ def _weights() -> Iterator[Finding]:
     if _import_problem("torch") is not None:
         yield Finding("weights", "weights", "note", "not known without torch")
         return
-    from densebench.backbones.weights import WeightsState, weights_state
+    from densebench.backbones.weights.inventory import WeightsState, weights_state
 
     states: list[WeightsState] = []
     for name, path in cards.card_names("backbones").items():

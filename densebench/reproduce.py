@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from densebench.backbones import card_for
-from densebench.backbones.weights import weights_state
+from densebench.backbones.weights.inventory import weights_state
 from densebench.cards import BackboneCard, TaskCard, suite_card, task_card
 from densebench.cards.suites import PREFIX, suite_members
 from densebench.datasets import Dataset, load_dataset

@@ -10,7 +10,7 @@ import torch
 
 from densebench.backbones import plugin
 from densebench.backbones.base import DenseBackbone, check_divisible, nearest_sizes
-from densebench.backbones.checkpoints import load_strictly, read_state_dict
+from densebench.backbones.weights.state_dict import load_strictly, read_state_dict
 from densebench.cards import BackboneCard, backbone_card, backbone_folder
 from densebench.host.errors import DensebenchError
 
@@ -85,13 +85,13 @@ def weights_file(
     card = card_for(name)
     if weights is not None or card is None or card.weights is None:
         return None if weights is None else Path(weights)
-    from densebench.backbones import hub
+    from densebench.backbones.weights import hub
 
     return hub.fetch(card, offline, name)
 
 
 def _build(name: str, file: Path | None, image_size: int | None, offline: bool) -> DenseBackbone:
-    from densebench.backbones import hub
+    from densebench.backbones.weights import hub
 
     card = card_for(name)
     if card is None:

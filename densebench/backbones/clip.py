@@ -19,8 +19,13 @@ from torch import Tensor, nn
 
 from densebench.backbones import timm_vit
 from densebench.backbones.base import DenseBackbone, PositionsOf
-from densebench.backbones.checkpoints import StateDict, drop_keys, load_strictly, read_state_dict
 from densebench.backbones.positions import PositionRule, interpolate_positions, rule_for
+from densebench.backbones.weights.state_dict import (
+    StateDict,
+    drop_keys,
+    load_strictly,
+    read_state_dict,
+)
 from densebench.cards import BackboneCard, WeightsSource, suggestion
 from densebench.host.errors import DensebenchError
 

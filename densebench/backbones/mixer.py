@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from densebench.backbones.baselines import HogPatches
-from densebench.backbones.checkpoints import StateDict
+from densebench.backbones.weights.state_dict import StateDict
 from densebench.cards import BackboneCard
 
 BLOCKS, EXPANSION, SIDE, SEED = 2, 4, 3, 0

@@ -26,7 +26,7 @@ from densebench.backbones.base import (
     Triple,
     describe,
 )
-from densebench.backbones.checkpoints import load_strictly, read_state_dict, strip_prefixes
+from densebench.backbones.weights.state_dict import load_strictly, read_state_dict, strip_prefixes
 from densebench.cards import BackboneCard, suggestion
 from densebench.host.errors import DensebenchError
 

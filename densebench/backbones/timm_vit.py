@@ -13,19 +13,19 @@ from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 from densebench.backbones.base import DenseBackbone, PositionsOf
-from densebench.backbones.checkpoints import (
-    drop_keys,
-    load_strictly,
-    read_state_dict,
-    strip_prefixes,
-)
-from densebench.backbones.naming import architecture, to_timm_names
 from densebench.backbones.positions import (
     NO_TABLE,
     PositionRule,
     rule_for,
     takes_rules,
     use_position_rule,
+)
+from densebench.backbones.weights.naming import architecture, to_timm_names
+from densebench.backbones.weights.state_dict import (
+    drop_keys,
+    load_strictly,
+    read_state_dict,
+    strip_prefixes,
 )
 from densebench.cards import BackboneCard, WeightsSource
 from densebench.host.errors import DensebenchError

@@ -10,7 +10,7 @@ from densebench.cli.app import app
 from densebench.host.errors import DensebenchError
 
 if TYPE_CHECKING:
-    from densebench.backbones.weights import WeightsState
+    from densebench.backbones.weights.inventory import WeightsState
 
 weights_app = typer.Typer(help="Fetch and check pretrained weights.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
@@ -21,7 +21,7 @@ Name = Annotated[str, typer.Argument(help="A backbone card's name, or a pattern 
 @weights_app.command()
 def fetch(name: Name) -> None:
     """Download the weights of one or several backbone cards into the cache."""
-    from densebench.backbones.hub import fetch as fetch_weights
+    from densebench.backbones.weights.hub import fetch as fetch_weights
 
     for matched in cards.match_names("backbones", name):
         card = cards.backbone_card(matched)
@@ -34,7 +34,7 @@ def fetch(name: Name) -> None:
 @weights_app.command("list")
 def list_weights(name: Name = "*") -> None:
     """List where weights are from, whether they are here, and by what they are recognised."""
-    from densebench.backbones.weights import weights_state
+    from densebench.backbones.weights.inventory import weights_state
     from densebench.host.memory import gigabytes
 
     for matched in cards.match_names("backbones", name):
@@ -46,7 +46,7 @@ def list_weights(name: Name = "*") -> None:
 @weights_app.command()
 def verify(name: Name) -> None:
     """Read weights again and compare their SHA-256 with the card's or the recorded one."""
-    from densebench.backbones.weights import verify_weights
+    from densebench.backbones.weights.inventory import verify_weights
 
     wrong = []
     for matched in cards.match_names("backbones", name):

@@ -10,8 +10,8 @@ from safetensors.torch import save
 
 from densebench import __version__
 from densebench.backbones.base import DenseBackbone
-from densebench.backbones.export import official_state
-from densebench.backbones.hub import file_sha256
+from densebench.backbones.weights.hub import file_sha256
+from densebench.backbones.weights.official import official_state
 from densebench.cards import BackboneCard, TrainingCard, WeightsSource, backbone_folder
 from densebench.files.atomic import write_atomically
 from densebench.host.paths import user_home

@@ -90,7 +90,7 @@ def _weights_file(plan: Plan) -> Path | None:
         return None
     if options.weights is not None or card.weights is None:
         return options.weights
-    from densebench.backbones import hub
+    from densebench.backbones.weights import hub
 
     return hub.cached(card, options.backbone)
 

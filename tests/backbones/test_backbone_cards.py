@@ -8,8 +8,9 @@ import pytest
 import timm
 import torch
 
-from densebench.backbones import clip, hub, timm_vit
+from densebench.backbones import clip, timm_vit
 from densebench.backbones.positions import use_position_rule
+from densebench.backbones.weights import hub
 from densebench.cards import backbone_card, card_names, search_path
 from densebench.host.errors import DensebenchError
 

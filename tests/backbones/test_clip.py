@@ -11,7 +11,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
 from densebench.backbones import card_for, clip, load_backbone
-from densebench.backbones.export import official_state
+from densebench.backbones.weights.official import official_state
 from densebench.cards import BackboneCard
 from densebench.host.errors import DensebenchError
 

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 from timm.models.eva import Eva
 
-from densebench.backbones import hub, load_backbone, timm_vit
+from densebench.backbones import load_backbone, timm_vit
 from densebench.backbones.timm_vit import TimmBackbone
+from densebench.backbones.weights import hub
 from densebench.cards import BackboneCard
 from densebench.host.errors import DensebenchError
 

@@ -18,7 +18,8 @@ import timm
 import torch
 from safetensors.torch import save
 
-from densebench.backbones import hub, ledger, load_backbone
+from densebench.backbones import load_backbone
+from densebench.backbones.weights import hub, ledger
 from densebench.cards import BackboneCard
 from densebench.files.download import Network
 from densebench.host.errors import DensebenchError
@@ -127,7 +128,8 @@ def weights() -> bytes:
 HUB_SCRIPT = """
 import json, os, sys
 from urllib.request import urlopen
-from densebench.backbones import card_for, hub, load_backbone
+from densebench.backbones import card_for, load_backbone
+from densebench.backbones.weights import hub
 from densebench.datasets import fingerprint
 from densebench.files.download import Network
 from densebench.host.errors import DensebenchError
@@ -204,7 +206,8 @@ def url_card(
 MOVED_SCRIPT = """
 import os, sys
 from urllib.request import urlopen
-from densebench.backbones import card_for, hub, ledger
+from densebench.backbones import card_for
+from densebench.backbones.weights import hub, ledger
 from densebench.host.errors import DensebenchError
 
 card, home = card_for(sys.argv[1]), sys.argv[2]
@@ -298,7 +301,7 @@ def test_a_server_that_errs_at_first(server: Server, url_card: Callable[..., Bac
 
 KILLED_SCRIPT = """
 import json, sys
-from densebench.backbones import hub
+from densebench.backbones.weights import hub
 from densebench.cards import BackboneCard
 hub.fetch(BackboneCard.model_validate_json(sys.argv[1]))
 """

@@ -9,7 +9,7 @@ import re
 import torch
 from torch import Tensor, cat, nn
 
-from densebench.backbones.checkpoints import StateDict
+from densebench.backbones.weights.state_dict import StateDict
 
 RENAMED = (
     (re.compile(r"^register_tokens$"), "reg_token"),

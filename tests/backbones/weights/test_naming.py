@@ -6,7 +6,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densebench.backbones.naming import architecture, to_timm_names
+from densebench.backbones.weights.naming import architecture, to_timm_names
 
 
 def test_the_class_tokens_position_moves_into_the_token(official: Callable) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from densebench.backbones import hub
+from densebench.backbones.weights import hub
 from densebench.cards import backbone_card
 
 

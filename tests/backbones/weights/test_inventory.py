@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from densebench import cli
-from densebench.backbones import hub
-from densebench.backbones.weights import verify_weights, weights_state
+from densebench.backbones.weights import hub
+from densebench.backbones.weights.inventory import verify_weights, weights_state
 from densebench.cards import backbone_card
 from densebench.host.errors import DensebenchError
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from densebench.backbones import load_backbone
-from densebench.backbones.checkpoints import read_state_dict
+from densebench.backbones.weights.state_dict import read_state_dict
 from densebench.host.errors import DensebenchError
 
 State = dict[str, Tensor]
@@ -133,7 +133,7 @@ def test_weights_of_a_wider_model_are_named(card: str, tmp_path: Path) -> None:
 
 
 def test_nothing_is_loaded_from_a_file_that_does_not_fit(state: State) -> None:
-    from densebench.backbones.checkpoints import load_strictly
+    from densebench.backbones.weights.state_dict import load_strictly
 
     model = timm.create_model("test_vit", num_classes=0)
     before = {k: v.clone() for k, v in model.state_dict().items()}

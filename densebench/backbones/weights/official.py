@@ -6,8 +6,8 @@ from pathlib import Path
 from torch import nn
 
 from densebench.backbones.base import DenseBackbone
-from densebench.backbones.checkpoints import StateDict, read_state_dict, strip_prefixes
-from densebench.backbones.naming import from_timm_names, timm_name
+from densebench.backbones.weights.naming import from_timm_names, timm_name
+from densebench.backbones.weights.state_dict import StateDict, read_state_dict, strip_prefixes
 
 # open_clip keeps the image tower beside the text tower; training wrappers' prefixes are left off.
 TOWERS = ("visual.trunk.", "visual.")

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from densebench.backbones.export import official_state
 from densebench.backbones.plugin import PluginBackbone
 from densebench.backbones.timm_vit import TimmBackbone, load_weights
+from densebench.backbones.weights.official import official_state
 
 FAMILIES = {
     "arch_dino": ("dino", "vit_small_patch16_224"),

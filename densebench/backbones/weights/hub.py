@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
 )
 from rich.console import Console
 
-from densebench.backbones import ledger
+from densebench.backbones.weights import ledger
 from densebench.cards import BackboneCard, WeightsSource, backbone_folder
 from densebench.files.download import Network, UnreachableError, Wanted, download
 from densebench.files.locks import held

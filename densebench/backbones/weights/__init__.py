@@ -1,0 +1,1 @@
+"""Weights files: fetched, recognised, read strictly, and written as their base has them."""
