@@ -71,23 +71,6 @@ class DenseBackbone(nn.Module, abc.ABC):
         """What changes the features beside weights, patch size and normalisation; JSON values."""
         return {}
 
-    @property
-    def encoder(self) -> nn.Module:
-        """The module inside whose state dict is the weights file, in its own naming."""
-        return self
-
-    def blocks(self) -> list[nn.Module]:
-        """The blocks that images go through one after the other, where there is such a list."""
-        return []
-
-    def after_blocks(self) -> list[nn.Module]:
-        """What the output of the last block goes through."""
-        return []
-
-    def attention(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b heads h w"] | None:
-        """How much the class token attends to every patch in the last block, where there is one."""
-        return None
-
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
         """Patch features of normalised images: exactly H/p x W/p, without any prefix token.
 

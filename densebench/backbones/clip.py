@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from densebench.backbones import timm_vit
 from densebench.backbones.base import DenseBackbone, PositionsOf
 from densebench.backbones.positions import PositionRule, interpolate_positions, rule_for
+from densebench.backbones.trainable import Trainable
 from densebench.backbones.weights.state_dict import (
     StateDict,
     drop_keys,
@@ -30,7 +31,7 @@ from densebench.cards import BackboneCard, WeightsSource, suggestion
 from densebench.host.errors import DensebenchError
 
 
-class ClipBackbone(DenseBackbone):
+class ClipBackbone(Trainable):
     """The patch tokens of an open_clip vision transformer, after ``ln_post`` if the card says so.
 
     Args:

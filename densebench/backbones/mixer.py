@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from densebench.backbones.baselines import HogPatches
+from densebench.backbones.trainable import Trainable
 from densebench.backbones.weights.state_dict import StateDict
 from densebench.cards import BackboneCard
 
@@ -34,7 +35,7 @@ class MixerBlock(nn.Module):
         return maps + added
 
 
-class HogMixer(HogPatches):
+class HogMixer(HogPatches, Trainable):
     """`HogPatches` under residual blocks of 3x3 patches each."""
 
     def __init__(self, card: BackboneCard) -> None:

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from densebench.backbones.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    DenseBackbone,
     Triple,
     describe,
 )
+from densebench.backbones.trainable import Trainable
 from densebench.backbones.weights.state_dict import load_strictly, read_state_dict, strip_prefixes
 from densebench.cards import BackboneCard, suggestion
 from densebench.host.errors import DensebenchError
@@ -34,7 +34,7 @@ TARGET = re.compile(r"^(?P<file>.+\.py)(?::(?P<function>\w*))?$")
 DRY_RUN_SIZE = 224
 
 
-class PluginBackbone(DenseBackbone):
+class PluginBackbone(Trainable):
     """A user's module, reachable as ``module``.
 
     Args:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from timm.layers.attention import Attention
 from torch import Tensor, nn
 
-from densebench.backbones.base import DenseBackbone, PositionsOf
+from densebench.backbones.base import PositionsOf
 from densebench.backbones.positions import (
     NO_TABLE,
     PositionRule,
@@ -20,6 +20,7 @@ from densebench.backbones.positions import (
     takes_rules,
     use_position_rule,
 )
+from densebench.backbones.trainable import Trainable
 from densebench.backbones.weights.naming import architecture, to_timm_names
 from densebench.backbones.weights.state_dict import (
     drop_keys,
@@ -33,7 +34,7 @@ from densebench.host.errors import DensebenchError
 Size = tuple[int, int]
 
 
-class TimmBackbone(DenseBackbone):
+class TimmBackbone(Trainable):
     """The last feature map of a timm model, through ``forward_intermediates``.
 
     Args:

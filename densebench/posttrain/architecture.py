@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from densebench.backbones.base import DenseBackbone
+from densebench.backbones.trainable import encoder_of
 
 _TOKEN = "cls_token"
 
@@ -38,7 +39,7 @@ def unfold_class_token(backbone: DenseBackbone) -> None:
     That is DINOv2 with registers. Both get the same gradient, so that their sum moves twice as far
     a step; it does not matter how the sum is split at first, as decay shrinks both alike.
     """
-    model = backbone.encoder
+    model = encoder_of(backbone)
     folded = getattr(model, "no_embed_class", False) and getattr(model, "num_reg_tokens", 0)
     if folded and getattr(model, _TOKEN, None) is not None:
         parametrize.register_parametrization(model, _TOKEN, _Sum())
@@ -46,5 +47,5 @@ def unfold_class_token(backbone: DenseBackbone) -> None:
 
 def fold_class_token(backbone: DenseBackbone) -> None:
     """Make one parameter of the two again, with the names that the backbone had before."""
-    if parametrize.is_parametrized(backbone.encoder, _TOKEN):
-        parametrize.remove_parametrizations(backbone.encoder, _TOKEN)
+    if parametrize.is_parametrized(encoder_of(backbone), _TOKEN):
+        parametrize.remove_parametrizations(encoder_of(backbone), _TOKEN)

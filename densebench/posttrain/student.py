@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
 
 from densebench.backbones.base import DenseBackbone
+from densebench.backbones.trainable import blocks_of, last_parts
 from densebench.host.errors import DensebenchError
 
 DROP_PATHS = ("drop_path", "drop_path1", "drop_path2")
@@ -95,14 +96,14 @@ def freeze_all_but_last(backbone: DenseBackbone, blocks: int) -> None:
     backbone.requires_grad_(True)
     if not blocks:
         return
-    own = backbone.blocks()
+    own = blocks_of(backbone)
     if len(own) < blocks:
         raise DensebenchError(
             f"{backbone.name}: model.trainable_blocks is {blocks}, but it has "
             f"{len(own) or 'no list of'} blocks"
         )
     backbone.requires_grad_(False)
-    for module in [*own[-blocks:], *backbone.after_blocks()]:
+    for module in last_parts(backbone, blocks):
         module.requires_grad_(True)
 
 
@@ -130,7 +131,7 @@ def checkpoint_gradients(backbone: DenseBackbone) -> None:
     Raises:
         DensebenchError: the backbone has no list of blocks.
     """
-    blocks = backbone.blocks()
+    blocks = blocks_of(backbone)
     if not blocks:
         raise DensebenchError(
             f"{backbone.name}: model.gradient_checkpointing needs a list of blocks, which this "

@@ -14,6 +14,7 @@ from torch import nn
 
 from densebench.backbones import load_backbone
 from densebench.backbones.base import DenseBackbone
+from densebench.backbones.trainable import encoder_of
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.posttrain import interruption, learner
@@ -198,7 +199,7 @@ class TestWhatTrains:
             compiled = run(make_trainer("compiled", Convolution(), model__compile=True, **small))
         assert compiled.student._compiled_call_impl is not None
         assert losses(compiled) == pytest.approx(losses(plain), rel=1e-3)
-        names = [[*t.student.backbone.encoder.state_dict()] for t in (plain, compiled)]
+        names = [[*encoder_of(t.student.backbone).state_dict()] for t in (plain, compiled)]
         assert names[0] == names[1]
 
 

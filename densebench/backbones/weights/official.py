@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from densebench.backbones.base import DenseBackbone
+from densebench.backbones.trainable import encoder_of
 from densebench.backbones.weights.naming import from_timm_names, timm_name
 from densebench.backbones.weights.state_dict import StateDict, read_state_dict, strip_prefixes
 
@@ -26,9 +27,10 @@ def official_state(backbone: DenseBackbone, base: Path | None) -> StateDict:
     Returns:
         Contiguous tensors on the CPU that share no memory.
     """
-    state = backbone.encoder.state_dict()
+    encoder = encoder_of(backbone)
+    state = encoder.state_dict()
     if base is not None:
-        state = _as_in_file(state, base, backbone.encoder)
+        state = _as_in_file(state, base, encoder)
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
 
 
