@@ -196,7 +196,7 @@ class _Download:
     def _transfer(self) -> None:
         failures = 0
         while True:
-            before = self._have()
+            before = part_bytes(self._target)
             try:
                 return self._once()
             except _PassingError as error:
@@ -209,7 +209,7 @@ class _Download:
                 reason, wished = str(error.reason), 0.0
             except (HTTPException, TimeoutError, ConnectionError) as error:
                 reason, wished = str(error) or type(error).__name__, 0.0
-            failures = 0 if self._have() - before >= WORTH else failures + 1
+            failures = 0 if part_bytes(self._target) - before >= WORTH else failures + 1
             if failures >= self._network.tries:
                 raise self._hopeless(f"{reason}; gave up after {failures} tries")
             pause = max(self._network.first_pause * 2 ** max(failures - 1, 0), wished)
@@ -220,7 +220,7 @@ class _Download:
         self._network.sleep(seconds)
 
     def _once(self) -> None:
-        known, have = self._read_state(), self._have()
+        known, have = self._read_state(), part_bytes(self._target)
         if known is None or known.url != self._url:
             have = 0
         elif known.size is not None and have == known.size:
@@ -264,8 +264,8 @@ class _Download:
         write_atomically(self._state, json.dumps(asdict(version)))
         self._resumed = self._resumed or start > 0
         self._copy(response, start, size)
-        if size is not None and self._have() != size:
-            raise _PassingError(f"broke off after {self._have():,} of {size:,} bytes")
+        if size is not None and part_bytes(self._target) != size:
+            raise _PassingError(f"broke off after {part_bytes(self._target):,} of {size:,} bytes")
 
     def _check_size(self, size: int | None, start: int) -> None:
         known, most = self._wanted.size, self._most()
@@ -305,9 +305,6 @@ class _Download:
                     raise self._hopeless(f"sent more than the {most:,} bytes that it may have")
                 file.write(block)
                 advance(len(block))
-
-    def _have(self) -> int:
-        return self._part.stat().st_size if self._part.is_file() else 0
 
     def _read_state(self) -> _Version | None:
         try:
