@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from densebench.records.counts import ImageCounts, load_counts
 from rich.console import Console
 
 from densebench.backbones import load_backbone
@@ -33,7 +34,6 @@ from densebench.measures.comparison import Comparison, compare_runs
 from densebench.posttrain.consistency import neighbour_consistency
 from densebench.posttrain.journal import read_journal
 from densebench.posttrain.session import PosttrainOptions, posttrain
-from densebench.records.counts import ImageCounts, load_counts
 from densebench.records.schema import RunRecord
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions

@@ -195,7 +195,8 @@ def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tiny_record(
     tmp_path_factory: pytest.TempPathFactory, tiny_task: Path
 ) -> Any:  # a RunRecord, whose module not every test needs
-    """The record of a real run on the tiny dataset."""
+    """The record of a real run on the tiny dataset, with nothing beside it."""
+    from densebench.records.store import load_record, save_record
     from densebench.run.execute import evaluate
     from densebench.run.options import RunOptions
 
@@ -203,7 +204,7 @@ def tiny_record(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DENSEBENCH_CACHE", str(folder / "cache"))
         options = RunOptions("rgb_s14", str(tiny_task), device="cpu", results=folder / "results")
-        return evaluate(options)[0]
+        return load_record(save_record(evaluate(options)[0], folder / "alone"))
 
 
 @pytest.fixture(scope="session")

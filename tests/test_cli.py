@@ -345,7 +345,7 @@ class TestRuns:
         assert "rgb_s14 on tiny_retrieval, reference" in done.out
         path = Path(done.out.splitlines()[-1].removeprefix("record: "))
         assert path.parts[:2] == ("leaderboard", "results")
-        assert f"{100 * load_record(path).score.miou:.2f}" in done.out
+        assert f"{100 * load_record(path).score.value:.2f}" in done.out
         again = score()
         assert again.out == done.out
         assert again.err.startswith(f"already done: {path}")

@@ -96,7 +96,7 @@ class TestComparable:
         record = shipped(tiny_record)
         row = ReproducedRow("t", "b", "t", "b", (number(),), found=(Path("x.json"), record))
         difference = row.difference(number())
-        assert difference == pytest.approx(record.score.miou - 0.5)
+        assert difference == pytest.approx(record.score.value - 0.5)
         assert row.remarks() == ["no memory size is stated"]
 
     @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ class TestRun:
         first = page.read_text()
         assert f"{OURS} tiny`" in first
         for path, record in records:
-            assert f"[{100 * record.score.miou:.2f}]({path})" in first
+            assert f"[{100 * record.score.value:.2f}]({path})" in first
             assert str(path) in first
         monkeypatch.setattr(reproduce, "run_matrix", None)  # nothing is left to run
         again = run(card, "--json", "--markdown", page)
@@ -199,7 +199,7 @@ class TestRun:
         assert again.code == 0
         assert [r["miou"] for r in rows] == [
             pytest.approx(
-                100 * next(x for _, x in records if x.backbone.name == r["backbone"]).score.miou
+                100 * next(x for _, x in records if x.backbone.name == r["backbone"]).score.value
             )
             for r in rows
         ]

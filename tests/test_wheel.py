@@ -92,7 +92,7 @@ def test_it_runs_a_task(unpacked: Path, tmp_path: Path, write_dataset: Callable[
     told = run(unpacked, "-m", "densebench.cli", "run", "--backbone", "hog_s14", *place)
     record = json.loads(told)
     assert record["backbone"]["name"] == "hog_s14"
-    assert 0 < record["scores"][0]["miou"] <= 1
+    assert 0 < record["scores"][0]["metrics"][0]["value"] <= 1
 
 
 def test_it_writes_the_page(unpacked: Path, tmp_path: Path) -> None:

@@ -20,18 +20,17 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.special import ndtri
 
+from densebench.measures.base import Metric
 from densebench.measures.jackknife import (
     CHUNK_CELLS,
     LEVEL,
     ROUNDING,
-    Pixels,
     Runs,
-    average_miou,
+    average,
     interval,
     leave_one_out,
     p_value,
 )
-from densebench.measures.segmentation import Absent, iou_per_class, mean_iou
 
 RESAMPLES, SEED = 10_000, 0
 FEW = 20  # images or groups below which resamples differ too little to be a null distribution
@@ -39,9 +38,10 @@ FEW = 20  # images or groups below which resamples differ too little to be a nul
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much better the first backbone is than the second; mIoU is in [0, 1].
+    """The first backbone's number minus the second's, in the metric's own unit.
 
-    ``p`` is two-sided: it is below 0.05 where the 95% interval leaves 0 out.
+    Where lower is better, a difference below 0 says that the first is the better. ``p`` is
+    two-sided: it is below 0.05 where the 95% interval leaves 0 out.
     """
 
     difference: float
@@ -57,7 +57,7 @@ class Comparison:
 class Sample:
     """What one backbone scores: on all images, without each of them, and on each resample."""
 
-    miou: float
+    value: float
     left_out: Float[np.ndarray, " n"]
     draws: Float[np.ndarray, " resamples"]
 
@@ -77,24 +77,22 @@ class Resampler:
         rng = np.random.default_rng(seed)
         self._weights = np.concatenate([self._draw(rng, rows) for rows in self._chunks()])
 
-    def mious(self, runs: Runs, absent: Absent) -> Float[np.ndarray, " resamples"]:
-        """The mIoU of each resample, averaged over repeats and runs."""
-        repeats = [pixels for run in runs for pixels in _hits_and_misses(run)]
+    def values(self, runs: Runs, metric: Metric) -> Float[np.ndarray, " resamples"]:
+        """The number of each resample, averaged over repeats and runs."""
+        repeats = [metric.condense(vectors).astype(np.float64) for run in runs for vectors in run]
         shares = [1 / (len(runs) * len(run)) for run in runs for _ in run]
-        scores = np.zeros(self.resamples)
+        found = np.zeros(self.resamples)
         for start in range(0, self.resamples, self._rows):
             part = slice(start, start + self._rows)
             weights = self._weights[part].astype(np.float64)
-            for pixels, share in zip(repeats, shares, strict=True):
-                drawn = (weights @ pixels).reshape(len(weights), 2, -1)
-                scores[part] += share * mean_iou(iou_per_class(drawn), absent)
-        return scores
+            for vectors, share in zip(repeats, shares, strict=True):
+                found[part] += share * metric.finish(weights @ vectors)
+        return found
 
-    def sample(self, runs: Runs, absent: Absent) -> Sample:
+    def sample(self, runs: Runs, metric: Metric) -> Sample:
         """All that a table needs to know of one backbone."""
-        return Sample(
-            average_miou(runs, absent), leave_one_out(runs, absent), self.mious(runs, absent)
-        )
+        values = self.values(runs, metric)
+        return Sample(average(runs, metric), leave_one_out(runs, metric), values)
 
     def _chunks(self) -> Iterator[int]:
         for start in range(0, self.resamples, self._rows):
@@ -108,15 +106,15 @@ class Resampler:
         return weights.reshape(drawn.shape).astype(np.uint8)
 
 
-def compare_runs(first: Runs, second: Runs, absent: Absent, over: str = "images") -> Comparison:
+def compare_runs(first: Runs, second: Runs, metric: Metric, over: str = "images") -> Comparison:
     """The paired comparison of two backbones.
 
     Args:
-        first: Counts of its runs, one per seed, over images (or groups of them) in the same order
+        first: Evidence of its runs, one per seed, over images (or groups of them) in the same order
             as the other's.
         second: Likewise; the number of seeds may differ.
-        absent: How a class that is nowhere counts.
-        over: What the counts are of, in words.
+        metric: What is compared.
+        over: What the evidence is of, in words.
 
     Raises:
         ValueError: the runs are of different numbers of images or classes.
@@ -124,14 +122,16 @@ def compare_runs(first: Runs, second: Runs, absent: Absent, over: str = "images"
     shapes = {run.shape[1:] for run in (*first, *second)}
     if len(shapes) != 1:
         raise ValueError(f"runs of different images or classes: {sorted(shapes)}")
-    difference = average_miou(first, absent) - average_miou(second, absent)
-    left_out = leave_one_out(first, absent) - leave_one_out(second, absent)
-    low, high = interval(difference, left_out, (-1.0, 1.0))
-    p = p_value(difference, left_out)
+    values = average(first, metric), average(second, metric)
+    difference, size = values[0] - values[1], max(map(abs, values))
+    left_out = leave_one_out(first, metric) - leave_one_out(second, metric)
+    reach = metric.bounds[1] - metric.bounds[0]
+    low, high = interval(difference, left_out, (-reach, reach), size)
+    p = p_value(difference, left_out, size)
     return Comparison(difference, low, high, p, LEVEL, over, len(left_out))
 
 
-def told_apart(samples: Sequence[Sample]) -> Bool[np.ndarray, "b b"]:
+def told_apart(samples: Sequence[Sample], higher: bool = True) -> Bool[np.ndarray, "b b"]:
     """Whether the backbone of the row is significantly better than that of the column.
 
     All pairs are tested at once: the chance that any pair of equals is told apart is 5%. This is
@@ -139,11 +139,12 @@ def told_apart(samples: Sequence[Sample]) -> Bool[np.ndarray, "b b"]:
     p-values finer than the resamples give, however many pairs there are, and it uses that the
     pairs hang together.
 
-    What is better has the higher mIoU, and is better by ``compare_runs`` of the two alone as well.
+    What is better has the higher number, or the lower one where not ``higher`` is better, and is
+    better by ``compare_runs`` of the two alone as well.
     Nothing more can be said of every table: of three, the first may be told from the last and the
     middle one from neither.
     """
-    pairs = [_Pair(i, j, samples) for i, j in combinations(range(len(samples)), 2)]
+    pairs = [_Pair(i, j, samples, higher) for i, j in combinations(range(len(samples)), 2)]
     pairs.sort(key=lambda pair: -pair.size)
     better = np.zeros((len(samples), len(samples)), dtype=bool)
     for pair, p in zip(pairs, _step_down(pairs, samples), strict=True):
@@ -155,10 +156,14 @@ def told_apart(samples: Sequence[Sample]) -> Bool[np.ndarray, "b b"]:
 class _Pair:
     """Two backbones, their difference in units of its error, and that under the null."""
 
-    def __init__(self, i: int, j: int, samples: Sequence[Sample]) -> None:
-        self.better, self.worse = (i, j) if samples[i].miou >= samples[j].miou else (j, i)
+    def __init__(self, i: int, j: int, samples: Sequence[Sample], higher: bool) -> None:
+        first, second = samples[i].value, samples[j].value
+        ahead = first >= second if higher else first <= second
+        self.better, self.worse = (i, j) if ahead else (j, i)
         above, below = samples[self.better], samples[self.worse]
-        self.p = p_value(above.miou - below.miou, above.left_out - below.left_out)
+        left_out = above.left_out - below.left_out
+        self._unit = max(1.0, abs(first), abs(second))
+        self.p = p_value(above.value - below.value, left_out, self._unit)
         # The error is estimated from few images: of Student's t that is as unlikely, the z.
         self.size = -float(ndtri(self.p / 2))
         self._above, self._below = above, below
@@ -170,7 +175,9 @@ class _Pair:
         """
         drawn = self._above.draws - self._below.draws
         spread = float(np.std(drawn))
-        return np.abs(drawn - drawn.mean()) / spread if spread > ROUNDING else np.zeros_like(drawn)
+        if spread <= ROUNDING * self._unit:
+            return np.zeros_like(drawn)
+        return np.abs(drawn - drawn.mean()) / spread
 
 
 def _step_down(pairs: Sequence[_Pair], samples: Sequence[Sample]) -> Sequence[float]:
@@ -184,9 +191,3 @@ def _step_down(pairs: Sequence[_Pair], samples: Sequence[Sample]) -> Sequence[fl
         alone = min(1.0, pair.p * tested) if few else pair.p  # by Holm, where there are few
         raw.append(max(alone, among))  # never bolder than the pair alone
     return np.maximum.accumulate(raw[::-1]).tolist()
-
-
-def _hits_and_misses(run: Pixels) -> Float[np.ndarray, "r n 2g"]:
-    """Per image, hits and the rest of the union of each class: all that an IoU needs."""
-    hits, rest = run[:, :, 0], run[:, :, 1].astype(np.int64) + run[:, :, 2]
-    return np.concatenate([hits, rest], axis=-1).astype(np.float64)

@@ -14,62 +14,65 @@ estimate of variance, Annals of Statistics 1981; Satterthwaite, An approximate d
 estimates of variance components, 1946.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int64, UInt32
+from jaxtyping import Float, Int64, Integer
 from scipy.special import stdtr, stdtrit
 
-from densebench.measures.segmentation import Absent, iou_per_class, mean_iou
+from densebench.measures.base import Metric, Vectors, sum_type
 
 LEVEL = 0.95
-ROUNDING = 1e-12  # a difference in mIoU below this is none: means of equal numbers in another order
+ROUNDING = 1e-12  # a difference below it, of numbers up to 1, is none: sums in another order
 CHUNK_CELLS = 2_000_000  # images times counts that are weighed at once: 16 MB
 
-Pixels = UInt32[np.ndarray, "r n 3 g"] | Int64[np.ndarray, "r n 3 g"]
-Runs = Sequence[Pixels]  # of one backbone, a run per seed
+Runs = Sequence[Vectors]  # of one backbone, a run per seed
 
 
-def grouped(pixels: Pixels, groups: Sequence[str]) -> Int64[np.ndarray, "r m 3 g"]:
-    """The counts of each group of images, in the order of the groups' names.
-
-    Args:
-        pixels: Repeats, images, then true and false positives and false negatives of each class.
-        groups: What each image belongs to.
-    """
-    names, places = np.unique(np.array(groups), return_inverse=True)
-    summed = np.zeros((len(pixels), len(names), *pixels.shape[2:]), dtype=np.int64)
-    for repeat, counts in zip(summed, pixels, strict=True):
-        np.add.at(repeat, places, counts.astype(np.int64))
-    return summed
+def average(runs: Runs, metric: Metric) -> float:
+    """The number over all images, averaged over repeats and runs."""
+    sums = [run.sum(axis=1, dtype=sum_type(run)) for run in runs]
+    return float(np.mean([metric.of(total).mean() for total in sums]))
 
 
-def average_miou(runs: Runs, absent: Absent) -> float:
-    """The mIoU over all images, averaged over repeats and runs."""
-    scores = [mean_iou(iou_per_class(run.sum(axis=1, dtype=np.int64)), absent) for run in runs]
-    return float(np.mean([score.mean() for score in scores]))
-
-
-def leave_one_out(runs: Runs, absent: Absent) -> Float[np.ndarray, " n"]:
-    """The mIoU without each image (or group) in turn, averaged over repeats and runs."""
-    n = runs[0].shape[1]
-    scores = np.zeros(n)
+def leave_one_out(runs: Runs, metric: Metric) -> Float[np.ndarray, " n"]:
+    """The number without each image (or group) in turn, averaged over repeats and runs."""
+    scores = np.zeros(runs[0].shape[1])
     for run in runs:
-        for pixels in run:
-            whole = pixels.sum(axis=0, dtype=np.int64)
-            rows = max(1, CHUNK_CELLS // whole.size)
-            for start in range(0, n, rows):
-                rest = whole - pixels[start : start + rows].astype(np.int64)
-                found = mean_iou(iou_per_class(rest), absent)
-                scores[start : start + rows] += found / (len(runs) * len(run))
+        for vectors in run:
+            start = 0
+            for rest in _without_each(vectors):
+                part = slice(start, start + len(rest))
+                scores[part] += metric.of(rest) / (len(runs) * len(run))
+                start = part.stop
     return scores
 
 
-def standard_error(left_out: Float[np.ndarray, " n"]) -> float:
-    """The jackknife's standard error of a score, or of a difference, from ``leave_one_out``."""
+def _without_each(
+    vectors: Integer[np.ndarray, "n v"] | Float[np.ndarray, "n v"],
+) -> Iterator[Int64[np.ndarray, "m v"] | Float[np.ndarray, "m v"]]:
+    """The sums of all but one, some at a time."""
+    if not np.issubdtype(vectors.dtype, np.integer):
+        # No difference of sums: it would leave rounding where nothing is left, even below zero.
+        none = np.zeros_like(vectors[:1], dtype=np.float64)
+        before = np.concatenate([none, vectors[:-1].cumsum(axis=0, dtype=np.float64)])
+        after = np.concatenate([vectors[:0:-1].cumsum(axis=0, dtype=np.float64)[::-1], none])
+        yield before + after
+        return
+    whole = vectors.sum(axis=0, dtype=np.int64)
+    rows = max(1, CHUNK_CELLS // whole.size)
+    for start in range(0, len(vectors), rows):
+        yield whole - vectors[start : start + rows].astype(np.int64)
+
+
+def standard_error(left_out: Float[np.ndarray, " n"], size: float = 1.0) -> float:
+    """The jackknife's standard error of a score, or of a difference, from ``leave_one_out``.
+
+    Of the differences of numbers of a ``size`` above 1, more is rounding.
+    """
     n = len(left_out)
     error = float(np.sqrt((n - 1) / n * np.square(left_out - left_out.mean()).sum()))
-    return error if error > ROUNDING else 0.0
+    return error if error > ROUNDING * max(1.0, size) else 0.0
 
 
 def degrees_of_freedom(left_out: Float[np.ndarray, " n"]) -> float:
@@ -86,7 +89,10 @@ def degrees_of_freedom(left_out: Float[np.ndarray, " n"]) -> float:
 
 
 def interval(
-    estimate: float, left_out: Float[np.ndarray, " n"], bounds: tuple[float, float]
+    estimate: float,
+    left_out: Float[np.ndarray, " n"],
+    bounds: tuple[float, float],
+    size: float = 1.0,
 ) -> tuple[float, float]:
     """The 95% interval about a score or a difference, by Student's t.
 
@@ -94,16 +100,18 @@ def interval(
         estimate: Of the whole set.
         left_out: The same without each image or group; two of them at least.
         bounds: What no score or difference can leave.
+        size: Of the numbers, where they are above 1.
     """
-    half = float(stdtrit(degrees_of_freedom(left_out), (1 + LEVEL) / 2)) * standard_error(left_out)
+    half = float(stdtrit(degrees_of_freedom(left_out), (1 + LEVEL) / 2))
+    half *= standard_error(left_out, size)
     return max(bounds[0], estimate - half), min(bounds[1], estimate + half)
 
 
-def p_value(difference: float, left_out: Float[np.ndarray, " n"]) -> float:
-    """Two-sided; below 0.05 where the interval leaves 0 out."""
-    if abs(difference) < ROUNDING:
+def p_value(difference: float, left_out: Float[np.ndarray, " n"], size: float = 1.0) -> float:
+    """Two-sided; below 0.05 where the interval leaves 0 out. ``size`` is that of the numbers."""
+    if abs(difference) < ROUNDING * max(1.0, size):
         return 1.0
-    error = standard_error(left_out)
+    error = standard_error(left_out, size)
     if not error:
         return 0.0
     return float(2 * stdtr(degrees_of_freedom(left_out), -abs(difference) / error))

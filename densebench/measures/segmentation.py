@@ -1,14 +1,19 @@
-"""Segmentation scores from confusion matrices: matching, IoU, mIoU.
+"""Segmentation scores from confusion matrices: matching, IoU, mIoU, pixel accuracy.
 
 Matrices are (ground-truth class, predicted class) pixel counts; every score is a function of them,
-so that no pixel is kept once its image has been counted.
+so that no pixel is kept once its image has been counted. The evidence of an image is what is left
+of its matrix once the matching is settled: true positives, false positives and false negatives of
+each class, one after another.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Integer, UInt8
 from scipy.optimize import linear_sum_assignment
+
+from densebench.measures.base import Metric
 
 Absent = Literal["zero", "nan"]
 Matching = Literal["none", "hungarian", "iou", "precision"]
@@ -103,3 +108,72 @@ def pixel_accuracy(confusion: Int64[np.ndarray, "g g"]) -> float:
     """Share of the counted pixels that are right; nan when nothing was counted."""
     total = confusion.sum()
     return float(np.trace(confusion) / total) if total else float("nan")
+
+
+@dataclass(frozen=True)
+class MeanIoU(Metric):
+    """Mean IoU of the classes in [0, 1], from true and false positives and false negatives.
+
+    Attributes:
+        absent: how a class in neither truth nor prediction counts.
+    """
+
+    name: str = "miou"
+    title: str = "mIoU"
+    unit: str = "%"
+    scale: float = 100.0
+    bounds: tuple[float, float] = (0.0, 1.0)
+    absent: Absent = "zero"
+
+    def condense(self, vectors: Integer[np.ndarray, "*n v"]) -> Int64[np.ndarray, "*n w"]:
+        """Hits, and the rest of the union."""
+        counts = _counts(vectors)
+        hits, rest = counts[..., 0, :], counts[..., 1, :] + counts[..., 2, :]
+        return np.concatenate([hits, rest], axis=-1)
+
+    def finish(self, sums: Float[np.ndarray, "*n w"]) -> Float[np.ndarray, "*n"]:
+        """The mean of hits / union."""
+        return mean_iou(iou_per_class(sums.reshape(*sums.shape[:-1], 2, -1)), self.absent)
+
+
+@dataclass(frozen=True)
+class MeanIoUAbsentZero(MeanIoU):
+    """Whatever the ranked rule is, with an absent class as 0."""
+
+    name: str = "miou_absent_zero"
+    title: str = "mIoU, absent classes as 0"
+    absent: Absent = "zero"
+
+
+@dataclass(frozen=True)
+class MeanIoUAbsentLeftOut(MeanIoU):
+    """Whatever the ranked rule is, with absent classes left out."""
+
+    name: str = "miou_absent_left_out"
+    title: str = "mIoU, absent classes left out"
+    absent: Absent = "nan"
+
+
+@dataclass(frozen=True)
+class PixelAccuracy(Metric):
+    """Share of the counted pixels that are right, in [0, 1]; 0 of none."""
+
+    name: str = "pixel_accuracy"
+    title: str = "pixel accuracy"
+    unit: str = "%"
+    scale: float = 100.0
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    def condense(self, vectors: Integer[np.ndarray, "*n v"]) -> Int64[np.ndarray, "*n 2"]:
+        """Pixels that are right, and all."""
+        counts = _counts(vectors)
+        hits = counts[..., 0, :].sum(axis=-1)
+        return np.stack([hits, hits + counts[..., 2, :].sum(axis=-1)], axis=-1)
+
+    def finish(self, sums: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n"]:
+        """Their share."""
+        return sums[..., 0] / np.maximum(sums[..., 1], 1)
+
+
+def _counts(vectors: Integer[np.ndarray, "*n v"]) -> Int64[np.ndarray, "*n 3 g"]:
+    return vectors.reshape(*vectors.shape[:-1], 3, -1).astype(np.int64)

@@ -14,11 +14,11 @@ from densebench.cards import task_card
 from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.shares import limited
 from densebench.features.source import PatchSource
+from densebench.measures.scoring import Scorer
 from densebench.posttrain.consistency import neighbour_consistency
 from densebench.posttrain.recipe import MonitorTable
 from densebench.protocols.base import Setting
 from densebench.protocols.in_context import InContext, InContextParams
-from densebench.scoring import Scorer
 
 
 def build_monitor(
@@ -65,7 +65,7 @@ def retrieval_miou(
     train = PatchSource(dataset.train, backbone, device)
     val = replace(train, split=dataset.val)
     protocol.fit(train, val)
-    scorer = Scorer(protocol.scoring, dataset.classes, dataset.ignore_index, dataset.val)
+    scorer = Scorer(protocol.scoring, dataset.val)
     for prediction in protocol.predict(val):
         scorer.add(prediction)
-    return scorer.miou()
+    return scorer.value()

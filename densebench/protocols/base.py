@@ -1,4 +1,4 @@
-"""What every protocol is: fit on training patches, predict label maps of validation images.
+"""What every protocol is: fit on training patches, predict something dense of validation images.
 
 A protocol is one module of this package that defines ``PROTOCOL``, a subclass of ``Protocol``; a
 task card names it by the module's name. Extraction, scoring and recording are the engine's.
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
-from jaxtyping import Float, Int64, UInt8
-from pydantic import Field, PositiveInt
+from jaxtyping import Float, Int64
+from pydantic import Field
 from torch import Tensor
 
 from densebench.backbones.base import PositionsOf
@@ -21,9 +21,8 @@ from densebench.datasets.transforms import Transform, Triple
 from densebench.features.source import CPU, PatchSource
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
-from densebench.measures.segmentation import Absent, Matching
+from densebench.measures.scoring import Prediction, Scoring
 
-Resolution = PositiveInt | Literal["input", "original"]
 InputSize = int | Literal["auto", "published"]
 PositionsParam = Literal["auto", "card", "official", "neco"]
 NormalisationParam = Literal["auto", "card", "imagenet"]
@@ -53,7 +52,7 @@ class ProtocolParams(Card):
 class Setting:
     """What a protocol is told about the run: the data, the backbone's input, the place."""
 
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # of labels; none of another target
     ignore_index: int
     patch_size: int
     embed_dim: int
@@ -74,29 +73,21 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Scoring:
-    """How predictions become a number; the first resolution is the one that is ranked."""
+class Needs:
+    """What a protocol asks of a run, known before it begins.
 
-    resolutions: tuple[Resolution, ...]
-    matching: Matching
-    absent: Absent
-    n_predicted: int
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Class scores, or cluster labels, of some validation images on the patch grid.
-
-    ``masks`` are those of the input view. ``repeat`` counts the predictions of one image, where a
-    protocol makes several. ``left_out`` names the resolutions at which these images do not count.
+    Attributes:
+        train_passes: how often ``fit`` goes through the training images.
+        val_passes: how often ``predict`` goes through the validation images.
+        kept_train_views: how many views of every training image are worth a place in the feature
+            cache.
+        val_in_fit: why ``fit`` looks at the validation images; nothing where it does not.
     """
 
-    indices: Int64[Tensor, " b"]
-    masks: UInt8[Tensor, "b H W"]
-    scores: Float[Tensor, "b c h w"] | None = None
-    labels: Int64[Tensor, "b h w"] | None = None
-    repeat: int = 0
-    left_out: tuple[Resolution, ...] = ()
+    train_passes: int
+    val_passes: int = 1
+    kept_train_views: int = 0
+    val_in_fit: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,28 +144,19 @@ class Protocol(ABC):
     @property
     @abstractmethod
     def scoring(self) -> Scoring:
-        """How the predictions of this protocol are scored."""
+        """How the predictions of this protocol are scored, and by which metrics."""
 
     @property
     @abstractmethod
-    def train_passes(self) -> int:
-        """How often ``fit`` goes through the training images."""
-
-    @property
-    def val_passes(self) -> int:
-        """How often ``predict`` goes through the validation images."""
-        return 1
-
-    @property
-    def kept_train_views(self) -> int:
-        """How many views of every training image are worth a place in the feature cache."""
-        return self.train_passes
+    def needs(self) -> Needs:
+        """What it asks of the run."""
 
     @abstractmethod
     def fit(self, train: PatchSource, val: PatchSource) -> None:
         """Learn from the training patches and their masks.
 
-        ``val`` is there for protocols whose published code looks at the validation images.
+        ``val`` is there for protocols whose published code looks at the validation images, which
+        ``needs`` then says.
         """
 
     @abstractmethod

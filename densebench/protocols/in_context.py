@@ -19,7 +19,9 @@ from densebench.datasets.transforms import JitteredCrop, Squash, Transform, Trip
 from densebench.features.source import PatchBatch, PatchSource
 from densebench.host.errors import DensebenchError
 from densebench.learners.neighbours import Neighbours, build_search, recall
-from densebench.protocols.base import Nearest, Prediction, Protocol, ProtocolParams, Scoring
+from densebench.measures.labels import LabelScoring
+from densebench.measures.scoring import Prediction
+from densebench.protocols.base import Nearest, Needs, Protocol, ProtocolParams
 
 PUBLISHED_MEMORY = 10_240_000
 HBIRD_STD = (0.229, 0.224, 0.255)
@@ -107,17 +109,19 @@ class InContext(Protocol):
     _recall: float | None = None
 
     @property
-    def scoring(self) -> Scoring:
+    def scoring(self) -> LabelScoring:
         """The reference re-matches predictions to classes; ``clean`` also scores full masks."""
-        n_classes = self.setting.n_classes
-        if self.setting.variant == "reference":
-            return Scoring(("input",), "hungarian", "zero", n_classes)
-        return Scoring(("input", "original"), "none", "nan", n_classes)
+        setting = self.setting
+        classes = setting.n_classes, setting.classes, setting.ignore_index
+        if setting.variant == "reference":
+            return LabelScoring(("input",), "hungarian", "zero", *classes)
+        return LabelScoring(("input", "original"), "none", "nan", *classes)
 
     @property
-    def train_passes(self) -> int:
-        """One for each augmentation epoch."""
-        return self.params.augmentation_epochs
+    def needs(self) -> Needs:
+        """A pass for each augmentation epoch, whose views come again in every run."""
+        epochs = self.params.augmentation_epochs
+        return Needs(train_passes=epochs, kept_train_views=epochs)
 
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
         """The bank's features and counts, and what a batch of queries needs beside them."""

@@ -21,18 +21,14 @@ from densebench.host.errors import DensebenchError
 from densebench.learners.batching import in_batches
 from densebench.learners.heads import Head, HeadTraining, Optimisation, class_logits, head_bytes
 from densebench.learners.resume import Checkpoint
+from densebench.measures.labels import LabelScoring
+from densebench.measures.scoring import Prediction, Resolution, Scorer
 from densebench.measures.segmentation import Absent
-from densebench.protocols.base import (
-    InputSize,
-    Prediction,
-    Protocol,
-    ProtocolParams,
-    Resolution,
-    Scoring,
-)
-from densebench.scoring import Scorer
+from densebench.protocols.base import InputSize, Needs, Protocol, ProtocolParams
 
 ORDER_DRAWS, HEAD_DRAWS = 2, 3
+CHOSEN_BY_VAL = "the epoch whose head is scored is the best one on the validation images"
+WATCHED_BY_VAL = "the mIoU after each epoch is told; nothing depends on it"
 NEVER = -1e4  # a logit that cannot win, and that upsampling does not turn into nan
 
 
@@ -86,7 +82,7 @@ class Linear(Protocol):
     _dropped: int = 0
 
     @property
-    def scoring(self) -> Scoring:
+    def scoring(self) -> LabelScoring:
         """The ranked size first, then the training's, the input's and the original one.
 
         In pixels wherever possible, so that the two published numbers are told apart: the training
@@ -95,20 +91,20 @@ class Linear(Protocol):
         ranked = self.params.score_size
         wanted = (self._mask_size if ranked == "mask" else self._in_pixels(ranked), self._mask_size)
         resolutions = tuple(dict.fromkeys((*wanted, self.input_size, "original")))
-        absent: Absent = "zero" if self.setting.variant == "reference" else "nan"
-        return Scoring(resolutions, "none", absent, self.setting.n_classes)
+        setting = self.setting
+        absent: Absent = "zero" if setting.variant == "reference" else "nan"
+        classes = setting.n_classes, setting.classes, setting.ignore_index
+        return LabelScoring(resolutions, "none", absent, *classes)
 
     @property
-    def train_passes(self) -> int:
-        """One for each epoch."""
-        return self.params.epochs
-
-    @property
-    def kept_train_views(self) -> int:
-        """None where every epoch sees new views."""
-        if not self.params.augment:
-            return 1
-        return self.params.views if self.setting.variant == "cached" else 0
+    def needs(self) -> Needs:
+        """A pass for each epoch; no view is kept where every epoch sees new ones."""
+        kept = self.params.views if self.setting.variant == "cached" else 0
+        return Needs(
+            train_passes=self.params.epochs,
+            kept_train_views=kept if self.params.augment else 1,
+            val_in_fit=CHOSEN_BY_VAL if self._keeps_best else WATCHED_BY_VAL,
+        )
 
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
         """A batch's patches, and its logits at the masks' size with their gradients."""
@@ -248,7 +244,7 @@ class Linear(Protocol):
         """The epoch's views in batches of the head's size, which need not be the extraction's."""
         cached = self.setting.variant == "cached"
         view = epoch % self.params.views if cached else epoch
-        kept = bool(self.kept_train_views)
+        kept = bool(self.needs.kept_train_views)
         order, size = self._order(train, epoch), self.params.batch_size
         views = train.batches(self._train_view, self.setting.seed, view, order, keep=kept)
         for batch in in_batches(views, size):
@@ -278,10 +274,10 @@ class Linear(Protocol):
     def _validate(self, val: PatchSource) -> float:
         """The mIoU of the present head at ``mask_size``."""
         scoring = replace(self.scoring, resolutions=(self._mask_size,))
-        scorer = Scorer(scoring, self.setting.classes, self.setting.ignore_index, val.split)
+        scorer = Scorer(scoring, val.split)
         for prediction in self.predict(val):
             scorer.add(prediction)
-        return scorer.miou()
+        return scorer.value()
 
     @torch.inference_mode()
     def _logits(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b c h w"]:

@@ -17,15 +17,10 @@ from densebench.datasets.transforms import Squash
 from densebench.features.source import PatchBatch, PatchSource
 from densebench.learners.batching import complete
 from densebench.learners.clustering import StreamedPCA, cluster
+from densebench.measures.labels import LabelScoring
+from densebench.measures.scoring import Prediction, Resolution
 from densebench.measures.segmentation import Absent
-from densebench.protocols.base import (
-    InputSize,
-    Prediction,
-    Protocol,
-    ProtocolParams,
-    Resolution,
-    Scoring,
-)
+from densebench.protocols.base import InputSize, Needs, Protocol, ProtocolParams
 
 
 class OverclusteringParams(ProtocolParams):
@@ -58,23 +53,20 @@ class Overclustering(Protocol):
     params: OverclusteringParams
 
     @property
-    def scoring(self) -> Scoring:
+    def scoring(self) -> LabelScoring:
         """One-to-one matching for K = classes, best precision otherwise."""
         matching: Literal["hungarian", "precision"] = (
             "hungarian" if self._n_clusters == self.setting.n_classes else "precision"
         )
-        absent: Absent = "nan" if self.setting.variant == "clean" else "zero"
-        return Scoring((self.params.mask_size,), matching, absent, self._n_clusters)
+        setting = self.setting
+        absent: Absent = "nan" if setting.variant == "clean" else "zero"
+        classes = self._n_clusters, setting.classes, setting.ignore_index
+        return LabelScoring((self.params.mask_size,), matching, absent, *classes)
 
     @property
-    def train_passes(self) -> int:
-        """The training images are not looked at."""
-        return 0
-
-    @property
-    def val_passes(self) -> int:
-        """One for the moments, one for the projection."""
-        return 2
+    def needs(self) -> Needs:
+        """No training images; of the others a pass for the moments, one for the projection."""
+        return Needs(train_passes=0, val_passes=2)
 
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
         """The projected patches, the rows that PCA is fitted on, and all masks."""

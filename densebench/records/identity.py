@@ -5,7 +5,7 @@ from pathlib import Path
 
 from densebench.records.schema import RunRecord
 
-Found = tuple[Path, RunRecord]  # a record and its file
+Stored = tuple[Path, RunRecord]  # a record and its file
 ColumnKey = tuple[str | int, ...]
 RowKey = tuple[str, ...]
 
@@ -37,7 +37,7 @@ def row_key(record: RunRecord) -> RowKey:
     return (*backbone, record.precision, *told)
 
 
-def runs(found: Sequence[Found]) -> tuple[Found, ...]:
+def runs(found: Sequence[Stored]) -> tuple[Stored, ...]:
     """The records of one row in the order of their seeds; copies of one run count once."""
     once = {record.run_id: (path, record) for path, record in reversed(found)}
     return tuple(sorted(once.values(), key=lambda f: (*seeds(f[1]), f[1].run_id)))
@@ -49,14 +49,14 @@ def seeds(record: RunRecord) -> tuple[int, int, int]:
     return (training.seed if training else 0, record.dataset.subset_seed or 0, record.seed)
 
 
-def labels(rows: Sequence[Sequence[Found]]) -> list[str]:
+def labels(rows: Sequence[Sequence[Stored]]) -> list[str]:
     """Names of rows; where two would be one, with what tells them apart."""
     names = [_name(found) for found in rows]
     keys = [row_key(found[0][1]) for found in rows]
     return [_told(name, key, names, keys) for name, key in zip(names, keys, strict=True)]
 
 
-def _name(found: Sequence[Found]) -> str:
+def _name(found: Sequence[Stored]) -> str:
     """The backbone; for several post-trainings, recipe and base with their number."""
     names = {record.backbone.name for _, record in found}
     trainings = {seeds(record)[0] for _, record in found}

@@ -18,9 +18,8 @@ from pydantic import Field, model_validator
 from densebench.cards import validate
 from densebench.host.errors import DensebenchError
 from densebench.records.schema import Part
-from densebench.records.store import PANELS_ENDING
+from densebench.records.store import INDEX, PANELS, beside
 
-INDEX = "index.json"
 VOID_COLOUR = (224, 224, 224)
 GAP, HEADER = 6, 22
 
@@ -84,7 +83,7 @@ class PanelIndex(Part):
 
 def panel_folder(record: Path) -> Path:
     """Where the panels of a record lie: beside it."""
-    return record.with_suffix(PANELS_ENDING)
+    return beside(record, PANELS)
 
 
 def load_panels(folder: Path) -> PanelIndex | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from densebench.records.identity import Found
+from densebench.records.identity import Stored
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ TF32 = Remark(
 )
 
 
-def remarks(found: Sequence[Found]) -> tuple[Remark, ...]:
+def remarks(found: Sequence[Stored]) -> tuple[Remark, ...]:
     """All that must be said of the runs of a row."""
     records = [record for _, record in found]
     said = [
@@ -44,7 +44,7 @@ def with_marks(text: str, said: Iterable[Remark]) -> str:
     return text + "".join(f" {remark.mark}" for remark in said)
 
 
-def _contamination(found: Sequence[Found]) -> Remark | None:
+def _contamination(found: Sequence[Stored]) -> Remark | None:
     """Of the run that has seen the most."""
     known = [record.contamination for _, record in found if record.contamination is not None]
     worst = max(known, key=lambda c: c.seen, default=None)

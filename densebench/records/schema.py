@@ -9,9 +9,11 @@ import statistics
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from densebench.files.hashes import content_hash
+from densebench.measures.base import Metric
+from densebench.measures.registry import find_metric
 
 PROFILE_ENDING = ".profile.json"  # which no run record has: their names end in an id
 LONGEST_NAME = 100
@@ -60,8 +62,9 @@ class DatasetRecord(Part):
     subset_seed: int | None = None
     groups: str | None = None  # what its images are grouped by, in the plural
     train_names: list[str] | None  # where a subset, a limit or a list of names was chosen
-    classes: tuple[str, ...]
-    ignore_index: int
+    target: str = "labels"  # what stands beside an image; "depth"
+    classes: tuple[str, ...] = ()  # of labels
+    ignore_index: int | None = None
     skipped: dict[str, str]  # images that could not be read, with the reason
 
 
@@ -75,6 +78,7 @@ class ProtocolRecord(Part):
     hash: str
     input_size: int
     details: dict[str, Any]
+    val_in_fit: str = ""  # why learning looked at the validation images, where it did
     as_shipped: bool = False  # parameters and lists are those of the package's own task card
 
 
@@ -86,7 +90,7 @@ class ContaminationRecord(Part):
 
 
 class IntervalRecord(Part):
-    """An interval about a score over validation images or groups, the matching held fixed.
+    """An interval about a number over validation images or groups, the matching held fixed.
 
     There are no bounds where a single image or group was scored, which says nothing of others.
     """
@@ -99,46 +103,107 @@ class IntervalRecord(Part):
     resamples: int | None = None  # these two in records that were made with a bootstrap
     seed: int | None = None
 
-    @property
-    def text(self) -> str:
-        """The bounds in per cent, as they are printed; or why there are none."""
-        if self.low is None or self.high is None:
-            return f"none: a single one of the {self.over}"
-        return f"{100 * self.low:.2f} to {100 * self.high:.2f}"
-
     def holds(self, score: float) -> bool:
         """Whether it contains a score; those of older versions need not contain their own."""
         return self.low is not None and self.high is not None and self.low <= score <= self.high
 
 
-class Score(Part):
-    """The result at one resolution; IoU and mIoU are in [0, 1].
+class MetricScore(Part):
+    """One number of a score: how it is printed, which way is better, and what came out.
 
-    A null IoU is a class in neither truth nor prediction. Where a protocol predicts several times
-    (``repeats``), numbers are means over them and the confusion matrices stand one after another.
+    Where a protocol predicts several times (``repeats``), the value is the mean over them.
     """
 
-    resolution: int | Literal["input", "original"]
-    miou: float
-    miou_absent_zero: float
-    miou_absent_left_out: float
+    name: str
+    title: str
+    unit: str = ""
+    higher: bool = True  # is better
+    scale: float = 1.0  # of what is printed, over the value
+    decimals: int = Field(default=2, ge=0)
+    parameters: dict[str, Any] = Field(default_factory=dict)  # of the metric of that name
+    value: float
     repeats: list[float]
-    interval: IntervalRecord
-    pixel_accuracy: float
-    iou: dict[str, float | None]
-    mapping: list[list[int]]  # prediction -> class, per repeat
-    confusion: list[list[list[int]]]  # pixels, truth x prediction after the mapping, per repeat
+    interval: IntervalRecord | None = None  # the first of a score has one; older others do not
+
+    @property
+    def metric(self) -> Metric | None:
+        """How evidence becomes this number; none where no package here has such a metric."""
+        return find_metric(self.name, self.parameters)
 
     @property
     def deviation(self) -> float | None:
         """Standard deviation over repeats, where there are several."""
         return statistics.stdev(self.repeats) if len(self.repeats) > 1 else None
 
+    def text(self, value: float, sign: bool = False) -> str:
+        """A value of this metric, or a difference of two, as it is printed without its unit."""
+        return f"{self.scale * value:{'+' if sign else ''}.{self.decimals}f}"
+
+    @property
+    def interval_text(self) -> str:
+        """The bounds as they are printed, or why there are none."""
+        if self.interval is None:
+            return "not kept"
+        low, high = self.interval.low, self.interval.high
+        if low is None or high is None:
+            return f"none: a single one of the {self.interval.over}"
+        return f"{self.text(low)} to {self.text(high)}"
+
+
+class Score(Part):
+    """The result at one resolution: the metric that is ranked, then the others.
+
+    Segmentation says more: the IoU of each class in [0, 1], which is null for one in neither truth
+    nor prediction, and for each repeat the class that a prediction stands for and the confusion
+    matrix, truth x prediction in pixels after this mapping.
+    """
+
+    resolution: int | Literal["input", "original"]
+    metrics: list[MetricScore] = Field(min_length=1)
+    classes: dict[str, float | None] = Field(default_factory=dict)
+    mapping: list[list[int]] = Field(default_factory=list)
+    confusion: list[list[list[int]]] = Field(default_factory=list)
+
+    @property
+    def main(self) -> MetricScore:
+        """The number that a leaderboard ranks by."""
+        return self.metrics[0]
+
+    @property
+    def value(self) -> float:
+        """Of the main metric."""
+        return self.main.value
+
+    @property
+    def interval(self) -> IntervalRecord:
+        """Of the main metric."""
+        assert self.main.interval is not None
+        return self.main.interval
+
+    @model_validator(mode="after")
+    def _main_has_an_interval(self) -> "Score":
+        if self.main.interval is None:
+            raise ValueError("the first metric must have an interval")
+        return self
+
+    @property
+    def deviation(self) -> float | None:
+        """Of the main metric over repeats, where there are several."""
+        return self.main.deviation
+
+    def of(self, name: str) -> MetricScore | None:
+        """The metric of that name, where this protocol has it."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
 
 class RunRecord(Part):
-    """Everything about one run. ``scores`` begins with the one that is ranked."""
+    """Everything about one run. ``scores`` begins with the one that is ranked.
 
-    schema_version: Literal[1] = 1
+    ``companions`` are the files beside the record with their SHA-256, by the ending of their names;
+    of a folder of panels, its index. ``checksum`` is of everything else in the record.
+    """
+
+    schema_version: Literal[2] = 2
     run_id: str
     created: str
     backbone: BackboneRecord
@@ -150,21 +215,21 @@ class RunRecord(Part):
     partial: bool
     limit: int | None
     precision: str
+    tf32: bool = False  # matrix products of the backbone were rounded to TF32
     nondeterministic: bool = False  # features were others at every pass, and that was allowed
     device: str
     feature_devices: list[str] = Field(default_factory=list)  # where features were computed
     batch_size: int
+    processes: int = Field(default=1, gt=0)
+    view_engine: str = ""  # which libraries made the views; of older records it is not known
     versions: dict[str, str]
     scores: list[Score] = Field(min_length=1)
     seconds: dict[str, float]  # wall time by phase
     peak_rss_bytes: dict[str, int]  # of the process, at the end of each phase
     peak_cuda_bytes: int | None
     contamination: ContaminationRecord | None = None  # none where nothing is known of it
-
-    @property
-    def tf32(self) -> bool:
-        """Whether matrix products of the backbone were rounded to TF32."""
-        return self.precision.startswith("tf32")
+    companions: dict[str, str] = Field(default_factory=dict)
+    checksum: str = ""  # none in older records
 
     @property
     def score(self) -> Score:

@@ -63,5 +63,5 @@ def _kept_bytes(inputs: Inputs, protocol: Protocol) -> int:
     """Size of all views that the protocol wants kept."""
     width = 2 if inputs.plan.options.cache == "fp16" else 4
     per_image = protocol.grid**2 * inputs.backbone.embed_dim * width + protocol.input_size**2
-    train = len(inputs.dataset.train) * protocol.kept_train_views
+    train = len(inputs.dataset.train) * protocol.needs.kept_train_views
     return (train + len(inputs.dataset.val)) * per_image

@@ -8,6 +8,7 @@ from densebench.features.cache import FeatureCache, feature_cache
 from densebench.features.source import PatchSource
 from densebench.host.device import room_on_gpu
 from densebench.host.watcher import Watcher
+from densebench.measures.scoring import Scorer
 from densebench.protocols.base import Protocol, Setting
 from densebench.records.panels import load_panels, panel_folder
 from densebench.records.schema import RunRecord
@@ -20,7 +21,6 @@ from densebench.run.phases import Phases
 from densebench.run.plan import plan_run
 from densebench.run.record import Measured, make_record, save_run
 from densebench.run.remembered import recall
-from densebench.scoring import Scorer
 
 LESS_GPU_MEMORY = "lower --batch-size, memory_size or input_size, or use --device cpu"
 
@@ -77,7 +77,8 @@ class Run:
             repeats = check_repeatable(inputs, protocol, watcher)
         measured = self._measure(nondeterministic=not repeats)
         record = make_record(inputs, protocol, measured, self._phases)
-        return record, save_run(record, inputs, protocol, measured, watcher)
+        path = save_run(record, inputs, protocol, measured, watcher)
+        return load_record(path), path
 
     def _done(self, run: Identity) -> tuple[RunRecord, Path] | None:
         """The record that may stand, with as many panels as are wanted and can be."""
@@ -95,22 +96,19 @@ class Run:
         protocol, data = self.protocol, self.inputs.dataset
         panels = PanelKeeper(self._options.panels)
         train, val = self._source("train", "fit"), panels.watching(self._source("val", "predict"))
-        n_train = len(train) * protocol.train_passes
+        n_train = len(train) * protocol.needs.train_passes
         if n_train:
             with self._phases.phase("fit", n_train):
                 protocol.fit(train, val)
-        scorer = Scorer(
-            protocol.scoring, data.classes, data.ignore_index, val.split, data.group_name
-        )
-        with self._phases.phase("predict", len(val) * protocol.val_passes):
+        scorer = Scorer(protocol.scoring, val.split, data.group_name)
+        with self._phases.phase("predict", len(val) * protocol.needs.val_passes):
             for prediction in protocol.predict(val):
                 scorer.add(prediction)
                 panels.add(prediction)
         with self._phases.phase("score"):
-            scores = scorer.scores()
+            results = scorer.results()
         return Measured(
-            scores=scores,
-            counts=scorer.image_counts(),
+            results=results,
             panels=panels,
             skipped={**train.unreadable, **val.unreadable},
             produced_on=train.produced_on | val.produced_on,

@@ -23,11 +23,12 @@ from densebench.datasets import Dataset
 from densebench.features.source import PatchBatch, PatchSource, Views
 from densebench.files.atomic import write_atomically
 from densebench.host.watcher import Advance
-from densebench.protocols.base import Nearest, Prediction, Protocol
-from densebench.records.panels import INDEX, MemoryPanel, Panel, PanelIndex, Place, coloured
+from densebench.measures.labels import label_map
+from densebench.measures.scoring import Prediction
+from densebench.protocols.base import Nearest, Protocol
+from densebench.records.panels import MemoryPanel, Panel, PanelIndex, Place, coloured
 from densebench.records.schema import safe_name
-from densebench.records.store import PANELS_ENDING
-from densebench.scoring import label_map
+from densebench.records.store import INDEX, PANELS
 
 LARGEST = 256
 QUERIES, SHOWN = 8, 5
@@ -94,7 +95,7 @@ class PanelKeeper:
     ) -> None:
         """Write the folder whole or not at all, clusters renamed to their classes."""
         folder.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".", suffix=PANELS_ENDING))
+        place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".", suffix=f".{PANELS}"))
         try:
             panels = []
             for index, components in zip(sorted(self._labels), self._components(), strict=True):

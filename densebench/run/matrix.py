@@ -131,15 +131,15 @@ def _cells(outcomes: Sequence[Outcome]) -> tuple[str, str]:
     if any(o.record is None for o in outcomes):
         return "failed", ""
     scores = [o.record.score for o in outcomes if o.record is not None]
-    mious = [100 * score.miou for score in scores]
-    if len(mious) > 1:
+    main, values = scores[0].main, [score.value for score in scores]
+    if len(values) > 1:
         parts = {(o.options.subset, o.options.subset_seed) for o in outcomes}
-        what = "seeds" if len(parts) == 1 else "subsets" if len(parts) == len(mious) else "runs"
+        what = "seeds" if len(parts) == 1 else "subsets" if len(parts) == len(values) else "runs"
         return (
-            f"{statistics.mean(mious):.2f}",
-            f"± {statistics.stdev(mious):.2f} ({len(mious)} {what})",
+            main.text(statistics.mean(values)),
+            f"± {main.text(statistics.stdev(values))} ({len(values)} {what})",
         )
-    return f"{mious[0]:.2f}", scores[0].interval.text
+    return main.text(values[0]), main.interval_text
 
 
 def child() -> int:

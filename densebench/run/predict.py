@@ -14,8 +14,8 @@ from densebench.files.atomic import replacing
 from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
 from densebench.learners.heads import HeadFile, class_logits, load_head
+from densebench.measures.scoring import upsampled
 from densebench.records.panels import coloured
-from densebench.scoring import upsampled
 
 PALETTE_COLOURS = 256
 

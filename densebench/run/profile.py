@@ -30,7 +30,7 @@ from densebench.host.watcher import Watcher
 from densebench.protocols import task_params
 from densebench.protocols.base import InputSize, resolve_input_size
 from densebench.records.schema import ProfileRecord
-from densebench.records.store import DEFAULT_RESULTS, save_record
+from densebench.records.store import DEFAULT_RESULTS, save_profile
 
 WARM_UP, FEWEST = 2, 5
 SECONDS, MOST = 10.0, 200  # of one measurement: whichever ends first, after the fewest
@@ -82,7 +82,7 @@ def profile_backbone(
             f"a batch of {options.batch_size} images of {size}x{size} does not fit into the "
             "GPU's memory; give a smaller --batch-size"
         ) from error
-    return record, save_record(record, options.results)
+    return record, save_profile(record, options.results)
 
 
 def _load(options: ProfileOptions, device: torch.device) -> tuple[DenseBackbone, int]:

@@ -1,31 +1,32 @@
 """The record of a run, and everything that is left beside it."""
 
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from densebench.files.atomic import write_atomically
 from densebench.files.hashes import content_hash
 from densebench.host.device import device_name, peak_cuda, versions
 from densebench.host.watcher import Watcher
+from densebench.measures.scoring import Result
 from densebench.protocols.base import Protocol
-from densebench.records.counts import ImageCounts, save_counts
-from densebench.records.panels import panel_folder
 from densebench.records.schema import (
     BackboneRecord,
     DatasetRecord,
     ProtocolRecord,
     RunRecord,
-    Score,
     TrainingRecord,
 )
-from densebench.records.store import save_record
+from densebench.records.store import EVIDENCE, Companions, beside, save_record
 from densebench.run.contamination import contamination
 from densebench.run.inputs import Inputs
 from densebench.run.keeper import PanelKeeper
 from densebench.run.phases import Phases
+from densebench.run.scores import make_score
+
+VIEW_LIBRARIES = ("torchvision", "pillow")
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,14 @@ class Measured:
     """What a run found.
 
     Attributes:
-        scores: the ranked one first.
-        counts: of each validation image.
+        results: the ranked one first.
         panels: pictures of some of them.
         skipped: images that could not be read, with the reason.
         produced_on: the devices that computed features.
         nondeterministic: whether features were others at every pass.
     """
 
-    scores: list[Score]
-    counts: ImageCounts
+    results: list[Result]
     panels: PanelKeeper
     skipped: dict[str, str]
     produced_on: set[str]
@@ -66,13 +65,15 @@ def make_record(
         partial=inputs.images.limit is not None,
         limit=inputs.images.limit,
         precision=plan.precision,
+        tf32=options.precision == "tf32",
         nondeterministic=measured.nondeterministic,
         contamination=contamination(options.backbone, inputs.dataset.val, options.weights),
         device=device_name(plan.device),
         feature_devices=sorted(measured.produced_on),
         batch_size=options.batch_size,
+        view_engine=_view_engine(),
         versions=versions(),
-        scores=measured.scores,
+        scores=[make_score(result) for result in measured.results],
         seconds=phases.seconds,
         peak_rss_bytes=phases.peak,
         peak_cuda_bytes=peak_cuda(plan.device),
@@ -82,23 +83,37 @@ def make_record(
 def save_run(
     record: RunRecord, inputs: Inputs, protocol: Protocol, measured: Measured, watcher: Watcher
 ) -> Path:
-    """Leave what belongs to the record first, so that a record is never without it."""
-    results = inputs.plan.options.results
-    path = record.path(results)
-    for ending, content in protocol.artifacts().items():
-        write_atomically(path.with_suffix(f".{ending}"), content)
-    panels, counts = measured.panels, measured.counts
-    if len(panels):
-        mapping, folder = record.score.mapping[0], panel_folder(path)
-        with watcher.phase("panels", len(panels)) as advance:
-            panels.save(folder, record.run_id, inputs.dataset, mapping, protocol, advance)
-    size = save_counts(path, record.run_id, counts)
-    watcher.say(f"counts of each of {len(counts.names)} images: {size / 1e3:.1f} kB")
-    save_record(record, results)
+    """Leave the record and what belongs to it, and nothing of an unfinished run."""
+    evidence = measured.results[0].evidence
+    panels = _panel_writer(record, inputs, protocol, measured.panels, watcher)
+    kept = Companions(evidence, protocol.artifacts(), panels)
+    path = save_record(record, inputs.plan.options.results, kept)
+    size = beside(path, EVIDENCE).stat().st_size
+    watcher.say(f"evidence of each of {len(evidence.names)} images: {size / 1e3:.1f} kB")
     shutil.rmtree(inputs.workdir, ignore_errors=True)
     with suppress(OSError):  # other runs may be unfinished
         inputs.workdir.parent.rmdir()
     return path
+
+
+def _panel_writer(
+    record: RunRecord, inputs: Inputs, protocol: Protocol, panels: PanelKeeper, watcher: Watcher
+) -> Callable[[Path], None] | None:
+    if not len(panels):
+        return None
+
+    def write(folder: Path) -> None:
+        mapping = record.score.mapping[0]
+        with watcher.phase("panels", len(panels)) as advance:
+            panels.save(folder, record.run_id, inputs.dataset, mapping, protocol, advance)
+
+    return write
+
+
+def _view_engine() -> str:
+    """The libraries that resize and cut, with their versions."""
+    known = versions()
+    return ", ".join(f"{name} {known[name]}" for name in VIEW_LIBRARIES)
 
 
 def _backbone_record(inputs: Inputs) -> BackboneRecord:
@@ -160,4 +175,5 @@ def _protocol_record(inputs: Inputs, protocol: Protocol) -> ProtocolRecord:
         hash=inputs.protocol_hash,
         input_size=protocol.input_size,
         details=protocol.details(),
+        val_in_fit=protocol.needs.val_in_fit,
     )

@@ -17,8 +17,8 @@ from densebench.learners.heads import (
     head_bytes,
     load_head,
 )
+from densebench.measures.scoring import upsampled
 from densebench.measures.segmentation import class_counts, confusion_matrix, iou_per_class, mean_iou
-from densebench.scoring import upsampled
 
 PUBLISHED = Optimisation("sgd", 0.01, 0.9, 1e-4, drop_at=20)
 

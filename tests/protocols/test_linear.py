@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from densebench.host.errors import DensebenchError
-from densebench.records.counts import load_counts
+from densebench.records.store import load_evidence
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 
@@ -38,9 +38,9 @@ def test_the_head_learns_colours(linear_task, tmp_path):
     assert [score.resolution for score in record.scores] == [20, 56, "original"]
     by_epoch = record.protocol.details["miou_by_epoch"]
     assert len(by_epoch) == 12
-    assert record.score.miou > 0.5
+    assert record.score.value > 0.5
     # The reference scores the epoch that was best on the validation images themselves.
-    assert record.score.miou == pytest.approx(max(by_epoch), abs=1e-9)
+    assert record.score.value == pytest.approx(max(by_epoch), abs=1e-9)
     assert record.protocol.details["scored_epoch"] == int(np.argmax(by_epoch)) + 1
 
 
@@ -48,7 +48,7 @@ def test_clean_scores_the_last_epoch(linear_task, tmp_path):
     record, _ = evaluate(_options(linear_task, tmp_path, variant="clean"))
     by_epoch = record.protocol.details["miou_by_epoch"]
     assert record.protocol.details["scored_epoch"] == len(by_epoch)
-    assert record.score.miou == pytest.approx(by_epoch[-1], abs=1e-9)
+    assert record.score.value == pytest.approx(by_epoch[-1], abs=1e-9)
 
 
 def test_variants_have_hashes_of_their_own(linear_task, tmp_path):
@@ -77,7 +77,7 @@ def test_published_validation_drops_the_last_batch(linear_task, tmp_path):
     # The separate evaluator drops none: at the input's size both have scored all four images.
     assert record.scores[1] == whole.scores[1]
     assert record.protocol.details["scored_images"] == {"20": 3, "28": 4, "original": 4}
-    assert len(load_counts(path, record).names) == 3
+    assert len(load_evidence(path, record).names) == 3
 
 
 def test_one_head_has_two_published_numbers(linear_task, tmp_path):
@@ -89,13 +89,13 @@ def test_one_head_has_two_published_numbers(linear_task, tmp_path):
     assert [score.resolution for score in apart.scores] == [28, 20, "original"]
     assert apart.scores == [trained.scores[1], trained.scores[0], trained.scores[2]]
     assert named.scores == apart.scores
-    assert apart.score.miou != trained.score.miou
+    assert apart.score.value != trained.score.value
     assert apart.protocol.hash != trained.protocol.hash
     for record in (trained, apart):  # the epoch is picked as in the published training
         details = record.protocol.details
         assert details["validated_at"] == 20
         assert max(details["miou_by_epoch"]) == pytest.approx(
-            next(score.miou for score in record.scores if score.resolution == 20), abs=1e-9
+            next(score.value for score in record.scores if score.resolution == 20), abs=1e-9
         )
 
 

@@ -13,11 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from densebench.measures.jackknife import grouped, interval, leave_one_out
-from densebench.measures.segmentation import class_counts, iou_per_class, mean_iou, pixel_accuracy
-from densebench.records.counts import ImageCounts, save_counts
+from densebench.measures.base import Evidence, grouped
+from densebench.measures.jackknife import interval, leave_one_out
+from densebench.measures.segmentation import (
+    MeanIoU,
+    class_counts,
+    iou_per_class,
+    mean_iou,
+    pixel_accuracy,
+)
 from densebench.records.schema import ProfileRecord, RunRecord
-from densebench.records.store import load_record, save_record
+from densebench.records.store import Companions, load_record, save_profile, save_record
 
 DRIVERS = ("chromedriver",)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -53,19 +59,31 @@ def keep(results: Path, tiny_record: RunRecord) -> Callable[..., Path]:
         record["backbone"] |= backbone or {}
         record["dataset"] |= dataset or {}
         record["protocol"] |= protocol or {}
-        record["scores"][0] |= {"miou": miou, **(score or {})}
-        if images is not None:
-            record["scores"][0] |= whole_scores(images, record["dataset"]["classes"], groups)
+        rescore(record, miou=miou, **(score or {}))
         record |= {"run_id": f"{next(ids):012d}", **top}
-        path = save_record(RunRecord.model_validate(record), results)
         if images is not None:
-            pixels = np.stack([class_counts(image) for image in images])[None].astype(np.uint32)
-            known = names or tuple(f"image{i:03d}" for i in range(len(images)))
-            counts = ImageCounts(known, "zero", pixels, groups, "films")
-            save_counts(path, record["run_id"], counts)
-        return path
+            return save_of_images(record, images, results, names, groups)
+        return save_record(RunRecord.model_validate(record), results)
 
     return save
+
+
+def vectors_of(images: Any) -> Any:
+    """The evidence of images from their confusion matrices."""
+    return np.stack([class_counts(image).ravel() for image in images])[None].astype(np.uint32)
+
+
+def rescore(record: dict[str, Any], **values: Any) -> None:
+    """Put other numbers into the first score of a record's values."""
+    score = record["scores"][0]
+    metrics = {metric["name"]: metric for metric in score["metrics"]}
+    for key, value in values.items():
+        if key in metrics:
+            metrics[key]["value"] = value
+        elif key in ("repeats", "interval"):
+            metrics["miou"][key] = value
+        else:
+            score["classes" if key == "iou" else key] = value
 
 
 def whole_scores(
@@ -78,6 +96,8 @@ def whole_scores(
     miou = float(mean_iou(iou, "zero"))
     return {
         "miou": miou,
+        "miou_absent_zero": miou,
+        "miou_absent_left_out": float(mean_iou(iou, "nan")),
         "interval": interval_of(miou, images, groups),
         "repeats": [float(mean_iou(iou, "zero"))],
         "pixel_accuracy": pixel_accuracy(whole),
@@ -86,18 +106,32 @@ def whole_scores(
     }
 
 
+def save_of_images(
+    values: dict[str, Any],
+    images: Any,
+    results: Path,
+    names: tuple[str, ...] | None = None,
+    groups: tuple[str, ...] | None = None,
+) -> Path:
+    """Save a record whose numbers follow from the confusion matrices of images, and evidence."""
+    rescore(values, **whole_scores(images, values["dataset"]["classes"], groups))
+    known = names or tuple(f"image{i:03d}" for i in range(len(images)))
+    evidence = Evidence(known, vectors_of(images), groups, "films")
+    return save_record(RunRecord.model_validate(values), results, Companions(evidence))
+
+
 @pytest.fixture(scope="session")
-def scores_of() -> Callable[..., dict[str, Any]]:
-    """The scores of a whole from the confusion matrices of its images."""
-    return whole_scores
+def save_images() -> Callable[..., Path]:
+    """Saves a record that follows from the confusion matrices of images."""
+    return save_of_images
 
 
 def interval_of(miou: float, images: Any, groups: tuple[str, ...] | None) -> dict[str, Any]:
-    pixels = np.stack([class_counts(image) for image in images])[None]
-    units = pixels if groups is None else grouped(pixels, groups)
+    vectors = vectors_of(images)
+    units = vectors if groups is None else grouped(vectors, groups)
     low = high = None
     if (n := units.shape[1]) > 1:
-        low, high = interval(miou, leave_one_out([units], "zero"), (0.0, 1.0))
+        low, high = interval(miou, leave_one_out([units], MeanIoU()), (0.0, 1.0))
     over = "images" if groups is None else "films"
     return {"low": low, "high": high, "level": 0.95, "over": over, "n": n}
 
@@ -140,7 +174,7 @@ def keep_profile(results: Path, tiny_record: RunRecord) -> Callable[..., Path]:
             "peak_cuda_bytes": None,
             "versions": {},
         }
-        return save_record(ProfileRecord.model_validate({**values, **changes}), results)
+        return save_profile(ProfileRecord.model_validate({**values, **changes}), results)
 
     return save
 
@@ -185,9 +219,9 @@ def put() -> Callable[..., Path]:
         values["backbone"] |= {**backbone, **({"name": name} if name else {})}
         values["backbone"]["fingerprint"] = name or values["backbone"]["fingerprint"]
         values["dataset"] |= dataset
-        values["scores"][0] |= {"miou": miou, **changes.pop("score", {})}
-        low, high = max(0.0, miou - 0.02), miou + 0.02
-        values["scores"][0]["interval"] |= {"low": low, "high": high}
+        around = values["scores"][0]["metrics"][0]["interval"]
+        bounds = {**around, "low": max(0.0, miou - 0.02), "high": miou + 0.02}
+        rescore(values, miou=miou, interval=bounds, **changes.pop("score", {}))
         values |= {"run_id": f"{next(ids):012d}", **changes}
         path = save_record(RunRecord.model_validate(values), results)
         panels = source.with_suffix(".panels")

@@ -65,7 +65,7 @@ class TestCsv:
         assert (seeds["seeds"], seeds["low"], seeds["base"]) == ("0 1", "", "")
         assert float(seeds["deviation"]) > 0
         assert seeds["deviation_over"] == "2 seeds"
-        mious = [load_record(board.parent / part).score.miou for part in seeds["records"].split()]
+        mious = [load_record(board.parent / part).score.value for part in seeds["records"].split()]
         assert float(seeds["miou"]) == pytest.approx(100 * sum(mious) / 2, abs=1e-4)
 
     def test_published_numbers_have_columns_of_their_own(self, board: Path) -> None:

@@ -11,9 +11,8 @@ import pytest
 from densebench import cards
 from densebench.host.errors import DensebenchError
 from densebench.protocols import load_protocol
-from densebench.records.counts import load_counts
 from densebench.records.schema import RunRecord
-from densebench.records.store import load_record, load_records, save_record
+from densebench.records.store import load_evidence, load_record, load_records, save_record
 from densebench.report.board import board as board_module
 from densebench.report.board.published import PublishedNumber, load_published
 from densebench.report.outputs import write_leaderboard
@@ -348,7 +347,7 @@ class TestCommitted:
     def test_every_record_has_its_counts(self) -> None:
         records = load_records(self.ROOT / "leaderboard" / "results")
         assert len(records) >= 12
-        assert all(load_counts(path, record) is not None for path, record in records)
+        assert all(load_evidence(path, record) is not None for path, record in records)
 
     def test_the_readme_shows_a_part_of_it(self) -> None:
         readme = (self.ROOT / "README.md").read_text(encoding="utf-8")

@@ -136,7 +136,7 @@ def test_the_matrix_goes_on_after_a_failure(colour_task, tmp_path):
     outcomes = run_matrix(base, ["rgb_s14", "no_such"], [str(colour_task)], [0, 1], listener)
     assert [outcome.record is not None for outcome in outcomes] == [True, True, False, False]
     assert "unknown backbone 'no_such'" in outcomes[2].reason
-    mious = [load_record(outcome.path).score.miou for outcome in outcomes[:2]]
+    mious = [load_record(outcome.path).score.value for outcome in outcomes[:2]]
     table = matrix_table(outcomes)
     assert list(table.columns[2].cells) == [f"{100 * statistics.mean(mious):.2f}", "failed"]
     assert [line[:5] for line in listener.lines if line.startswith("[")] == [

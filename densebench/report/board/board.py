@@ -13,7 +13,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from densebench.host.errors import DensebenchError
-from densebench.records.identity import ColumnKey, Found, RowKey, column_key, labels, row_key, runs
+from densebench.records.identity import ColumnKey, RowKey, Stored, column_key, labels, row_key, runs
 from densebench.records.schema import IntervalRecord, ProfileRecord, RunRecord
 from densebench.records.store import load_profiles, load_records
 from densebench.report.board.published import PublishedNumber, load_published
@@ -128,13 +128,13 @@ def load_board(
 
 
 def _tables(
-    records: Sequence[Found],
+    records: Sequence[Stored],
     published: Sequence[PublishedNumber],
     profiles: Sequence[FoundProfile],
     say: Callable[[str], None],
 ) -> tuple[Table, ...]:
     """Rows by column key, the highest mIoU first; tables in the order of their tasks."""
-    columns: dict[ColumnKey, dict[RowKey, list[Found]]] = {}
+    columns: dict[ColumnKey, dict[RowKey, list[Stored]]] = {}
     for path, record in records:
         column = columns.setdefault(column_key(record), defaultdict(list))
         column[row_key(record)].append((path, record))
@@ -147,7 +147,7 @@ def _tables(
 
 
 def _table(
-    column: Sequence[Sequence[Found]],
+    column: Sequence[Sequence[Stored]],
     published: Sequence[PublishedNumber],
     profiles: Sequence[FoundProfile],
 ) -> Table:

@@ -9,7 +9,7 @@ from typing import Any
 from densebench.cards import suggestion
 from densebench.host.errors import DensebenchError
 from densebench.measures.comparison import Comparison
-from densebench.records.identity import ColumnKey, Found, RowKey, column_key, labels, row_key, runs
+from densebench.records.identity import ColumnKey, RowKey, Stored, column_key, labels, row_key, runs
 from densebench.records.schema import RunRecord, safe_name
 from densebench.records.store import load_record, load_records
 from densebench.report.board.ranking import Standings
@@ -120,7 +120,7 @@ def compare_backbones(
 
 def _candidates(
     name: str, task: str | None, variant: str, results: Path, partial: bool
-) -> list[tuple[Found, ...]]:
+) -> list[tuple[Stored, ...]]:
     """The records that a name stands for, those of one setting together in the order of seeds."""
     path = Path(name)
     if path.suffix == ".json":
@@ -130,13 +130,13 @@ def _candidates(
     whole = [f for f in found if partial or not f[1].partial]
     if not whole:
         raise DensebenchError(f"{name}: only partial runs, which --partial lets through")
-    groups: dict[tuple[ColumnKey, RowKey], list[Found]] = defaultdict(list)
+    groups: dict[tuple[ColumnKey, RowKey], list[Stored]] = defaultdict(list)
     for file, record in whole:
         groups[column_key(record), row_key(record)].append((file, record))
     return [runs(group) for group in groups.values()]
 
 
-def _of_backbone(name: str, task: str | None, variant: str, results: Path) -> list[Found]:
+def _of_backbone(name: str, task: str | None, variant: str, results: Path) -> list[Stored]:
     if task is None:
         raise DensebenchError(f"--task is needed to find the records of {name}")
     if not results.is_dir():
@@ -159,7 +159,7 @@ def _of_backbone(name: str, task: str | None, variant: str, results: Path) -> li
     return found
 
 
-def _what_differs(first: Sequence[Found], second: Sequence[Found]) -> str:
+def _what_differs(first: Sequence[Stored], second: Sequence[Stored]) -> str:
     """The first thing that keeps two records apart, in words."""
     one, other = first[0][1], second[0][1]
     for what, a, b in (

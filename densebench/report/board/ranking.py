@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from densebench.measures.base import Evidence, Metric
 from densebench.measures.comparison import Comparison, Resampler, Sample, compare_runs, told_apart
 from densebench.measures.jackknife import Runs
-from densebench.records.counts import ImageCounts, load_counts
-from densebench.records.identity import Found
+from densebench.records.identity import Stored
+from densebench.records.store import load_evidence
 
 STATEMENT = (
     "Better / worse: how many rows of its table a row is better and worse than, by a test of all "
@@ -51,9 +52,9 @@ class Standings:
         DensebenchError: a file of counts cannot be read, or is not of its record.
     """
 
-    def __init__(self, rows: Sequence[Sequence[Found]]) -> None:
+    def __init__(self, rows: Sequence[Sequence[Stored]]) -> None:
         self._rows = rows
-        counts = [[load_counts(path, record) for path, record in found] for found in rows]
+        counts = [[load_evidence(path, record) for path, record in found] for found in rows]
         self._counts = _sharing_groups(counts)
         self._resamplers: dict[int, Resampler] = {}
 
@@ -70,6 +71,9 @@ class Standings:
                 f"{record.backbone.name}, {path.name}{more}: made before the counts of single "
                 "images were kept; repeat the run with --overwrite"
             )
+        main = found[0][1].score.main
+        if main.metric is None:
+            return f"no package here has the metric '{main.name}'; install the one that made it"
         known = [c for c in counts if c is not None]
         if len({c.names for c in known}) > 1:
             return "not scored on the same images"
@@ -81,7 +85,8 @@ class Standings:
         """The standing of every row; none for all where some cannot be compared."""
         if self.why_not():
             return [None] * len(self._rows)
-        better = told_apart([self._sample(place) for place in range(len(self._rows))])
+        samples = [self._sample(place) for place in range(len(self._rows))]
+        better = told_apart(samples, self._metric().higher)
         return [
             Standing(tuple(np.flatnonzero(row).tolist()), tuple(np.flatnonzero(column).tolist()))
             for row, column in zip(better, better.T, strict=True)
@@ -91,10 +96,10 @@ class Standings:
         """How much better one row is than another; none where they cannot be compared."""
         if self.why_not(first, second):
             return None
-        known = self._known(first)[0]
-        return compare_runs(self._runs(first), self._runs(second), known.absent, known.over)
+        over, runs = self._known(first)[0].over, (self._runs(first), self._runs(second))
+        return compare_runs(*runs, self._metric(), over)
 
-    def _known(self, place: int) -> list[ImageCounts]:
+    def _known(self, place: int) -> list[Evidence]:
         return [counts for counts in self._counts[place] if counts is not None]
 
     def _runs(self, place: int) -> Runs:
@@ -106,17 +111,23 @@ class Standings:
         n = runs[0].shape[1]
         if n not in self._resamplers:
             self._resamplers[n] = Resampler(n)
-        return self._resamplers[n].sample(runs, self._known(place)[0].absent)
+        return self._resamplers[n].sample(runs, self._metric())
+
+    def _metric(self) -> Metric:
+        """What the rows are ranked by; they share a column, and so the metric."""
+        metric = self._rows[0][0][1].score.main.metric
+        assert metric is not None  # `why_not` tells
+        return metric
 
 
 def _sharing_groups(
-    counts: Sequence[Sequence[ImageCounts | None]],
-) -> list[list[ImageCounts | None]]:
+    counts: Sequence[Sequence[Evidence | None]],
+) -> list[list[Evidence | None]]:
     """The counts with the groups of their images, which those of older runs do not name."""
     known = [c for row in counts for c in row if c is not None]
     named = {c.names: (c.groups, c.group_name) for c in known if c.groups is not None}
 
-    def with_groups(of_run: ImageCounts | None) -> ImageCounts | None:
+    def with_groups(of_run: Evidence | None) -> Evidence | None:
         if of_run is None or of_run.groups is not None or of_run.names not in named:
             return of_run
         groups, name = named[of_run.names]

@@ -61,7 +61,7 @@ class ReproducedRow:
         """Ours minus the published number, as mIoU in [0, 1]; None where they do not compare."""
         if self.found is None or why_apart(number, self.found[1]):
             return None
-        return self.found[1].score.miou - number.miou / 100
+        return self.found[1].score.value - number.miou / 100
 
     @property
     def state(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from densebench.measures.comparison import Comparison
-from densebench.records.identity import Found, RowKey, row_key, seeds
+from densebench.records.identity import RowKey, Stored, row_key, seeds
 from densebench.records.remarks import Remark, remarks
 from densebench.records.schema import IntervalRecord, ProfileRecord, RunRecord
 from densebench.report.board.published import PublishedNumber
@@ -33,7 +33,7 @@ class Row:
     """
 
     label: str  # the backbone's name, and what tells it from another row of that name
-    found: tuple[Found, ...]  # in the order of their seeds
+    found: tuple[Stored, ...]  # in the order of their seeds
     published: tuple[PublishedNumber, ...] = ()
     standing: Standing | None = None  # none where rows cannot be compared
     base: Base | None = None
@@ -59,7 +59,7 @@ class Row:
     @property
     def miou(self) -> float:
         """Mean over the runs."""
-        return statistics.mean(record.score.miou for _, record in self.found)
+        return statistics.mean(record.score.value for _, record in self.found)
 
     @property
     def mious(self) -> tuple[float, ...]:
@@ -67,7 +67,7 @@ class Row:
         place = VARIED.index(self.varied[0]) if self.varied else 0
         groups: dict[int, list[float]] = defaultdict(list)
         for _, record in self.found:
-            groups[seeds(record)[place]].append(record.score.miou)
+            groups[seeds(record)[place]].append(record.score.value)
         return tuple(statistics.mean(values) for values in groups.values())
 
     @property
@@ -84,16 +84,19 @@ class Row:
     def interval(self) -> IntervalRecord | None:
         """Of a single run, if it has one that contains the score; of several, the deviation is."""
         score = self.record.score
-        return score.interval if len(self.found) == 1 and score.interval.holds(score.miou) else None
+        return (
+            score.interval if len(self.found) == 1 and score.interval.holds(score.value) else None
+        )
 
     @property
     def pixel_accuracy(self) -> float:
         """Mean over the runs."""
-        return statistics.mean(record.score.pixel_accuracy for _, record in self.found)
+        found = [record.score.of("pixel_accuracy") for _, record in self.found]
+        return statistics.mean(score.value for score in found if score is not None)
 
     def iou(self, name: str) -> float | None:
         """IoU of a class over the runs in which it is there."""
-        found = [record.score.iou[name] for _, record in self.found]
+        found = [record.score.classes[name] for _, record in self.found]
         there = [iou for iou in found if iou is not None]
         return statistics.mean(there) if there else None
 

@@ -166,7 +166,7 @@ def _interval(row: Row) -> str:
     score, interval = row.record.score, row.interval
     told = [] if interval is None else [bracket(interval)]
     if len(row.found) == 1 and score.deviation is not None:
-        told.append(f"± {percent(score.deviation)} over {len(score.repeats)} clusterings")
+        told.append(f"± {percent(score.deviation)} over {len(score.main.repeats)} clusterings")
     return ", ".join(told)
 
 

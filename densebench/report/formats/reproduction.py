@@ -32,7 +32,7 @@ def reproduction_tables(found: Reproduction) -> list[Table]:
             left = column in ("backbone", "state")
             table.add_column(column, justify="left" if left else "right", overflow="fold")
         for row in rows:
-            ours = "" if row.found is None else percent(row.found[1].score.miou)
+            ours = "" if row.found is None else percent(row.found[1].score.value)
             *cells, state = _cells(row, ours)
             table.add_row(*cells, " ".join([state, *(f"({legend[r]})" for r in row.remarks())]))
         tables.append(table)
@@ -75,7 +75,7 @@ def _row_json(row: ReproducedRow) -> dict[str, Any]:
     return {
         "task": row.task_name,
         "backbone": row.label,
-        "miou": None if row.found is None else 100 * row.found[1].score.miou,
+        "miou": None if row.found is None else 100 * row.found[1].score.value,
         "record": None if row.found is None else str(row.found[0]),
         "published": [_published_json(row, number) for number in row.published],
         "hours": row.hours,
@@ -148,7 +148,7 @@ def _linked(row: ReproducedRow, folder: Path) -> str:
     if row.found is None:
         return ""
     path, record = row.found
-    return f"[{percent(record.score.miou)}]({relative_link(path, folder)})"
+    return f"[{percent(record.score.value)}]({relative_link(path, folder)})"
 
 
 def _line(cells: Sequence[str]) -> str:

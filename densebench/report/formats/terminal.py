@@ -30,12 +30,12 @@ def record_table(record: RunRecord) -> Table:
     for score in record.scores:
         table.add_row(
             str(score.resolution),
-            f"{100 * score.miou:.2f}" + _deviation(score),
-            score.interval.text,
-            f"{100 * score.miou_absent_left_out:.2f}",
-            f"{100 * score.pixel_accuracy:.2f}",
+            f"{100 * score.value:.2f}" + _deviation(score),
+            score.main.interval_text,
+            _of(score, "miou_absent_left_out"),
+            _of(score, "pixel_accuracy"),
         )
-    present = {name: iou for name, iou in record.score.iou.items() if iou is not None}
+    present = {name: iou for name, iou in record.score.classes.items() if iou is not None}
     ranked = sorted(present.items(), key=lambda item: -item[1])
     told = "IoU %: " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in ranked)
     table.caption = "\n".join([*_sentences(said), told])
@@ -125,3 +125,8 @@ def _colour(difference: float) -> str:
 
 def _deviation(score: Score) -> str:
     return "" if score.deviation is None else f" ± {100 * score.deviation:.2f}"
+
+
+def _of(score: Score, name: str) -> str:
+    found = score.of(name)
+    return "" if found is None else found.text(found.value)

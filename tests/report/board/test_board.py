@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from densebench.host.errors import DensebenchError
-from densebench.records.counts import counts_file, load_counts
-from densebench.records.store import load_record
+from densebench.records.store import EVIDENCE, beside, load_evidence, load_record
 from densebench.report.board.board import Table, load_board, marks
 from densebench.report.board.ranking import Standings
 from densebench.report.board.shares import share_tables
@@ -99,15 +98,15 @@ class TestStandings:
         self, keep: Keep, results: Path, pictures: Pictures
     ) -> None:
         path = keep(images=pictures(0.8))
-        counts_file(path).write_bytes(b"nothing")
-        with pytest.raises(DensebenchError, match=r"counts\.npz: not the counts of a run"):
+        beside(path, EVIDENCE).write_bytes(b"nothing")
+        with pytest.raises(DensebenchError, match=r"evidence\.npz: not the file that the record"):
             load_board(results)
 
     def test_the_kept_images_are_those_of_the_record(self, keep: Keep, pictures: Pictures) -> None:
         path = keep(images=pictures(0.8, 7))
-        counts = load_counts(path, load_record(path))
+        counts = load_evidence(path, load_record(path))
         assert counts is not None
-        assert counts.pixels.shape == (1, 7, 3, 3)
+        assert counts.vectors.shape == (1, 7, 9)
 
 
 class TestBases:
@@ -120,7 +119,7 @@ class TestBases:
             images = pictures(skill, seed=4)
             path = keep(backbone={"name": name, "card": card}, images=images)
             if not with_counts:
-                counts_file(path).unlink()
+                beside(path, EVIDENCE).unlink()
 
     def test_the_difference_to_the_base_with_its_interval(
         self, keep: Keep, results: Path, pictures: Pictures

@@ -12,8 +12,7 @@ import pytest
 from scipy import stats
 
 from densebench import cli
-from densebench.records.counts import counts_file
-from densebench.records.store import load_record
+from densebench.records.store import EVIDENCE, beside, load_record
 from densebench.report.board.pairs import compare_backbones
 
 pytestmark = pytest.mark.usefixtures("own_places")
@@ -83,7 +82,7 @@ class TestTheNumbers:
         assert found["first"]["miou"] - found["second"]["miou"] == pytest.approx(difference)
         records = [load_record(path) for path in two]
         for name, told in found["classes"].items():
-            a, b = (record.score.iou[name] for record in records)
+            a, b = (record.score.classes[name] for record in records)
             assert (told["first"], told["second"]) == (a, b)
             assert told["difference"] == pytest.approx(a - b)
         assert list(found["classes"]) == sorted(
@@ -95,7 +94,7 @@ class TestTheNumbers:
     ) -> None:
         keep(backbone={"name": "good"}, images=pictures(0.6, seed=7), seed=1)
         pair = compare_backbones("good", "fair", TASK, "reference", results)
-        mious = [record.score.miou for _, record in pair.first.found]
+        mious = [record.score.value for _, record in pair.first.found]
         assert len(mious) == 2
         assert pair.first.miou == pytest.approx(np.mean(mious))
         assert pair.comparison.difference == pytest.approx(pair.first.miou - pair.second.miou)
@@ -194,7 +193,7 @@ class TestRefusals:
     def test_counts_that_were_not_kept(
         self, two: tuple[Path, Path], error: Callable[..., str]
     ) -> None:
-        counts_file(two[1]).unlink()
+        beside(two[1], EVIDENCE).unlink()
         line = error("good", "fair", "--task", TASK)
         assert "fair, " in line
         assert line.endswith("repeat the run with --overwrite")

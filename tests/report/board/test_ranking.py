@@ -12,10 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from densebench.measures.segmentation import class_counts
-from densebench.records.counts import ImageCounts, save_counts
 from densebench.records.schema import RunRecord
-from densebench.records.store import save_record
 from densebench.report.board.board import Table, load_board
 from densebench.report.board.pairs import compare_backbones
 from densebench.report.board.ranking import SHARPER, STATEMENT
@@ -28,11 +25,11 @@ from densebench.report.formats.pictures import Examples
 pytestmark = pytest.mark.usefixtures("own_places")
 
 
-Scores = Callable[..., dict[str, Any]]
+Save = Callable[..., Path]
 
 
 def save_table(
-    results: Path, record: RunRecord, scores: Scores, seed: int, n_rows: int, n_images: int
+    results: Path, record: RunRecord, save: Save, seed: int, n_rows: int, n_images: int
 ) -> None:
     """Rows of random counts: of random skill, some alike, with classes that few images hold."""
     rng = np.random.default_rng(seed)
@@ -47,12 +44,8 @@ def save_table(
             images[:, c, (c + 1) % 3] = area[:, c] - right[:, c]
         values = record.model_dump()
         values["backbone"] |= {"name": f"b{number:02d}"}
-        values["scores"][0] |= scores(images, record.dataset.classes, None)
         values |= {"run_id": f"{number:012d}"}
-        path = save_record(RunRecord.model_validate(values), results)
-        pixels = np.stack([class_counts(image) for image in images])[None].astype(np.uint32)
-        names = tuple(f"image{i:03d}" for i in range(n_images))
-        save_counts(path, values["run_id"], ImageCounts(names, "zero", pixels))
+        save(values, images, results)
 
 
 def check_statement(table: Table) -> None:
@@ -76,11 +69,11 @@ def check_statement(table: Table) -> None:
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_the_statement_holds_for_random_tables(
-    tiny_record: RunRecord, scores_of: Scores, seed: int, n_rows: int, n_images: int
+    tiny_record: RunRecord, save_images: Save, seed: int, n_rows: int, n_images: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder)
-        save_table(results, tiny_record, scores_of, seed, n_rows, n_images)
+        save_table(results, tiny_record, save_images, seed, n_rows, n_images)
         (table,) = load_board(results).tables
         check_statement(table)
         for row in table.rows:
@@ -92,8 +85,8 @@ def test_the_statement_holds_for_random_tables(
 
 
 @pytest.fixture
-def table_of(tmp_path: Path, tiny_record: RunRecord, scores_of: Scores) -> Path:
-    save_table(tmp_path / "results", tiny_record, scores_of, 3, 8, 30)
+def table_of(tmp_path: Path, tiny_record: RunRecord, save_images: Save) -> Path:
+    save_table(tmp_path / "results", tiny_record, save_images, 3, 8, 30)
     return tmp_path / "results"
 
 
@@ -135,10 +128,10 @@ class TestEveryFormatSaysTheSame:
 
 
 def test_smaller_differences_are_told_apart_by_two_alone(
-    tmp_path: Path, tiny_record: RunRecord, scores_of: Scores
+    tmp_path: Path, tiny_record: RunRecord, save_images: Save
 ) -> None:
     """Why ``compare`` is sharper: some pairs that the table leaves together, it does not."""
-    save_table(tmp_path, tiny_record, scores_of, 3, 8, 30)
+    save_table(tmp_path, tiny_record, save_images, 3, 8, 30)
     (table,) = load_board(tmp_path).tables
     more = 0
     for place, row in enumerate(table.rows):

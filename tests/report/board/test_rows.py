@@ -168,7 +168,7 @@ class TestRemarks:
     def marked(self, keep: Keep) -> Path:
         keep(0.4, backbone={"name": "clean"}, contamination={"seen": 0, "total": 40})
         keep(0.3, backbone={"name": "loose"}, nondeterministic=True)
-        keep(0.2, backbone={"name": "coarse"}, precision="tf32")
+        keep(0.2, backbone={"name": "coarse"}, precision="tf32", tf32=True)
         keep(0.1, backbone={"name": "drawn", "card": {"notice": "Random weights."}})
         keep(0.9, backbone={"name": "seen"}, task="t2", **self.SEEN)
         return keep(0.5, backbone={"name": "seen"}, **self.SEEN)

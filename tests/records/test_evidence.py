@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from densebench.records.counts import ImageCounts, counts_file, load_counts, save_counts
 
 from densebench.datasets import Dataset, load_dataset
 from densebench.host.errors import DensebenchError
 from densebench.measures.jackknife import average_miou, interval, leave_one_out
 from densebench.measures.segmentation import class_counts
-from densebench.records.counts import ImageCounts, counts_file, load_counts, save_counts
 from densebench.records.schema import RunRecord
 from densebench.records.store import save_record
 from densebench.run.execute import evaluate

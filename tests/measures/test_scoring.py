@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from densebench.scoring import Scorer, SparseCounts, label_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -14,7 +15,6 @@ from densebench.host.errors import DensebenchError
 from densebench.measures.jackknife import degrees_of_freedom, interval, leave_one_out
 from densebench.measures.segmentation import class_counts, fold
 from densebench.protocols.base import Prediction, Scoring
-from densebench.scoring import Scorer, SparseCounts, label_map
 
 CLASSES = ("sky", "ground", "tree")
 VOID = 255
