@@ -1,6 +1,7 @@
 """densebench: an evaluation benchmark suite for dense (patch-level) visual features.
 
 The names below are imported on first use, so that ``import densebench`` does not load torch.
+``densebench.api`` has every function of the Python API.
 """
 
 from importlib import import_module
@@ -12,10 +13,30 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "DenseBackbone": "densebench.backbones",
+    "PosttrainOptions": "densebench.posttrain.session",
+    "Protocol": "densebench.protocols.base",
+    "RunOptions": "densebench.run.options",
+    "Watcher": "densebench.host.watcher",
+    "compare": "densebench.api",
+    "evaluate": "densebench.api",
+    "leaderboard": "densebench.api",
     "load_backbone": "densebench.backbones",
-    "evaluate": "densebench.run.execute",
+    "reproduce": "densebench.api",
 }
-__all__ = ["DenseBackbone", "DensebenchError", "__version__", "evaluate", "load_backbone"]
+__all__ = [
+    "DenseBackbone",
+    "DensebenchError",
+    "PosttrainOptions",
+    "Protocol",
+    "RunOptions",
+    "Watcher",
+    "__version__",
+    "compare",
+    "evaluate",
+    "leaderboard",
+    "load_backbone",
+    "reproduce",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -24,11 +24,11 @@ def compare(
     """Compare two backbones on the same validation images."""
     from rich.console import Console
 
+    from densebench import api
     from densebench.records.store import DEFAULT_RESULTS
-    from densebench.report.board.pairs import compare_backbones
     from densebench.report.formats.terminal import pair_tables
 
-    pair = compare_backbones(first, second, task, variant, results or DEFAULT_RESULTS, partial)
+    pair = api.compare(first, second, task, variant, results or DEFAULT_RESULTS, partial)
     if as_json:
         print(json.dumps(pair.to_json(), indent=1))
         return

@@ -32,7 +32,7 @@ def doctor(
     Ends with code 2 when something is broken. What is only missing is no fault.
     """
     with clean_stdout() as stdout:
-        from densebench.doctor import examine
+        from densebench.api import examine
 
         findings = examine(root, results)
         broken = [finding.name for finding in findings if finding.state == "broken"]

@@ -48,12 +48,13 @@ def profile(
     with clean_stdout() as stdout:
         from rich.console import Console
 
+        from densebench import api
         from densebench.host.progress import TerminalWatcher
         from densebench.report.formats.terminal import profile_table
-        from densebench.run.profile import ProfileOptions, profile_backbone
+        from densebench.run.profile import ProfileOptions
 
         watcher = TerminalWatcher(Console(stderr=True))
-        record, path = profile_backbone(ProfileOptions(backbone, **options), watcher)
+        record, path = api.profile(ProfileOptions(backbone, **options), watcher)
         if as_json:
             print(record.model_dump_json(indent=1), file=stdout)
             return

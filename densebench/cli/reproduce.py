@@ -48,9 +48,9 @@ def reproduce(
         from rich.console import Console
 
         from densebench.host.progress import TerminalWatcher
+        from densebench.papers.planned import plan_reproduction, run_reproduction
         from densebench.records.store import DEFAULT_RESULTS
         from densebench.report.formats import reproduction
-        from densebench.reproduce import plan_reproduction, run_reproduction
         from densebench.run.options import RunOptions
 
         if markdown is not None:

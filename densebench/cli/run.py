@@ -169,9 +169,9 @@ def _run_one(backbone: str, task: str, options: dict[str, Any], as_json: bool) -
     with clean_stdout() as stdout:
         from rich.console import Console
 
+        from densebench.api import evaluate
         from densebench.host.progress import TerminalWatcher
         from densebench.report.formats.terminal import record_table
-        from densebench.run.execute import evaluate
         from densebench.run.options import RunOptions
 
         watcher = TerminalWatcher(Console(stderr=True))

@@ -12,7 +12,7 @@ import pytest
 
 from densebench import cli, doctor
 from densebench.cards import card_names
-from densebench.doctor import Finding
+from densebench.doctor import Finding, machine, software
 
 pytestmark = pytest.mark.usefixtures("own_places")
 Run = Callable[..., tuple[int, dict[str, Any], str]]
@@ -95,7 +95,7 @@ def test_each_bad_card_is_told(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
     assert f"{folder}/recipes/one.toml" in told
     assert str(tmp_path / "nowhere") in told["DENSEBENCH_PATH"]["text"]
     assert len(told) == 4
-    good = len(list((Path(doctor.__file__).parents[1] / "tasks").glob("*.toml")))
+    good = len(list((Path(doctor.__file__).parents[2] / "tasks").glob("*.toml")))
     assert finding(report, "cards", "tasks")["text"] == f"{good} cards"
 
 
@@ -174,7 +174,7 @@ def test_broken_torch_and_faiss_are_told(tmp_path: Path) -> None:
     folder.mkdir()
     for module, text in BREAKAGES.items():
         (folder / f"{module}.py").write_text(text)
-    root = Path(doctor.__file__).parents[1]
+    root = Path(doctor.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-m", "densebench.cli", "doctor", "--json"],
         capture_output=True,
@@ -201,7 +201,7 @@ def test_what_nobody_thought_of(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> list[Finding]:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(doctor, "_memory", fail)
-    monkeypatch.setattr(doctor, "_packages", list)
+    monkeypatch.setattr(machine, "memory", fail)
+    monkeypatch.setattr(software, "packages", list)
     (found,) = [f for f in doctor.examine() if f.state == "broken"]
     assert (found.section, found.text) == ("memory", "ZeroDivisionError: division by zero")

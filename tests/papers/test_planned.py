@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from densebench import cli, reproduce
+from densebench import cli
+from densebench.papers import planned
+from densebench.papers.planned import plan_reproduction
 from densebench.records.schema import ProfileRecord, RunRecord
 from densebench.records.store import load_records, save_record
 from densebench.report.board.published import PublishedNumber
 from densebench.report.board.reproduced import ReproducedRow, Reproduction, why_apart
 from densebench.report.formats.reproduction import OURS, reproduction_page
-from densebench.reproduce import plan_reproduction
 from densebench.run.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("own_places")
@@ -65,7 +66,7 @@ def unlikely(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Published numbers for the tiny task."""
 
     def publish(**changes: Any) -> None:
-        monkeypatch.setattr(reproduce, "load_published", lambda: [number(**changes)])
+        monkeypatch.setattr(planned, "load_published", lambda: [number(**changes)])
 
     return publish
 
@@ -193,7 +194,7 @@ class TestRun:
         for path, record in records:
             assert f"[{100 * record.score.value:.2f}]({path})" in first
             assert str(path) in first
-        monkeypatch.setattr(reproduce, "run_matrix", None)  # nothing is left to run
+        monkeypatch.setattr(planned, "run_matrix", None)  # nothing is left to run
         again = run(card, "--json", "--markdown", page)
         rows = json.loads(again.out)["rows"]
         assert again.code == 0

@@ -4,8 +4,8 @@ What is missing is known before anything starts. Runs go through the matrix, one
 whose record exists is read, also where its data and weights no longer are.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from densebench.backbones import card_for
@@ -17,42 +17,15 @@ from densebench.datasets.roots import MissingDatasetError
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import data_home
 from densebench.host.watcher import Watcher
+from densebench.papers.hours import estimated_hours
+from densebench.papers.known import Kept, SuiteTask, is_whole, records_like
 from densebench.prepare.sources import official_table
-from densebench.protocols import load_protocol, task_params
-from densebench.records.schema import ProfileRecord, RunRecord
+from densebench.protocols import task_params
 from densebench.records.store import load_profiles, load_records
 from densebench.report.board.published import PublishedNumber, load_published
 from densebench.report.board.reproduced import Missing, ReproducedRow, Reproduction
 from densebench.run.matrix import Outcome, run_matrix
 from densebench.run.options import RunOptions
-
-# What describes a card to its reader, and changes no feature.
-DESCRIPTIVE = {"description", "license", "training_data", "adapted_from", "citation"}
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A task of the suite, and what is known of its data.
-
-    Attributes:
-        name: as the suite names it.
-        images: of both splits, once the data are here.
-        missing: what its data lack.
-    """
-
-    name: str
-    card: TaskCard
-    file: Path
-    images: int | None
-    missing: Missing | None
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """The records and profiles that a folder of results holds."""
-
-    records: list[tuple[Path, RunRecord]]
-    profiles: list[ProfileRecord]
 
 
 def plan_reproduction(suite: str, base: RunOptions) -> Reproduction:
@@ -97,20 +70,20 @@ def _filled(row: ReproducedRow, outcome: Outcome | None) -> ReproducedRow:
     return replace(row, found=(outcome.path, outcome.record))
 
 
-def _kept(results: Path) -> _Kept:
+def _kept(results: Path) -> Kept:
     if not results.is_dir():
-        return _Kept([], [])
-    return _Kept(load_records(results), [profile for _, profile in load_profiles(results)])
+        return Kept([], [])
+    return Kept(load_records(results), [profile for _, profile in load_profiles(results)])
 
 
-def _examined(name: str, data_root: Path | None) -> _Task:
+def _examined(name: str, data_root: Path | None) -> SuiteTask:
     card, file = task_card(name)
     task_params(card, str(file))
     try:
         dataset = load_dataset(card.dataset, card_path=file, data_root=data_root)
     except DensebenchError as error:
-        return _Task(name, card, file, None, _missing_data(card, data_root, error))
-    return _Task(name, card, file, _images(dataset), None)
+        return SuiteTask(name, card, file, None, _missing_data(card, data_root, error))
+    return SuiteTask(name, card, file, _images(dataset), None)
 
 
 def _images(dataset: Dataset) -> int:
@@ -126,10 +99,10 @@ def _missing_data(card: TaskCard, data_root: Path | None, error: DensebenchError
 
 
 def _row(
-    task: _Task,
+    task: SuiteTask,
     backbone: str,
     base: RunOptions,
-    kept: _Kept,
+    kept: Kept,
     numbers: Sequence[PublishedNumber],
 ) -> ReproducedRow:
     card = card_for(backbone)
@@ -143,59 +116,16 @@ def _row(
             n for n in numbers if (n.task, n.variant, n.backbone) == _place(task, base, label)
         ),
     )
-    like = _like(row, task, base, kept.records)
-    whole = [(path, record) for path, record in like if _is_whole(record, card, base)]
+    like = records_like(row, task, base, kept.records)
+    whole = [(path, record) for path, record in like if is_whole(record, card, base)]
     if whole:
         return replace(row, found=max(whole, key=lambda found: found[1].created))
     missing = tuple(filter(None, (task.missing, _missing_weights(backbone, card, base))))
-    return replace(row, missing=missing, estimate=_estimate(row, task, base, kept))
+    return replace(row, missing=missing, estimate=estimated_hours(row, task, base, kept))
 
 
-def _place(task: _Task, base: RunOptions, label: str) -> tuple[str, str, str]:
+def _place(task: SuiteTask, base: RunOptions, label: str) -> tuple[str, str, str]:
     return task.card.name, base.variant, label
-
-
-def _like(
-    row: ReproducedRow,
-    task: _Task,
-    base: RunOptions,
-    records: Iterable[tuple[Path, RunRecord]],
-) -> list[tuple[Path, RunRecord]]:
-    """The records of a row's task by its own rules, of this backbone."""
-    return [
-        (path, record)
-        for path, record in records
-        if record.backbone.name == row.label and _same_rules(record, task, base)
-    ]
-
-
-def _same_rules(record: RunRecord, task: _Task, base: RunOptions) -> bool:
-    protocol, rules = record.protocol, load_protocol(task.card.protocol)
-    params = rules.resolve(task_params(task.card, str(task.file)), base.variant)
-    return (
-        (record.task, protocol.name) == (task.card.name, task.card.protocol)
-        and (protocol.version, protocol.variant) == (rules.version, base.variant)
-        and protocol.params == params.model_dump(mode="json")
-        and record.precision == base.precision
-    )
-
-
-def _is_whole(record: RunRecord, card: BackboneCard | None, base: RunOptions) -> bool:
-    """Whether a record is of the whole of the data, and of the backbone as it is."""
-    chosen = record.dataset.train_names is not None and record.dataset.subset is None
-    whole = not (record.partial or chosen or record.dataset.skipped)
-    return whole and record.seed == base.seed and _same_card(record, card)
-
-
-def _same_card(record: RunRecord, card: BackboneCard | None) -> bool:
-    """Whether the card says what it said; of a plug-in, only a run itself can tell."""
-    if card is None or not record.backbone.card:
-        return False
-    try:
-        before = BackboneCard.model_validate(record.backbone.card)
-    except ValueError:
-        return False
-    return before.model_dump(exclude=DESCRIPTIVE) == card.model_dump(exclude=DESCRIPTIVE)
 
 
 def _missing_weights(backbone: str, card: BackboneCard | None, base: RunOptions) -> Missing | None:
@@ -207,38 +137,3 @@ def _missing_weights(backbone: str, card: BackboneCard | None, base: RunOptions)
     if state.is_own:
         return Missing("weights", f"weights of {card.name}: {state.source} beside its card")
     return Missing("weights", f"weights of {card.name}", f"densebench weights fetch {backbone}")
-
-
-def _estimate(row: ReproducedRow, task: _Task, base: RunOptions, kept: _Kept) -> float | None:
-    """Hours that a run will take, by a shorter run of it or by another backbone's whole run."""
-    images = task.images or max(((n.n_train or 0) + n.n_val for n in row.published), default=0)
-    own = [record for _, record in _like(row, task, base, kept.records)]
-    if own and images:
-        longest = max(own, key=_record_images)
-        return _hours(longest) * images / _record_images(longest)
-    rates = {
-        (p.backbone, p.device, p.size, p.precision): p.images_per_second for p in kept.profiles
-    }
-    others = [r for _, r in kept.records if _same_rules(r, task, base) and not r.partial]
-    scaled = [_hours(other) * share for other in others if (share := _share(other, row, rates))]
-    return min(scaled, default=None)
-
-
-def _share(
-    other: RunRecord, row: ReproducedRow, rates: Mapping[tuple[str, str, int, str], float]
-) -> float | None:
-    """How much longer this row's backbone takes than another, profiled on one device."""
-    for (name, device, size, precision), rate in rates.items():
-        if (name, size, precision) == (row.label, other.protocol.input_size, other.precision):
-            theirs = rates.get((other.backbone.name, device, size, precision))
-            if theirs is not None:
-                return theirs / rate
-    return None
-
-
-def _record_images(record: RunRecord) -> int:
-    return record.dataset.n_train + record.dataset.n_val
-
-
-def _hours(record: RunRecord) -> float:
-    return sum(record.seconds.values()) / 3600

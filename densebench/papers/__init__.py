@@ -1,0 +1,1 @@
+"""The tables of papers, run again and set beside the published numbers."""
