@@ -8,12 +8,14 @@ normalised images, and it has ``patch_size``; ``mean``, ``std`` (ImageNet's if a
 import contextlib
 import hashlib
 import importlib.util
+import os
 import re
 import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 import torch
 from jaxtyping import Float
@@ -108,7 +110,7 @@ def build_plugin(
     Raises:
         DensebenchError: no such file or function, an error in it, or not a backbone.
     """
-    path, function = _split(target, folder)
+    path, function = find_plugin(target, folder)
     code = hashlib.sha256(path.read_bytes()).hexdigest()
     with guarded(target):
         module = _call(path, function, target)
@@ -124,7 +126,12 @@ def build_plugin(
     return built
 
 
-def _split(target: str, folder: Path | None) -> tuple[Path, str]:
+def find_plugin(target: str, folder: Path | None = None) -> tuple[Path, str]:
+    """The file and the function of ``FILE.py:FUNCTION``; runs nothing.
+
+    Raises:
+        DensebenchError: another form, or no such file.
+    """
     matched = TARGET.match(target)
     function = matched["function"] if matched else None
     if matched is None or not function:
@@ -170,7 +177,7 @@ def guarded(target: str) -> Iterator[None]:
     Running out of memory is passed on as it is, because a smaller batch may help.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), _no_exit():
             yield
     except (DensebenchError, torch.cuda.OutOfMemoryError):
         raise
@@ -182,6 +189,26 @@ def guarded(target: str) -> Iterator[None]:
         raise DensebenchError(
             f"plug-in '{target}': {type(error).__name__}{where}: {reason}"
         ) from error
+
+
+@contextlib.contextmanager
+def _no_exit() -> Iterator[None]:
+    """``os._exit`` would end the run as if it were done; in a process of the plug-in's own it may.
+
+    A code of an exit is in the error's message.
+    """
+    leave, process = os._exit, os.getpid()
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != process:
+            leave(status)
+        raise SystemExit(f"os._exit({status})")
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 def _is(frame: traceback.FrameSummary, file: str) -> bool:

@@ -22,9 +22,8 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     """Compare two backbones on the same validation images."""
-    from rich.console import Console
-
     from densebench import api
+    from densebench.host.terminal import Console
     from densebench.records.store import DEFAULT_RESULTS
     from densebench.report.formats.terminal import pair_tables
 

@@ -12,8 +12,7 @@ from densebench.host.console import clean_stdout
 from densebench.host.errors import DensebenchError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from densebench.host.terminal import Console
     from densebench.prepare.licences import Ask
     from densebench.prepare.verify import Report
 
@@ -57,10 +56,9 @@ def prepare(
     all the same.
     """
     with clean_stdout() as stdout:
-        from rich.console import Console
-
         from densebench.host.paths import data_home
         from densebench.host.progress import TerminalWatcher
+        from densebench.host.terminal import Console
         from densebench.prepare.pipeline import Options
         from densebench.prepare.pipeline import prepare as prepare_one
         from densebench.prepare.sources import official_table
@@ -95,10 +93,9 @@ def verify(
 ) -> None:
     """Check datasets: counts, pairs, sizes, mask ids, pixels of each class, fingerprint."""
     with clean_stdout() as stdout:
-        from rich.console import Console
-
         from densebench.host.paths import data_home
         from densebench.host.progress import TerminalWatcher
+        from densebench.host.terminal import Console
         from densebench.prepare.verify import verify as verify_one
 
         place = root or data_home()

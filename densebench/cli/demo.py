@@ -17,10 +17,9 @@ def demo(
 ) -> None:
     """Score the two baselines on the embedded scenes: a first leaderboard in two minutes."""
     with clean_stdout() as stdout:
-        from rich.console import Console
-
         from densebench.demo import run_demo
         from densebench.host.progress import TerminalWatcher
+        from densebench.host.terminal import Console
 
         made = run_demo(out, TerminalWatcher(Console(stderr=True)))
         print(made.page.read_text(encoding="utf-8"), file=stdout)

@@ -72,10 +72,9 @@ def posttrain(
         task_card(task)  # before hours of training, not after
     _check_then(tasks, {"--data-root": data_root, "--limit": limit, "--results": results})
     with clean_stdout() as stdout:
-        from rich.console import Console
-
         from densebench.host.distributed import is_main_process
         from densebench.host.progress import TerminalWatcher
+        from densebench.host.terminal import Console
         from densebench.posttrain.session import PosttrainOptions, posttrain
         from densebench.posttrain.trainer import InterruptedTrainingError
 

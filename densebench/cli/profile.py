@@ -46,10 +46,9 @@ def profile(
         **place,
     }
     with clean_stdout() as stdout:
-        from rich.console import Console
-
         from densebench import api
         from densebench.host.progress import TerminalWatcher
+        from densebench.host.terminal import Console
         from densebench.report.formats.terminal import profile_table
         from densebench.run.profile import ProfileOptions
 

@@ -45,9 +45,8 @@ def reproduce(
     that the same command goes on after an interruption.
     """
     with clean_stdout() as stdout:
-        from rich.console import Console
-
         from densebench.host.progress import TerminalWatcher
+        from densebench.host.terminal import Console
         from densebench.papers.planned import plan_reproduction, run_reproduction
         from densebench.records.store import DEFAULT_RESULTS
         from densebench.report.formats import reproduction

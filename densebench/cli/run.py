@@ -23,6 +23,7 @@ from densebench.host.errors import DensebenchError
 
 DEFAULT_SUBSET_SEED = 42
 PUBLISHED = "published"
+MOST_SEEDS = 1000
 
 
 @app.command()
@@ -140,9 +141,24 @@ def run(
         _run_many(backbones, tasks, range(seed, seed + count), options, as_json)
 
 
+def _check_names(backbones: list[str], tasks: list[str]) -> None:
+    """Nothing, if every name stands for something; found out before the first run, not between."""
+    from densebench.backbones import card_for, plugin
+    from densebench.cards import task_card
+
+    for backbone in backbones:
+        if card_for(backbone) is None:
+            plugin.find_plugin(backbone)
+    for task in tasks:
+        task_card(task)
+
+
 def _count(seeds: str) -> int:
-    if not (seeds.isascii() and seeds.isdecimal() and int(seeds) >= 1):
-        raise DensebenchError(f"--seeds wants a number from 1 on, or {PUBLISHED}, not '{seeds}'")
+    is_number = seeds.isascii() and seeds.isdecimal() and len(seeds) <= len(str(MOST_SEEDS))
+    if not (is_number and 1 <= int(seeds) <= MOST_SEEDS):
+        raise DensebenchError(
+            f"--seeds wants a number from 1 to {MOST_SEEDS}, or {PUBLISHED}, not '{seeds:.20}'"
+        )
     return int(seeds)
 
 
@@ -167,10 +183,9 @@ def _published_seeds(
 
 def _run_one(backbone: str, task: str, options: dict[str, Any], as_json: bool) -> None:
     with clean_stdout() as stdout:
-        from rich.console import Console
-
         from densebench.api import evaluate
         from densebench.host.progress import TerminalWatcher
+        from densebench.host.terminal import Console
         from densebench.report.formats.terminal import record_table
         from densebench.run.options import RunOptions
 
@@ -193,12 +208,12 @@ def _run_many(
     subset_seeds: tuple[int, ...] | None = None,
 ) -> None:
     with clean_stdout() as stdout:
-        from rich.console import Console
-
         from densebench.host.progress import TerminalWatcher
+        from densebench.host.terminal import Console
         from densebench.run.matrix import matrix_table, run_matrix
         from densebench.run.options import RunOptions
 
+        _check_names(backbones, tasks)
         base = RunOptions(backbones[0], tasks[0], **options)
         watcher = TerminalWatcher(Console(stderr=True))
         outcomes = run_matrix(base, backbones, tasks, seeds, watcher, subset_seeds)

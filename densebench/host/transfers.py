@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -19,6 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from densebench.host.terminal import Console
 from densebench.host.watcher import Advance, Unit, Watcher
 
 SECONDS_BETWEEN_LINES = 20.0

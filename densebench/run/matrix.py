@@ -13,12 +13,12 @@ from pathlib import Path
 from signal import SIGKILL
 
 from pydantic import TypeAdapter
-from rich.console import Console
 from rich.table import Table
 
-from densebench.host.console import USAGE, clean_stdout, describe
-from densebench.host.errors import DensebenchError
+from densebench.host.children import end_with_parent, tied
+from densebench.host.console import INTERRUPTED, USAGE, clean_stdout, explained
 from densebench.host.progress import TerminalWatcher
+from densebench.host.terminal import Console
 from densebench.host.watcher import Watcher
 from densebench.records.remarks import Remark, remarks, with_marks
 from densebench.records.schema import RunRecord
@@ -31,9 +31,9 @@ OPTIONS = TypeAdapter(RunOptions)
 # where a file such as statistics.py would be taken for the module of that name.
 CHILD = """
 import sys
-from importlib.util import find_spec
 if sys.path[:1] == [""]:
     del sys.path[0]
+from importlib.util import find_spec
 package = sys.argv[1]
 found = find_spec("densebench")
 if found is None or list(found.submodule_search_locations or ()) != [package]:
@@ -92,17 +92,23 @@ def _words(options: RunOptions) -> str:
 def _run_apart(options: RunOptions, watcher: Watcher) -> Outcome:
     """One run in a process of its own, in smaller batches while the system kills it."""
     command = [sys.executable, "-c", CHILD, str(Path(__file__).parents[1])]
-    done = subprocess.run(
-        command, input=OPTIONS.dump_json(options), stdout=subprocess.PIPE, check=False
-    )
+    with tied() as rope:
+        done = subprocess.run(
+            [*command, str(rope)],
+            input=OPTIONS.dump_json(options),
+            stdout=subprocess.PIPE,
+            check=False,
+            pass_fds=(rope,),
+        )
     if done.returncode == -SIGKILL and options.batch_size > 1:
         half = options.batch_size // 2
         watcher.say(f"killed, most likely for memory; again with batches of {half}")
         return _run_apart(replace(options, batch_size=half), watcher)
     told = done.stdout.decode().strip()
-    if done.returncode == 0:
+    if done.returncode == 0 and told:
         return Outcome(options, load_record(Path(told)), Path(told))
-    return Outcome(options, None, None, told or f"ended with exit code {done.returncode}")
+    left = f"ended with exit code {done.returncode}, and left no record"
+    return Outcome(options, None, None, told or left)
 
 
 def matrix_table(outcomes: Sequence[Outcome]) -> Table:
@@ -128,8 +134,9 @@ def _remarks(outcome: Outcome) -> tuple[Remark, ...]:
 
 
 def _cells(outcomes: Sequence[Outcome]) -> tuple[str, str]:
-    if any(o.record is None for o in outcomes):
-        return "failed", ""
+    failed = [o.reason for o in outcomes if o.record is None]
+    if failed:
+        return "failed", failed[0]
     scores = [o.record.score for o in outcomes if o.record is not None]
     main, values = scores[0].main, [score.value for score in scores]
     if len(values) > 1:
@@ -144,12 +151,17 @@ def _cells(outcomes: Sequence[Outcome]) -> tuple[str, str]:
 
 def child() -> int:
     """One run: options on standard input; on standard output the record's path, or what failed."""
+    end_with_parent(int(sys.argv[2]))
     options = OPTIONS.validate_json(sys.stdin.buffer.read())
     with clean_stdout() as stdout:
         try:
             _, path = evaluate(options, TerminalWatcher(Console(stderr=True)))
-        except (DensebenchError, OSError) as error:
-            told = describe(error) if isinstance(error, OSError) else str(error)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except Exception as error:
+            told = explained(error)
+            if told is None:
+                raise
             print(" ".join(told.split()), file=stdout)
             return USAGE
         print(path, file=stdout)

@@ -19,7 +19,7 @@ def test_a_run_reads_no_code_of_the_working_directory(
     colour_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such as a script of the user's that has the name of a module."""
-    for name in ("statistics", "secrets", "yaml", "densebench"):
+    for name in ("statistics", "secrets", "yaml", "densebench", "faiss", "torch", "importlib"):
         (tmp_path / f"{name}.py").write_text(
             "import pathlib; pathlib.Path('was_run').touch(); raise SystemExit('a stranger')"
         )
@@ -28,6 +28,46 @@ def test_a_run_reads_no_code_of_the_working_directory(
     (outcome,) = run_matrix(base, ["rgb_s14"], [str(colour_task)], [0], Watcher())
     assert outcome.record is not None, outcome.reason
     assert not (tmp_path / "was_run").exists()
+
+
+EXITS = """
+import os, torch
+class Net(torch.nn.Module):
+    patch_size, embed_dim = 14, 3
+    def forward(self, images):
+        {how}
+def make():
+    return Net()
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("os._exit(0)", "SystemExit at line 6: os._exit(0)"),
+        ("import ctypes; ctypes.CDLL(None)._exit(0)", "exit code 0, and left no record"),
+    ],
+)
+def test_a_run_that_left_no_record_has_failed(
+    colour_task: Path, tmp_path: Path, how: str, told: str
+) -> None:
+    (tmp_path / "net.py").write_text(EXITS.format(how=how))
+    backbone = f"{tmp_path}/net.py:make"
+    base = RunOptions(backbone, str(colour_task), results=tmp_path / "results", cache="off")
+    (outcome,) = run_matrix(base, [backbone], [str(colour_task)], [0], Watcher())
+    assert outcome.record is None
+    assert told in outcome.reason
+    table = matrix_table([outcome])
+    assert told in next(iter(table.columns[3].cells))
+
+
+def test_a_misspelt_name_is_found_before_the_first_run(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("rgb_s14,rbg_s14", "rgb_s14,absent.py:make"):
+        assert run(monkeypatch, "--backbone", name) == 2
+    assert "did you mean 'rgb_s14'" in capfd.readouterr().err
+    assert not asked
 
 
 def test_a_run_is_done_by_the_same_package(tmp_path: Path) -> None:
@@ -100,7 +140,7 @@ def test_seeds_as_a_number(asked: list[Any], monkeypatch: pytest.MonkeyPatch) ->
             "and no --subset-seed",
         ),
         (["--seeds", "published", "--subset", "1/8"], "own:1/8 is a seeded share"),
-        (["--seeds", "0"], "--seeds wants a number from 1 on, or published, not '0'"),
+        (["--seeds", "0"], "--seeds wants a number from 1 to 1000, or published, not '0'"),
         (["--seeds", "five"], "not 'five'"),
     ],
 )

@@ -24,7 +24,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from rich.console import Console
 
 from densebench.backbones.weights import ledger
 from densebench.cards import BackboneCard, WeightsSource, backbone_folder
@@ -34,6 +33,7 @@ from densebench.files.regular import open_regular
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
 from densebench.host.progress import TerminalWatcher
+from densebench.host.terminal import Console
 
 NETWORK = Network()
 # The same weights as a pickle, for repositories that have no safetensors file.
