@@ -17,6 +17,7 @@ from torch import Tensor
 
 from densebench.backbones.base import PositionsOf
 from densebench.cards import Card
+from densebench.datasets.targets import LABELS
 from densebench.datasets.transforms import Transform, Triple
 from densebench.features.source import CPU, PatchSource
 from densebench.host.errors import DensebenchError
@@ -112,6 +113,7 @@ class Protocol(ABC):
     Params: ClassVar[type[ProtocolParams]] = ProtocolParams
     variants: ClassVar[tuple[str, ...]] = ("reference", "clean")
     version: ClassVar[int] = 2  # raised whenever the same parameters give another number
+    targets: ClassVar[tuple[str, ...]] = (LABELS,)  # the kinds of maps that it learns
     published_positions: ClassVar[PositionsOf] = "official"
 
     def __init__(self, params: Any, setting: Setting) -> None:

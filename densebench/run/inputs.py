@@ -36,7 +36,7 @@ def load_images(plan: Plan) -> Images:
     options = plan.options
     dataset = load_dataset(
         plan.card.dataset,
-        card_path=plan.card_file,
+        card_path=plan.task.file,
         data_root=options.data_root,
         train_list=options.train_list,
         val_list=options.val_list,
@@ -142,6 +142,7 @@ def load_inputs(plan: Plan, images: Images) -> Inputs:
             image_size=plan.input_size,
             device=str(plan.device),
             offline=options.offline,
+            found=plan.backbone,
         )
         weights = Weights(_row_name(backbone, options.weights), backbone.fingerprint)
         remember(weights)
