@@ -54,8 +54,7 @@ def retrieval_miou(
         input_size=size, memory_size="unbounded", augmentation_epochs=1, augment=False
     )
     setting = Setting(
-        classes=dataset.classes,
-        ignore_index=dataset.ignore_index,
+        target=dataset.target,
         patch_size=backbone.patch_size,
         embed_dim=backbone.embed_dim,
         mean=backbone.mean,

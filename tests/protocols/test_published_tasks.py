@@ -58,7 +58,7 @@ def test_overclustering(name):
     assert (params.points_per_centroid, params.batch_size) == (256, 32)
     assert params.drop_last_val == (kind == "voc")
     classes = CLASSES[kind]
-    setting = Setting(classes.names, classes.ignore_index, 14, 64, (0, 0, 0), (1, 1, 1))
+    setting = Setting(classes.target, 14, 64, (0, 0, 0), (1, 1, 1))
     scoring = Overclustering(params, setting).scoring
     assert scoring.matching == ("hungarian" if ending == "_gt" else "precision")
     assert scoring.n_predicted == (len(classes.names) if ending == "_gt" else clusters)
