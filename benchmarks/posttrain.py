@@ -27,7 +27,7 @@ from densebench.records.counts import ImageCounts, load_counts
 from rich.console import Console
 
 from densebench.backbones import load_backbone
-from densebench.cards import parse_value, task_card
+from densebench.cards import find_task, parse_value
 from densebench.datasets import load_dataset
 from densebench.host.progress import TerminalWatcher
 from densebench.measures.comparison import Comparison, compare_runs
@@ -169,7 +169,8 @@ def _watcher() -> TerminalWatcher:
 
 
 def _consistency(options: argparse.Namespace, backbone: str, weights: Path | None) -> float:
-    card, file = task_card("voc_incontext")
+    found = find_task("voc_incontext")
+    card, file = found.card, found.file
     val = load_dataset(
         card.dataset,
         card_path=file,

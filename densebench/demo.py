@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from densebench.cards import task_card
+from densebench.cards import find_task
 from densebench.datasets import load_dataset
 from densebench.host.watcher import Watcher
 from densebench.posttrain.session import PosttrainOptions, posttrain
@@ -45,7 +45,8 @@ def run_demo(out: Path, watcher: Watcher) -> Demo:
 
 
 def _training(out: Path) -> PosttrainOptions:
-    card, file = task_card(TASK)
+    found = find_task(TASK)
+    card, file = found.card, found.file
     images = load_dataset(card.dataset, card_path=file).train.image_files
     listed = out / "training-images.txt"
     listed.parent.mkdir(parents=True, exist_ok=True)

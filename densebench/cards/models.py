@@ -12,6 +12,8 @@ from pydantic import (
     model_validator,
 )
 
+from densebench.cards.registry import DATASETS, FAMILIES
+
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 
@@ -86,7 +88,7 @@ class BackboneCard(Card):
 
     name: str = Field(pattern=NAME_PATTERN)
     description: str = ""
-    source: Literal["timm", "open_clip", "python", "baseline"]
+    source: str
     id: str
     weights: WeightsSource | None = None
     patch_size: int = Field(gt=0)
@@ -103,17 +105,22 @@ class BackboneCard(Card):
     citation: str = ""
     training: TrainingCard | None = None
 
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, source: str) -> str:
+        FAMILIES.check(source)
+        return source
+
 
 class DatasetCard(Card):
-    """Which labelled images: a kind of layout, and for ``folder`` where everything lies.
+    """Which images: a kind of dataset, and what that kind needs to be told.
 
-    ``subset`` is the share of the training images that a protocol is defined on: ``1/N`` for a
-    published list, ``own:1/N`` for a seeded share.
+    A kind with further keys has a card of its own, made from this one. ``subset`` is the share of
+    the training images that a protocol is defined on: ``1/N`` for a published list, ``own:1/N``
+    for a seeded share.
     """
 
-    kind: Literal[
-        "voc", "ade20k", "coco_things", "coco_stuff", "cityscapes", "camvid", "folder", "scenes"
-    ]
+    kind: str
     root: str | None = None
     images: str | None = None
     masks: str | None = None
@@ -123,14 +130,11 @@ class DatasetCard(Card):
     ignore_index: int = Field(default=255, ge=0, le=255)
     subset: str | None = Field(default=None, pattern=r"^(own:)?1/[1-9][0-9]*$")
 
-    @model_validator(mode="after")
-    def _folder_is_complete(self) -> "DatasetCard":
-        if self.kind == "folder":
-            needed = ("root", "images", "masks", "train", "val", "classes")
-            missing = [key for key in needed if getattr(self, key) is None]
-            if missing:
-                raise ValueError(f"kind 'folder' also needs {', '.join(missing)}")
-        return self
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, kind: str) -> str:
+        DATASETS.check(kind)
+        return kind
 
     @field_validator("classes")
     @classmethod

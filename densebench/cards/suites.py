@@ -32,7 +32,8 @@ def suite_members(name: str, part: Part) -> list[str]:
 
 
 def _members(name: str, part: Part, outer: tuple[Path, ...]) -> Iterator[str]:
-    card, file = cards.suite_card(name)
+    found = cards.find_suite(name)
+    card, file = found.card, found.file
     if file in outer:
         raise DensebenchError(f"{file}: suite '{card.name}' holds itself")
     for member in getattr(card, part):

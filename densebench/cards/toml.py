@@ -27,7 +27,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOMLDecodeError
         raise DensebenchError(f"{path}: not valid TOML: {error}") from error
     except OSError as error:
         raise DensebenchError(f"{path}: cannot be read: {error.strerror}") from error

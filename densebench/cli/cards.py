@@ -29,18 +29,18 @@ def list_cards(
 
 
 def _backbone_line(path: Path) -> str:
-    card = cards.backbone_card(path)
+    card = cards.find_backbone(path).card
     base = f" (from {card.adapted_from})" if card.adapted_from else ""
     return f"patch {card.patch_size:<3} dim {card.embed_dim:<5} {card.description}{base}"
 
 
 def _task_line(path: Path) -> str:
-    task, _ = cards.task_card(path)
+    task = cards.find_task(path).card
     return f"{task.protocol:<15} {task.description}"
 
 
 def _suite_line(path: Path) -> str:
-    suite, _ = cards.suite_card(path)
+    suite = cards.find_suite(path).card
     return f"{suite.description} ({suite.source})"
 
 
@@ -81,20 +81,20 @@ def _kind(name: str) -> cards.CardKind:
 
 
 def _backbone(path: Path) -> dict[str, Any]:
-    return cards.backbone_card(path).model_dump(mode="json", exclude_none=True)
+    return cards.find_backbone(path).card.model_dump(mode="json", exclude_none=True)
 
 
 def _task(path: Path) -> dict[str, Any]:
     from densebench.protocols import task_params
 
-    card, _ = cards.task_card(path)
+    card = cards.find_task(path).card
     shown = card.model_dump(mode="json", exclude_none=True)
     shown["params"] = task_params(card, str(path)).model_dump(mode="json")
     return shown
 
 
 def _suite(path: Path) -> dict[str, Any]:
-    return cards.suite_card(path)[0].model_dump(mode="json")
+    return cards.find_suite(path).card.model_dump(mode="json")
 
 
 def _recipe(path: Path) -> dict[str, Any]:

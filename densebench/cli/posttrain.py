@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from densebench.cards import task_card
+from densebench.cards import find_task
 from densebench.cli.app import app
 from densebench.cli.options import (
     BackboneName,
@@ -69,7 +69,7 @@ def posttrain(
     """Train a backbone with NeCo on images without labels; under torchrun on several GPUs."""
     tasks = names("tasks", then) if then else []
     for task in tasks:
-        task_card(task)  # before hours of training, not after
+        find_task(task)  # before hours of training, not after
     _check_then(tasks, {"--data-root": data_root, "--limit": limit, "--results": results})
     with clean_stdout() as stdout:
         from densebench.host.distributed import is_main_process

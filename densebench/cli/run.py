@@ -166,7 +166,7 @@ def _published_seeds(
     tasks: list[str], subset: str | None, subset_seed: int | None
 ) -> tuple[int, ...]:
     """The published subset seeds, once every task is seen to have the subset with each of them."""
-    from densebench.cards import task_card
+    from densebench.cards import find_task
     from densebench.datasets.published import SUBSET_SEEDS
     from densebench.datasets.shares import check_share
 
@@ -177,7 +177,7 @@ def _published_seeds(
         )
     for task in tasks:
         for seed in SUBSET_SEEDS:
-            check_share(task_card(task)[0].dataset.kind, subset, seed)
+            check_share(find_task(task).card.dataset.kind, subset, seed)
     return SUBSET_SEEDS
 
 

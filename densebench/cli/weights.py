@@ -24,7 +24,7 @@ def fetch(name: Name) -> None:
     from densebench.backbones.weights.hub import fetch as fetch_weights
 
     for matched in cards.match_names("backbones", name):
-        card = cards.backbone_card(matched)
+        card = cards.find_backbone(matched).card
         if card.weights is None:
             print(f"{matched}: needs no weights")
             continue

@@ -6,23 +6,24 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 from PIL import Image
 
 from densebench.datasets.classes import Colour
 from densebench.datasets.files import image_size, read_image
 from densebench.datasets.fingerprint import sample_fingerprint
+from densebench.datasets.targets import Target
 from densebench.host.errors import DensebenchError
 
 SplitName = Literal["train", "val"]
-Mask = UInt8[np.ndarray, "h w"]
+Mask = Shaped[np.ndarray, "h w"]
 
 
 class MaskReader(Protocol):
-    """How a mask file becomes class indices; picklable, so that loader workers can use it."""
+    """How a mask file becomes the target's values; picklable, so that loader workers can use it."""
 
     def read(self, file: Path) -> Mask:
-        """Class index of every pixel, or the ignore index."""
+        """The value of every pixel; of labels the class index, or the ignore index."""
         ...
 
     def rules(self, file: Path) -> bytes:
@@ -40,8 +41,7 @@ class Split:
         image_files: one path a name.
         mask_files: one path a name.
         reader: how a mask file is read.
-        classes: their names, by index.
-        ignore_index: the pixel value that no score counts.
+        target: what the masks' values mean.
         order: positions into ``names`` in the order of the list that named them; None where that
             is the sorted one.
         groups: what each image belongs to (a video, a city), one a name; images of one group are
@@ -53,13 +53,22 @@ class Split:
     image_files: tuple[str, ...]
     mask_files: tuple[str, ...]
     reader: MaskReader
-    classes: tuple[str, ...]
-    ignore_index: int
+    target: Target
     order: tuple[int, ...] | None = None
     groups: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of labels, the names of the classes by index."""
+        return self.target.classes
+
+    @property
+    def ignore_index(self) -> int:
+        """Of labels, the one that no score counts."""
+        return int(self.target.void)
 
     @property
     def listed(self) -> list[str]:
@@ -75,11 +84,11 @@ class Split:
         return read_image(Path(self.image_files[i]))
 
     def mask(self, i: int) -> Mask:
-        """The i-th mask, ``(height, width)`` of its image: class index or the ignore index.
+        """The i-th mask, ``(height, width)`` of its image: values of the target's type.
 
         Raises:
             DensebenchError: the file cannot be read, is no mask, holds an id that is no class, or
-                is not of its image's size.
+                is not of its image's size or of the target's type.
         """
         file = Path(self.mask_files[i])
         mask = self.reader.read(file)
@@ -88,6 +97,11 @@ class Split:
             raise DensebenchError(
                 f"{file}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels and its image "
                 f"{self.image_files[i]} is {width}x{height}; they must be of one size"
+            )
+        if mask.dtype != self.target.dtype:
+            raise DensebenchError(
+                f"{file}: read as {mask.dtype}, but its dataset gives {self.target.kind} in "
+                f"{self.target.dtype}; its reader is wrong"
             )
         return mask
 
@@ -116,7 +130,7 @@ class Split:
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the names, the content of every file, the classes and the ignore index.
+        """SHA-256 (hex) of the names, the content of every file and what their values mean.
 
         The order of the list counts where it is not the sorted one. Neither dates nor places
         count, so that a copy elsewhere has the same fingerprint.
@@ -130,8 +144,7 @@ class Split:
             image_files=self.image_files,
             mask_files=self.mask_files,
             mask_rules=rules,
-            classes=self.classes,
-            ignore_index=self.ignore_index,
+            meaning=self.target.meaning(),
             order=self.order,
         )
 
@@ -145,16 +158,25 @@ def list_order(listed: Sequence[str]) -> tuple[int, ...] | None:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a validation split that share their classes.
+    """A training and a validation split that share their target.
 
     ``group_name`` says what the groups of its images are, in the plural: ``sequences``, ``cities``.
     """
 
     kind: str
     root: Path
-    classes: tuple[str, ...]
-    ignore_index: int
+    target: Target
     palette: tuple[Colour, ...]
     train: Split
     val: Split
     group_name: str | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of labels, the names of the classes by index."""
+        return self.target.classes
+
+    @property
+    def ignore_index(self) -> int:
+        """Of labels, the one that no score counts."""
+        return int(self.target.void)

@@ -1,14 +1,21 @@
 """Cityscapes with fine annotations, as its owners ship it: a folder for each city."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from densebench.datasets.base import Split, SplitName
 from densebench.datasets.classes import VOID, cityscapes_classes, cityscapes_train_ids
 from densebench.datasets.files import Listing, list_files
+from densebench.datasets.kind import labelled
 from densebench.datasets.masks import LookupReader, lookup_table
 from densebench.datasets.pairing import make_split
+from densebench.datasets.roots import Layout
 from densebench.files.tree import is_dir, list_names, locate
 
+LAYOUT = Layout(
+    ("cityscapes", "Cityscapes"),
+    (("leftImg8bit/train", "leftImg8bit/val", "gtFine/train", "gtFine/val"),),
+)
 IMAGE_ENDING = "_leftImg8bit"
 MASK_ENDING = "_gtFine_labelIds"
 
@@ -25,7 +32,13 @@ def read_split(root: Path, split: SplitName, names: tuple[str, ...] | None = Non
     train_ids, label_ids = cityscapes_train_ids()
     reader = LookupReader(lookup_table(train_ids, VOID, label_ids))
     return make_split(
-        split, names, images=images, masks=masks, reader=reader, classes=classes, group=city
+        split,
+        names,
+        images=images,
+        masks=masks,
+        reader=reader,
+        target=classes.target,
+        group=city,
     )
 
 
@@ -41,3 +54,18 @@ def _list_cities(folder: Path, ending: str) -> Listing:
         found = list_files(place, (".png",)).files
         files |= {n.removesuffix(ending): file for n, file in found.items() if n.endswith(ending)}
     return Listing(folder, files)
+
+
+def other_releases(root: Path, place: Path) -> Iterator[str]:
+    """What of another release lies where this one should be, one sentence each."""
+    if (place / "gtCoarse").is_dir() and not (place / "gtFine").is_dir():
+        yield f"{place / 'gtCoarse'} has the coarse annotations; densebench reads gtFine"
+
+
+DATASET = labelled(
+    lambda card: cityscapes_classes(),
+    read_split=lambda card, root, split, names: read_split(root, split, names),
+    layout=LAYOUT,
+    group_name="cities",
+    other_releases=other_releases,
+)

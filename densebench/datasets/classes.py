@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from densebench.cards import read_toml
+from densebench.datasets.targets import Target, labels
 
 Colour = tuple[int, int, int]
 VOID = 255
@@ -22,6 +23,11 @@ class Classes:
     names: tuple[str, ...]
     palette: tuple[Colour, ...]
     ignore_index: int = VOID
+
+    @property
+    def target(self) -> Target:
+        """Maps of their indices."""
+        return labels(self.names, self.ignore_index)
 
 
 @dataclass(frozen=True)

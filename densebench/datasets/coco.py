@@ -4,6 +4,9 @@ The classes are those of NeCo's and hbird's readers (``data/coco/coco_data_modul
 super-categories of the things in the panoptic annotations, and of the stuff annotations.
 """
 
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from densebench.datasets.base import MaskReader, Split, SplitName
@@ -20,9 +23,18 @@ from densebench.datasets.files import MASKS, PHOTOS, Listing, list_files
 from densebench.datasets.masks import LookupReader, lookup_table
 from densebench.datasets.pairing import make_split
 from densebench.datasets.panoptic import read_panoptic
+from densebench.datasets.roots import Layout
 from densebench.files.tree import is_dir, is_file, locate
 from densebench.host.errors import DensebenchError
 
+LAYOUT = Layout(
+    ("coco", "COCO", "coco2017"),
+    (
+        ("images/train2017", "images/val2017", "annotations"),
+        ("train2017", "val2017", "annotations"),
+    ),
+)
+OLD_NAME = re.compile(r"COCO_(train|val|test)2014_")
 PANOPTIC = ("panoptic_{}2017", "panoptic_annotations/panoptic_{}2017")
 # Panoptic masks that were converted to category ids; the typing error is NeCo's own.
 CATEGORY_MAPS = (
@@ -45,7 +57,9 @@ def read_things(root: Path, split: SplitName, names: tuple[str, ...] | None = No
     classes = supercategory_classes(coco_things())
     images = list_files(_images(root, split), PHOTOS)
     masks, reader = _thing_masks(root, split)
-    return make_split(split, names, images=images, masks=masks, reader=reader, classes=classes)
+    return make_split(
+        split, names, images=images, masks=masks, reader=reader, target=classes.target
+    )
 
 
 def read_stuff(root: Path, split: SplitName, names: tuple[str, ...] | None = None) -> Split:
@@ -62,7 +76,14 @@ def read_stuff(root: Path, split: SplitName, names: tuple[str, ...] | None = Non
     table = lookup_table(supercategory_indices(coco_stuff()), VOID, (0, COCO_OTHER))
     reader = LookupReader(table)
     masks = list_files(folder, MASKS)
-    return make_split(split, names, images=images, masks=masks, reader=reader, classes=classes)
+    return make_split(
+        split, names, images=images, masks=masks, reader=reader, target=classes.target
+    )
+
+
+def annotation_folders(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """The folders of both splits."""
+    return tuple(f"annotations/{p.format(split)}" for p in patterns for split in ("train", "val"))
 
 
 def _thing_masks(root: Path, split: SplitName) -> tuple[Listing, MaskReader]:
@@ -123,3 +144,22 @@ def _no_stuff(root: Path, split: SplitName) -> DensebenchError:
         f"as {_looked_for(split, STUFF_MAPS)}{why}; "
         f"get stuff_annotations_trainval2017.zip; {NESTED}"
     )
+
+
+def other_releases(root: Path, place: Path) -> Iterator[str]:
+    """What of another release lies where this one should be, one sentence each."""
+    for split in ("train", "val"):
+        folders = [base / f"{split}2014" for base in (place / "images", place, root)]
+        there = next((folder for folder in folders if folder.is_dir()), None)
+        if there is not None and not (place / "images" / f"{split}2017").is_dir():
+            yield f"{there} is of COCO 2014, whose split is another one than COCO 2017's"
+        for base in (place / "images", place):
+            old = [n for n in _stems(base / f"{split}2017") if OLD_NAME.match(n)]
+            if old:
+                yield f"{base / f'{split}2017'}: {len(old):,} images are COCO 2014's ({old[0]})"
+
+
+def _stems(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name.partition(".")[0] for entry in os.scandir(folder))

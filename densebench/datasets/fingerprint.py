@@ -13,8 +13,7 @@ def sample_fingerprint(
     image_files: Sequence[str],
     mask_files: Sequence[str],
     mask_rules: Sequence[bytes],
-    classes: Sequence[str],
-    ignore_index: int,
+    meaning: Sequence[object],
     order: Sequence[int] | None = None,
 ) -> str:
     """SHA-256 (hex) over what decides images, masks, their meaning and their order.
@@ -23,7 +22,7 @@ def sample_fingerprint(
         DensebenchError: a file cannot be read.
     """
     hashes = content_hashes([*image_files, *mask_files])
-    total = hashlib.sha256(json.dumps([list(classes), ignore_index]).encode())
+    total = hashlib.sha256(json.dumps(list(meaning)).encode())
     for name, image, mask, rules in zip(names, image_files, mask_files, mask_rules, strict=True):
         rules_hash = hashlib.sha256(rules).hexdigest()
         total.update(json.dumps([name, hashes[image], hashes[mask], rules_hash]).encode())

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from densebench.datasets.base import MaskReader, Split, SplitName, list_order
-from densebench.datasets.classes import Classes
 from densebench.datasets.files import Listing
+from densebench.datasets.targets import Target
 from densebench.host.errors import DensebenchError
 
 
@@ -15,7 +15,7 @@ def make_split(
     images: Listing,
     masks: Listing,
     reader: MaskReader,
-    classes: Classes,
+    target: Target,
     group: Callable[[str], str] | None = None,
 ) -> Split:
     """The split of these names, or of every image in the folder; ``group`` tells a name's group.
@@ -34,8 +34,7 @@ def make_split(
         image_files=tuple(images.files[n] for n in chosen),
         mask_files=tuple(masks.files[n] for n in chosen),
         reader=reader,
-        classes=classes.names,
-        ignore_index=classes.ignore_index,
+        target=target,
         order=None if names is None else list_order(names),
         groups=None if group is None else tuple(map(group, chosen)),
     )

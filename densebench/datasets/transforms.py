@@ -1,5 +1,7 @@
 """Paired transforms of an image and its mask, as the published protocols define them.
 
+A mask is what the dataset's target gives: class indices, depths. It is resized to the nearest.
+
 A transform is a frozen dataclass: its fields are all that changes its output, and stand in the
 feature cache's key and in the run record. Randomness comes from the seed of the call alone.
 """
@@ -12,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision.transforms.v2.functional as vision
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import ColorJitter, InterpolationMode, RandomApply, RandomResizedCrop
 
 Triple = tuple[float, float, float]
-Pair = tuple[Float[Tensor, "3 H W"], UInt8[Tensor, "H W"]]
+Pair = tuple[Float[Tensor, "3 H W"], Shaped[Tensor, "H W"]]
 
 BILINEAR = InterpolationMode.BILINEAR
 NEAREST = InterpolationMode.NEAREST
@@ -38,12 +40,12 @@ class Transform(ABC):
         """The name and every field, for keys and records."""
         return {"transform": type(self).__name__, **asdict(self)}
 
-    def __call__(self, image: Image.Image, mask: UInt8[np.ndarray, "h w"], seed: int = 0) -> Pair:
-        """The view of an RGB image and its mask of class indices; random ones follow ``seed``."""
+    def __call__(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int = 0) -> Pair:
+        """The view of an RGB image and its mask; random ones follow ``seed``."""
         return self._view(image, mask, seed)
 
     @abstractmethod
-    def _view(self, image: Image.Image, mask: UInt8[np.ndarray, "h w"], seed: int) -> Pair: ...
+    def _view(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int) -> Pair: ...
 
     def _normalised(self, image: Image.Image) -> Float[Tensor, "3 h w"]:
         pixels = vision.to_dtype(vision.pil_to_tensor(image), torch.float32, scale=True)
@@ -60,7 +62,7 @@ class Squash(Transform):
 
     centred_mask: bool = False
 
-    def _view(self, image: Image.Image, mask: UInt8[np.ndarray, "h w"], seed: int) -> Pair:
+    def _view(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int) -> Pair:
         side = (self.size, self.size)
         pixels = self._normalised(image.resize(side, Image.Resampling.BILINEAR))
         if self.centred_mask:
@@ -84,7 +86,7 @@ class JitteredCrop(Transform):
 
     random = True
 
-    def _view(self, image: Image.Image, mask: UInt8[np.ndarray, "h w"], seed: int) -> Pair:
+    def _view(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int) -> Pair:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for channel in ("brightness", "contrast", "saturation", "hue"):
@@ -107,7 +109,7 @@ class FlippedCrop(Transform):
 
     random = True
 
-    def _view(self, image: Image.Image, mask: UInt8[np.ndarray, "h w"], seed: int) -> Pair:
+    def _view(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int) -> Pair:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             box = RandomResizedCrop.get_params(image, list(self.scale), list(self.ratio))
@@ -120,7 +122,7 @@ class FlippedCrop(Transform):
         return pixels, torch.from_numpy(labels)
 
 
-def resize_labels(labels: UInt8[Tensor, "b h w"], size: int) -> UInt8[Tensor, "b size size"]:
+def resize_labels(labels: Shaped[Tensor, "b h w"], size: int) -> Shaped[Tensor, "b size size"]:
     """Nearest resizing to a square that rounds down, as ``torch.nn.functional.interpolate``."""
     if labels.shape[-2:] == (size, size):
         return labels

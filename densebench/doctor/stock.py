@@ -22,7 +22,8 @@ def datasets(root: Path) -> Iterator[Finding]:
 
 
 def _dataset(name: str, root: Path) -> Finding:
-    from densebench.datasets.roots import MissingDatasetError, find_root
+    from densebench.datasets.kind import dataset_kind
+    from densebench.datasets.roots import MissingDatasetError
     from densebench.prepare.sources import official_table
     from densebench.prepare.verify import is_there
 
@@ -35,7 +36,7 @@ def _dataset(name: str, root: Path) -> Finding:
         return Finding("datasets", name, state, text, "" if there else get)
     card = cards.DatasetCard(kind=kind)
     try:
-        place = find_root(card, None, root)
+        place = dataset_kind(kind).find_root(card, None, root)
     except MissingDatasetError as error:
         text = f"partly there: {error}" if there else f"missing in {root}"
         return Finding("datasets", name, "note", text, get)
@@ -49,9 +50,10 @@ def _dataset(name: str, root: Path) -> Finding:
 
 def _unpaired(card: cards.DatasetCard, root: Path) -> str:
     """What is missing of a dataset whose lists are quick to read; COCO's JSON is not."""
+    from densebench.datasets.kind import dataset_kind
     from densebench.datasets.load import load_dataset
 
-    if card.kind.startswith("coco"):
+    if not dataset_kind(card.kind).is_quick:
         return ""
     try:
         load_dataset(card, data_root=root)
@@ -93,10 +95,7 @@ def _cards_of(kind: cards.CardKind) -> tuple[int, list[str]]:
             good += problem is None
             problems += [problem] if problem else []
     if not problems:
-        try:
-            cards.card_names(kind)
-        except DensebenchError as error:
-            problems.append(str(error))
+        problems += cards.card_problems(kind)
     return good, problems
 
 
@@ -118,11 +117,11 @@ def _card_folders(problems: list[str]) -> Iterator[Path]:
 def _card_problem(kind: cards.CardKind, file: Path, whole: bool = True) -> str | None:
     try:
         if kind == "backbones":
-            cards.backbone_card(file)
+            cards.find_backbone(file)
         elif kind == "tasks":
-            cards.task_card(file)
+            cards.find_task(file)
         elif kind == "suites":
-            cards.suite_card(file)
+            cards.find_suite(file)
             for part in PARTS if whole else ():
                 suite_members(str(file), part)
         else:

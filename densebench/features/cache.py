@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 
 from densebench.files.atomic import write_atomically
 from densebench.files.hashes import content_hash
@@ -57,19 +57,19 @@ class Entry:
         self.filled: int = meta["filled"]
         self.unreadable: dict[str, str] = meta["unreadable"]
         self._patches = _mapped(folder / "patches.npy", meta["dtype"], meta["patches"])
-        self._masks = _mapped(folder / "masks.npy", "uint8", meta["masks"])
+        self._masks = _mapped(folder / "masks.npy", meta.get("values", "uint8"), meta["masks"])
 
     def __len__(self) -> int:
         return int(self._meta["patches"][0])
 
     def read(
         self, indices: np.ndarray
-    ) -> tuple[Float[np.ndarray, "b h w d"], UInt8[np.ndarray, "b S S"]]:
+    ) -> tuple[Float[np.ndarray, "b h w d"], Shaped[np.ndarray, "b S S"]]:
         """Copies of some images' patches, as float32, and masks."""
         return self._patches[indices].astype(np.float32), self._masks[indices]
 
     def write(
-        self, start: int, patches: Float[np.ndarray, "b h w d"], masks: UInt8[np.ndarray, "b S S"]
+        self, start: int, patches: Float[np.ndarray, "b h w d"], masks: Shaped[np.ndarray, "b S S"]
     ) -> None:
         """Put the next images; they count once ``commit`` is called.
 
@@ -136,6 +136,7 @@ class FeatureCache:
         spec: dict[str, Any],
         patches: tuple[int, int, int, int],
         masks: tuple[int, int, int],
+        values: str = "uint8",
     ) -> Iterator[Entry | None]:
         """The entry of ``spec``, locked until it is filled; nothing when there is no place."""
         key = content_hash({**spec, "dtype": self.dtype})[:32]
@@ -143,7 +144,7 @@ class FeatureCache:
             entry = None
             try:
                 stack.enter_context(self._lock(key))
-                entry = self._open(key, spec, patches, masks)
+                entry = self._open(key, spec, (patches, masks), values)
             except OSError as error:
                 self._complain(f"features cannot be kept in {self.folder}: {error.strerror}")
             if entry is not None and entry.filled == len(entry):
@@ -165,18 +166,23 @@ class FeatureCache:
         return freed if keys else freed + self._sweep()
 
     def _open(
-        self, key: str, spec: dict[str, Any], patches: tuple[int, ...], masks: tuple[int, ...]
+        self,
+        key: str,
+        spec: dict[str, Any],
+        shapes: tuple[tuple[int, ...], tuple[int, ...]],
+        values: str,
     ) -> Entry | None:
         folder = self.folder / key
         entry = self._sound_entry(folder)
         if entry is not None:
             os.utime(folder / "meta.json")
             return entry
-        needed = int(np.prod(patches)) * np.dtype(self.dtype).itemsize + int(np.prod(masks))
+        sizes = np.dtype(self.dtype).itemsize, np.dtype(values).itemsize
+        needed = sum(int(np.prod(s)) * size for s, size in zip(shapes, sizes, strict=True))
         if not self._make_room(needed):
             return None
-        meta: dict[str, Any] = {"spec": spec, "dtype": self.dtype}
-        meta |= {"patches": patches, "masks": masks, "filled": 0}
+        meta: dict[str, Any] = {"spec": spec, "dtype": self.dtype, "values": values}
+        meta |= {"patches": shapes[0], "masks": shapes[1], "filled": 0}
         meta |= {"checksums": [], "unreadable": {}}
         try:
             folder.mkdir(parents=True)

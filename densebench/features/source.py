@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -30,7 +30,7 @@ class PatchBatch:
 
     indices: Int64[Tensor, " b"]
     patches: Float[Tensor, "b h w d"]
-    masks: UInt8[Tensor, "b H W"]
+    masks: Shaped[Tensor, "b H W"]
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ class PatchSource:
             side = transform.size // self.backbone.patch_size
             patches = (len(self), side, side, self.backbone.embed_dim)
             masks = (len(self), transform.size, transform.size)
-            with self.cache.open(self._spec(transform, seed, epoch), patches, masks) as entry:
+            spec, values = self._spec(transform, seed, epoch), self.split.target.dtype
+            with self.cache.open(spec, patches, masks, values) as entry:
                 if entry is not None:
                     yield from self._through(entry, transform, seed, epoch, order)
                     return
@@ -215,7 +216,7 @@ class PatchSource:
 
     def _views(
         self, views: Views, order: Sequence[int] | None
-    ) -> Iterator[tuple[Int64[Tensor, " b"], Float[Tensor, "b 3 H W"], UInt8[Tensor, "b H W"]]]:
+    ) -> Iterator[tuple[Int64[Tensor, " b"], Float[Tensor, "b 3 H W"], Shaped[Tensor, "b H W"]]]:
         loader = DataLoader(
             views,
             batch_size=self.batch_size,

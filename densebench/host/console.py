@@ -15,6 +15,7 @@ import typer
 from densebench.host.errors import DensebenchError
 
 USAGE, INTERRUPTED = 2, 130
+_TOLD: set[str] = set()  # what was warned of already
 # typer has its own copy of click from some version on; either way its usage error is this one.
 UsageError: Any = typer.BadParameter.__base__
 
@@ -96,6 +97,14 @@ def explained(error: Exception) -> str | None:
 def _fail(message: str) -> NoReturn:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(USAGE)
+
+
+def warn(message: str) -> None:
+    """Tell of something that is left out, in one line on standard error; each thing once."""
+    line = " ".join(message.split())
+    if line not in _TOLD:
+        _TOLD.add(line)
+        print(f"warning: {line}", file=sys.stderr)
 
 
 def describe(error: OSError) -> str:

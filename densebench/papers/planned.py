@@ -10,7 +10,7 @@ from pathlib import Path
 
 from densebench.backbones import card_for
 from densebench.backbones.weights.inventory import weights_state
-from densebench.cards import BackboneCard, TaskCard, suite_card, task_card
+from densebench.cards import BackboneCard, TaskCard, find_suite, find_task
 from densebench.cards.suites import PREFIX, suite_members
 from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.roots import MissingDatasetError
@@ -41,7 +41,7 @@ def plan_reproduction(suite: str, base: RunOptions) -> Reproduction:
         DensebenchError: no such suite, or a task or backbone of it does not exist.
     """
     suite = suite.removeprefix(PREFIX)
-    card, _ = suite_card(suite)
+    card = find_suite(suite).card
     tasks = [_examined(name, base.data_root) for name in suite_members(suite, "tasks")]
     backbones = suite_members(suite, "backbones")
     kept = _kept(base.results)
@@ -77,7 +77,8 @@ def _kept(results: Path) -> Kept:
 
 
 def _examined(name: str, data_root: Path | None) -> SuiteTask:
-    card, file = task_card(name)
+    found = find_task(name)
+    card, file = found.card, found.file
     task_params(card, str(file))
     try:
         dataset = load_dataset(card.dataset, card_path=file, data_root=data_root)

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from densebench.backbones import card_for
-from densebench.cards import backbone_card
+from densebench.cards import find_backbone
 from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
@@ -54,7 +54,7 @@ def compared(
         DensebenchError: the base is not the one that was trained, or a run failed; the others are
             recorded.
     """
-    made = backbone_card(options.folder / f"{options.name}.toml").training
+    made = find_backbone(options.folder / f"{options.name}.toml").card.training
     check_base(options, made.base_fingerprint if made else None)
     base = RunOptions(
         options.backbone,

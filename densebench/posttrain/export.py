@@ -12,7 +12,7 @@ from densebench import __version__
 from densebench.backbones.base import DenseBackbone
 from densebench.backbones.weights.hub import file_sha256
 from densebench.backbones.weights.official import official_state
-from densebench.cards import BackboneCard, TrainingCard, WeightsSource, backbone_folder
+from densebench.cards import BackboneCard, TrainingCard, WeightsSource, find_backbone
 from densebench.files.atomic import write_atomically
 from densebench.host.paths import user_home
 from densebench.posttrain.architecture import fold_class_token
@@ -128,7 +128,7 @@ def _plugin_card(backbone: DenseBackbone, origin: Origin) -> BackboneCard:
 def _absolute(base: BackboneCard, origin: Origin) -> str:
     """A plug-in's code stays where it is, and the new card lies elsewhere."""
     file, colon, function = base.id.rpartition(":")
-    folder = Path() if origin.target == base.id else backbone_folder(origin.target)
+    folder = Path() if origin.target == base.id else find_backbone(origin.target).folder
     return f"{(folder / file).resolve()}{colon}{function}"
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from densebench.backbones.base import DenseBackbone
-from densebench.cards import task_card
+from densebench.cards import find_task
 from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.shares import limited
 from densebench.features.source import PatchSource
@@ -31,7 +31,8 @@ def build_monitor(
     """
     if not table.every or not table.task:
         return None
-    card, file = task_card(table.task)
+    found = find_task(table.task)
+    card, file = found.card, found.file
     dataset = limited(load_dataset(card.dataset, card_path=file), table.images)
 
     def measure(student: DenseBackbone) -> dict[str, float]:
@@ -53,8 +54,7 @@ def retrieval_miou(
         input_size=size, memory_size="unbounded", augmentation_epochs=1, augment=False
     )
     setting = Setting(
-        classes=dataset.classes,
-        ignore_index=dataset.ignore_index,
+        target=dataset.target,
         patch_size=backbone.patch_size,
         embed_dim=backbone.embed_dim,
         mean=backbone.mean,

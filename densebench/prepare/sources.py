@@ -2,14 +2,12 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from densebench.cards import Card, read_toml, suggestion, validate
 from densebench.host.errors import DensebenchError
-
-Kind = Literal["voc", "ade20k", "coco_things", "coco_stuff", "cityscapes", "camvid"]
 
 
 class Archive(Card):
@@ -68,7 +66,7 @@ class Source(Card):
     terms: str
     citations: tuple[str, ...]
     account: str | None = None
-    kind: Kind | None = None
+    kind: str | None = None
     n_train: int | None = None
     n_val: int | None = None
     pieces: tuple[str, ...]

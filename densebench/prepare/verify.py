@@ -13,32 +13,25 @@ import numpy as np
 from jaxtyping import Int64
 
 from densebench.cards import DatasetCard
-from densebench.datasets import ade20k, camvid, cityscapes, coco, voc
+from densebench.datasets import cityscapes
 from densebench.datasets.base import Split, SplitName
 from densebench.datasets.files import read_image
+from densebench.datasets.kind import dataset_kind
 from densebench.datasets.load import load_dataset
-from densebench.datasets.roots import LAYOUTS, find_root
+from densebench.datasets.roots import Layout
 from densebench.datasets.shares import data_fingerprint
 from densebench.files.hashes import content_hash, content_hashes
 from densebench.files.tree import exists, is_dir, list_names, locate
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
-from densebench.prepare.releases import release_problems, trainaug_problem
-from densebench.prepare.sources import Kind, Piece, Source, Table, official_table
+from densebench.prepare.releases import release_problems
+from densebench.prepare.sources import Piece, Source, Table, official_table
 
 SAMPLE = 64
 SHOWN = 5
 BATCH = 512
 ID_COUNT = 256
 SPLITS: tuple[SplitName, ...] = ("train", "val")
-READERS: dict[str, Callable[[Path, SplitName], Split]] = {
-    "voc": voc.read_split,
-    "ade20k": ade20k.read_split,
-    "coco_things": coco.read_things,
-    "coco_stuff": coco.read_stuff,
-    "cityscapes": cityscapes.read_split,
-    "camvid": camvid.read_split,
-}
 
 
 @dataclass
@@ -104,14 +97,8 @@ def is_there(name: str, root: Path, table: Table | None = None) -> bool:
     place, _ = _find(source.kind, root)
     if place is None:
         return False
-    own = {
-        "coco_things": (*coco.PANOPTIC, *coco.CATEGORY_MAPS[1:]),
-        "coco_stuff": coco.STUFF_MAPS,
-    }.get(name)
-    if own is None:
-        return True
-    inside = [f"annotations/{p.format(split)}" for p in own for split in SPLITS]
-    return any(exists(locate(place, folder)) for folder in inside)
+    own = dataset_kind(source.kind).annotations
+    return not own or any(exists(locate(place, folder)) for folder in own)
 
 
 def has_expected_counts(name: str, root: Path, table: Table) -> bool:
@@ -127,18 +114,18 @@ def has_expected_counts(name: str, root: Path, table: Table) -> bool:
 
 
 def _verify_labelled(
-    name: str, source: Source, kind: Kind, root: Path, quick: bool, watcher: Watcher
+    name: str, source: Source, kind: str, root: Path, quick: bool, watcher: Watcher
 ) -> Report:
     place, reason = _find(kind, root)
     report = Report(name, str(place or root), quick)
-    usual = root / LAYOUTS[kind.partition("_")[0]].folders[0]
-    report.problems += release_problems(name, root, place or usual)
+    usual = root / _layout(kind).folders[0]
+    report.problems += release_problems(name, kind, root, place or usual)
     if place is None:
         report.problems.append(reason)
         return report
     for split_name, expected in zip(SPLITS, (source.n_train, source.n_val), strict=True):
         try:
-            split = READERS[kind](place, split_name)
+            split = dataset_kind(kind).read_split(DatasetCard(kind=kind), place, split_name, None)
         except DensebenchError as error:
             report.problems.append(f"{split_name}: {error}")
             continue
@@ -154,21 +141,27 @@ def _verify_labelled(
     return report
 
 
-def _find(kind: Kind, root: Path) -> tuple[Path | None, str]:
+def _find(kind: str, root: Path) -> tuple[Path | None, str]:
     """The dataset's folder, even where parts of it are missing, or why there is none."""
     try:
-        return find_root(DatasetCard(kind=kind), None, root), ""
+        return dataset_kind(kind).find_root(DatasetCard(kind=kind), None, root), ""
     except DensebenchError as error:
-        layout = LAYOUTS[kind.partition("_")[0]]
+        layout = _layout(kind)
         places = [root, *(root / folder for folder in layout.folders)]
         needs = [need for way in layout.needs for need in way if need != "annotations"]
         there = (p for p in places if any(is_dir(p / need) for need in needs))
         return next(there, None), str(error)
 
 
+def _layout(kind: str) -> Layout:
+    layout = dataset_kind(kind).layout
+    assert layout is not None  # every dataset of the table has one
+    return layout
+
+
 def _check_count(kind: str, split: Split, expected: int, report: Report) -> None:
     if len(split) != expected:
-        known = trainaug_problem(len(split)) if (kind, split.name) == ("voc", "train") else ""
+        known = dataset_kind(kind).known_count(split.name, len(split))
         report.problems.append(
             f"{split.name}: {len(split):,} images, but {expected:,} were released{known}"
         )
@@ -263,7 +256,7 @@ def _verify_images(name: str, root: Path, table: Table, quick: bool, watcher: Wa
             )
         _check_images(place.name, list(found.values()), split, report, watcher)
         files |= {f"{piece.target}/{relative}": file for relative, file in found.items()}
-    report.problems += release_problems(name, root, root / name)
+    report.problems += release_problems(name, None, root, root / name)
     if files and not quick and all(s.checked == s.images for s in report.splits.values()):
         hashes = content_hashes(files.values())
         report.fingerprint = content_hash([[n, hashes[file]] for n, file in sorted(files.items())])

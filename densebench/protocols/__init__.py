@@ -1,31 +1,27 @@
-"""The protocols by name: one module each, found by looking into this package."""
+"""The protocols by name: one module each that exports ``PROTOCOL``, ours or an installed package's.
 
-import pkgutil
-from importlib import import_module
+Ours are found by looking into this package; others by their entry points ``densebench.protocols``.
+"""
 
-from densebench.cards import TaskCard, suggestion, validate
+from densebench.cards import PROTOCOLS, TaskCard, validate
 from densebench.host.errors import DensebenchError
 from densebench.protocols.base import Protocol, ProtocolParams
 
 
 def protocol_names() -> list[str]:
     """The names that a task card's ``protocol`` may have."""
-    modules = {module.name for module in pkgutil.iter_modules(__path__)}
-    return sorted(modules - {"base"})
+    return PROTOCOLS.names()
 
 
 def load_protocol(name: str) -> type[Protocol]:
     """The protocol class of that name.
 
     Raises:
-        DensebenchError: there is none.
+        DensebenchError: there is none, or the package that registers it is broken.
     """
-    known = protocol_names()
-    if name not in known:
-        raise DensebenchError(
-            f"unknown protocol '{name}'{suggestion(name, known)}; known are {', '.join(known)}"
-        )
-    protocol: type[Protocol] = import_module(f"{__name__}.{name}").PROTOCOL
+    protocol = PROTOCOLS.load(name)
+    if not (isinstance(protocol, type) and issubclass(protocol, Protocol)):
+        raise DensebenchError(f"protocol '{name}': {protocol!r} is no Protocol")
     return protocol
 
 

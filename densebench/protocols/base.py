@@ -17,6 +17,7 @@ from torch import Tensor
 
 from densebench.backbones.base import PositionsOf
 from densebench.cards import Card
+from densebench.datasets.targets import LABELS, Target
 from densebench.datasets.transforms import Transform, Triple
 from densebench.features.source import CPU, PatchSource
 from densebench.host.errors import DensebenchError
@@ -52,8 +53,7 @@ class ProtocolParams(Card):
 class Setting:
     """What a protocol is told about the run: the data, the backbone's input, the place."""
 
-    classes: tuple[str, ...]  # of labels; none of another target
-    ignore_index: int
+    target: Target
     patch_size: int
     embed_dim: int
     mean: Triple
@@ -65,6 +65,16 @@ class Setting:
     workdir: Path | None = None  # for checkpoints; removed when the run is recorded
     watcher: Watcher = field(default_factory=Watcher)
     explained: bool = False  # whether `explain` will be asked for: what that needs is kept
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of labels; none of another target."""
+        return self.target.classes
+
+    @property
+    def ignore_index(self) -> int:
+        """Of labels, the one that is not counted."""
+        return int(self.target.void)
 
     @property
     def n_classes(self) -> int:
@@ -112,6 +122,7 @@ class Protocol(ABC):
     Params: ClassVar[type[ProtocolParams]] = ProtocolParams
     variants: ClassVar[tuple[str, ...]] = ("reference", "clean")
     version: ClassVar[int] = 2  # raised whenever the same parameters give another number
+    targets: ClassVar[tuple[str, ...]] = (LABELS,)  # the kinds of maps that it learns
     published_positions: ClassVar[PositionsOf] = "official"
 
     def __init__(self, params: Any, setting: Setting) -> None:

@@ -1,5 +1,7 @@
 """What is checked once everything is loaded, before the work: memory, and features that repeat."""
 
+import numpy as np
+
 from densebench.backbones.repeatable import TOLERANCE, disagreement, largest_difference
 from densebench.features.cache import FeatureCache
 from densebench.host import memory
@@ -62,6 +64,7 @@ def _batch_bytes(inputs: Inputs, protocol: Protocol) -> int:
 def _kept_bytes(inputs: Inputs, protocol: Protocol) -> int:
     """Size of all views that the protocol wants kept."""
     width = 2 if inputs.plan.options.cache == "fp16" else 4
-    per_image = protocol.grid**2 * inputs.backbone.embed_dim * width + protocol.input_size**2
+    values = protocol.input_size**2 * np.dtype(inputs.dataset.target.dtype).itemsize
+    per_image = protocol.grid**2 * inputs.backbone.embed_dim * width + values
     train = len(inputs.dataset.train) * protocol.needs.kept_train_views
     return (train + len(inputs.dataset.val)) * per_image

@@ -8,8 +8,7 @@ another name is found, in a folder or in an archive.
 import re
 from pathlib import Path
 
-from densebench import cards
-from densebench.backbones.plugin import is_target
+from densebench.cards import BackboneCard, Found, find_backbone
 from densebench.datasets.base import Split
 from densebench.files.hashes import content_hashes
 from densebench.host.errors import DensebenchError
@@ -54,18 +53,16 @@ def _folders(backbone: str, weights: Path | None) -> list[Path]:
     if weights is not None:
         folders.append(weights.resolve().parent)
         base = _base_beside(folders[0])
-    while base is not None and (known := _known(base)) is not None and known[1] not in folders:
-        folders.append(known[1])
-        base = known[0].adapted_from
+    while base is not None and (known := _known(base)) is not None and known.folder not in folders:
+        folders.append(known.folder)
+        base = known.card.adapted_from
     return folders
 
 
-def _known(backbone: str) -> tuple[cards.BackboneCard, Path] | None:
-    """A backbone's card and its folder; None for what has no card, or is no longer here."""
-    if is_target(backbone) or backbone.startswith(("timm:", "open_clip:")):
-        return None
+def _known(backbone: str) -> Found[BackboneCard] | None:
+    """A backbone's card; None for what has no card, or is no longer here."""
     try:
-        return cards.backbone_card(backbone), cards.backbone_folder(backbone)
+        return find_backbone(backbone)
     except DensebenchError:
         return None
 
@@ -75,7 +72,7 @@ def _base_beside(folder: Path) -> str | None:
     if not (folder / IMAGES_FILE).is_file():
         return None
     known = filter(None, (_known(str(file)) for file in sorted(folder.glob("*.toml"))))
-    return next((card.adapted_from for card, _ in known), None)
+    return next((found.card.adapted_from for found in known), None)
 
 
 def _read(file: Path) -> frozenset[str]:

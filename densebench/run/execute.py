@@ -87,14 +87,14 @@ class Run:
         if path is None or options.overwrite:
             return None
         record = load_record(path)
-        wanted = min(options.panels, len(run.images.dataset.val)) - len(record.dataset.skipped)
+        wanted = min(self._panels, len(run.images.dataset.val)) - len(record.dataset.skipped)
         index = load_panels(panel_folder(path))
         return (record, path) if (0 if index is None else len(index.panels)) >= wanted else None
 
     def _measure(self, nondeterministic: bool) -> Measured:
         """Learn, predict and score."""
         protocol, data = self.protocol, self.inputs.dataset
-        panels = PanelKeeper(self._options.panels)
+        panels = PanelKeeper(self._panels)
         train, val = self._source("train", "fit"), panels.watching(self._source("val", "predict"))
         n_train = len(train) * protocol.needs.train_passes
         if n_train:
@@ -114,6 +114,11 @@ class Run:
             produced_on=train.produced_on | val.produced_on,
             nondeterministic=nondeterministic,
         )
+
+    @property
+    def _panels(self) -> int:
+        """How many are wanted and can be: they show labels, in the colours of their classes."""
+        return self._options.panels if self._images.dataset.target.is_labels else 0
 
     def _source(self, split: str, phase: str) -> PatchSource:
         options, device = self._options, self.inputs.plan.device
@@ -137,8 +142,7 @@ class Run:
 def _make_protocol(inputs: Inputs, watcher: Watcher) -> Protocol:
     plan, backbone, dataset = inputs.plan, inputs.backbone, inputs.dataset
     setting = Setting(
-        classes=dataset.classes,
-        ignore_index=dataset.ignore_index,
+        target=dataset.target,
         patch_size=backbone.patch_size,
         embed_dim=backbone.embed_dim,
         mean=inputs.normalisation[0],
@@ -149,7 +153,7 @@ def _make_protocol(inputs: Inputs, watcher: Watcher) -> Protocol:
         about=_about(inputs),
         workdir=inputs.workdir,
         watcher=watcher,
-        explained=plan.options.panels > 0,
+        explained=plan.options.panels > 0 and dataset.target.is_labels,
     )
     return plan.protocol(plan.params, setting)
 

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from densebench.backbones import DenseBackbone, load_backbone
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Triple
 from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.shares import data_fingerprint, limited, share_of
+from densebench.datasets.targets import Target
 from densebench.files.hashes import content_hash
 from densebench.run.plan import Plan
 from densebench.run.remembered import Weights, remembering
@@ -36,7 +38,7 @@ def load_images(plan: Plan) -> Images:
     options = plan.options
     dataset = load_dataset(
         plan.card.dataset,
-        card_path=plan.card_file,
+        card_path=plan.task.file,
         data_root=options.data_root,
         train_list=options.train_list,
         val_list=options.val_list,
@@ -87,17 +89,23 @@ class Identity:
     @property
     def protocol_hash(self) -> str:
         """Of all that changes the number of a backbone on these images."""
-        plan, dataset = self.plan, self.images.dataset
+        plan = self.plan
         return content_hash(
             {
                 "protocol": plan.card.protocol,
                 "version": plan.protocol.version,
                 "variant": plan.options.variant,
                 "params": plan.params.model_dump(mode="json"),
-                "classes": dataset.classes,
-                "ignore_index": dataset.ignore_index,
+                **_target_hashed(self.images.dataset.target),
             }
         )
+
+
+def _target_hashed(target: Target) -> dict[str, Any]:
+    """Labels as they were hashed when they were the only target, so that runs are found again."""
+    if target.is_labels:
+        return {"classes": target.classes, "ignore_index": int(target.void)}
+    return {"target": target.meaning()}
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,7 @@ def load_inputs(plan: Plan, images: Images) -> Inputs:
             image_size=plan.input_size,
             device=str(plan.device),
             offline=options.offline,
+            found=plan.backbone,
         )
         weights = Weights(_row_name(backbone, options.weights), backbone.fingerprint)
         remember(weights)

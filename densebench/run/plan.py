@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 
-from densebench.backbones import card_for
-from densebench.cards import BackboneCard, TaskCard, own_folder, task_card
+from densebench.backbones import find
+from densebench.cards import BackboneCard, Found, TaskCard, find_task, own_folder
+from densebench.datasets.kind import dataset_kind
 from densebench.datasets.lists import find_list, is_bare, listed_names
 from densebench.datasets.shares import check_share
 from densebench.host.device import pick_device
+from densebench.host.errors import DensebenchError
 from densebench.protocols import load_protocol, task_params
 from densebench.protocols.base import Protocol, ProtocolParams, resolve_input_size
 from densebench.run.options import RunOptions
@@ -22,9 +24,8 @@ class Plan:
 
     Attributes:
         options: what was asked for.
-        card: the task.
-        card_file: the task card's file, which its relative paths refer to.
-        backbone_card: the backbone's, made up where a library names it; none for a plug-in.
+        task: its card, and the file that the card's relative paths refer to.
+        backbone: its card, made up where a library names it; none for a plug-in.
         protocol: the class of its protocol.
         params: the protocol's parameters, with those of the command; nothing is left to be chosen.
         device: where it runs.
@@ -35,15 +36,19 @@ class Plan:
     """
 
     options: RunOptions
-    card: TaskCard
-    card_file: Path
-    backbone_card: BackboneCard | None
+    task: Found[TaskCard]
+    backbone: Found[BackboneCard] | None
     protocol: type[Protocol]
     params: ProtocolParams
     device: torch.device
     share: str | None
     input_size: int | None
     as_shipped: bool
+
+    @property
+    def card(self) -> TaskCard:
+        """The task."""
+        return self.task.card
 
     @property
     def precision(self) -> str:
@@ -60,32 +65,41 @@ def plan_run(options: RunOptions) -> Plan:
             input size that the patch does not divide.
     """
     device = pick_device(options.device)
-    card, file = task_card(options.task)
-    protocol = load_protocol(card.protocol)
-    params = _resolved(card, file, options.params, options.variant)
+    task = find_task(options.task)
+    card, protocol = task.card, load_protocol(task.card.protocol)
+    params = _resolved(task, options.params, options.variant)
     share = options.subset or card.dataset.subset
     if share is not None:
         check_share(card.dataset.kind, share, options.subset_seed)
+    _check_target(card, protocol)
     _check_lists(options)
-    backbone_card = card_for(options.backbone)
+    backbone = find(options.backbone)
     return Plan(
         options=options,
-        card=card,
-        card_file=file,
-        backbone_card=backbone_card,
+        task=task,
+        backbone=backbone,
         protocol=protocol,
         params=params,
         device=device,
         share=share,
-        input_size=_known_input_size(backbone_card, params),
-        as_shipped=_as_shipped(options, card, file, params),
+        input_size=_known_input_size(backbone, params),
+        as_shipped=_as_shipped(options, task, params),
     )
 
 
-def _resolved(card: TaskCard, file: Path, params: dict[str, Any], variant: str) -> ProtocolParams:
+def _resolved(task: Found[TaskCard], params: dict[str, Any], variant: str) -> ProtocolParams:
     """The card's parameters with those of the command, nothing left to be chosen."""
-    given = card.model_copy(update={"params": {**card.params, **params}})
-    return load_protocol(card.protocol).resolve(task_params(given, str(file)), variant)
+    given = task.card.model_copy(update={"params": {**task.card.params, **params}})
+    return load_protocol(given.protocol).resolve(task_params(given, str(task.file)), variant)
+
+
+def _check_target(card: TaskCard, protocol: type[Protocol]) -> None:
+    given = dataset_kind(card.dataset.kind).target(card.dataset).kind
+    if given not in protocol.targets:
+        raise DensebenchError(
+            f"task {card.name}: protocol '{card.protocol}' learns {' or '.join(protocol.targets)}, "
+            f"and dataset kind '{card.dataset.kind}' gives {given}; pair it with another protocol"
+        )
 
 
 def _check_lists(options: RunOptions) -> None:
@@ -95,11 +109,13 @@ def _check_lists(options: RunOptions) -> None:
             listed_names(find_list(names, None, Path()))
 
 
-def _known_input_size(card: BackboneCard | None, params: ProtocolParams) -> int | None:
-    return None if card is None else resolve_input_size(params.input_size, card.patch_size)
+def _known_input_size(backbone: Found[BackboneCard] | None, params: ProtocolParams) -> int | None:
+    if backbone is None:
+        return None
+    return resolve_input_size(params.input_size, backbone.card.patch_size)
 
 
-def _as_shipped(options: RunOptions, card: TaskCard, file: Path, params: ProtocolParams) -> bool:
-    own = file.resolve().parent == (own_folder() / "tasks").resolve()
+def _as_shipped(options: RunOptions, task: Found[TaskCard], params: ProtocolParams) -> bool:
+    own = task.folder == (own_folder() / "tasks").resolve()
     lists = options.train_list is None and options.val_list is None
-    return own and lists and params == _resolved(card, file, {}, options.variant)
+    return own and lists and params == _resolved(task, {}, options.variant)

@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from densebench.backbones import DenseBackbone, card_for, load_backbone
-from densebench.cards import task_card
+from densebench.cards import find_task
 from densebench.features.source import AUTOCAST, Precision
 from densebench.host import memory
 from densebench.host.device import peak_cuda, pick_device, versions
@@ -103,7 +103,8 @@ def _load(options: ProfileOptions, device: torch.device) -> tuple[DenseBackbone,
 def _wanted_size(options: ProfileOptions) -> InputSize:
     if options.task is None:
         return "auto" if options.size is None else options.size
-    card, file = task_card(options.task)
+    found = find_task(options.task)
+    card, file = found.card, found.file
     return task_params(card, str(file)).input_size
 
 

@@ -152,8 +152,9 @@ def _dataset_record(inputs: Inputs, skipped: dict[str, str]) -> DatasetRecord:
         subset_seed=plan.options.subset_seed if plan.share else None,
         groups=dataset.group_name,
         train_names=_chosen_names(inputs),
+        target=dataset.target.kind,
         classes=dataset.classes,
-        ignore_index=dataset.ignore_index,
+        ignore_index=dataset.ignore_index if dataset.target.is_labels else None,
         skipped=skipped,
     )
 

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from densebench import backbones
+from densebench.backbones.family import family_of
+from densebench.cards import FAMILIES
 from densebench.files.atomic import write_atomically
 from densebench.files.hashes import content_hash, content_hashes
 from densebench.files.regular import read_json
@@ -64,10 +66,11 @@ def remembering(plan: Plan) -> Iterator[Callable[[Weights], None]]:
 
 
 def _key(plan: Plan, fresh: bool = False) -> str | None:
-    card, file = plan.backbone_card, _weights_file(plan)
+    card, file = plan.backbone and plan.backbone.card, _weights_file(plan)
     if card is None or file is None or not file.is_file():
         return None
-    code = sorted(str(path) for path in Path(backbones.__path__[0]).glob("*.py"))
+    code = sorted(str(path) for path in Path(backbones.__path__[0]).rglob("*.py"))
+    code += FAMILIES.module_files(card.source)
     try:
         return content_hash(
             {
@@ -85,14 +88,14 @@ def _key(plan: Plan, fresh: bool = False) -> str | None:
 
 def _weights_file(plan: Plan) -> Path | None:
     """The file, if there is one and it is here; never uses the network."""
-    card, options = plan.backbone_card, plan.options
-    if card is None or card.source == "python":
+    found, options = plan.backbone, plan.options
+    if found is None or not family_of(found.card.source).is_known:
         return None
-    if options.weights is not None or card.weights is None:
+    if options.weights is not None or found.card.weights is None:
         return options.weights
     from densebench.backbones.weights import hub
 
-    return hub.cached(card, options.backbone)
+    return hub.cached(found.card, found.folder)
 
 
 def _file(key: str) -> Path:

@@ -11,7 +11,7 @@ import torch
 from densebench.backbones import clip, timm_vit
 from densebench.backbones.positions import use_position_rule
 from densebench.backbones.weights import hub
-from densebench.cards import backbone_card, card_names, search_path
+from densebench.cards import card_names, find_backbone, search_path
 from densebench.host.errors import DensebenchError
 
 FAMILIES = {
@@ -47,12 +47,12 @@ def own_cards() -> list[str]:
 def test_exactly_these_cards_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DENSEBENCH_PATH", raising=False)
     assert own_cards() == NAMES
-    assert all(backbone_card(name).name == name for name in NAMES)
+    assert all(find_backbone(name).card.name == name for name in NAMES)
 
 
 @pytest.mark.parametrize("name", [n for n in LEARNT if n != "clip_b16"])
 def test_timm_builds_what_the_card_says(name: str) -> None:
-    card = backbone_card(name)
+    card = find_backbone(name).card
     with torch.device("meta"):
         model = timm_vit.create(card.id, num_classes=0).model
     timm_vit.check_card(card, model)
@@ -66,7 +66,7 @@ def test_timm_builds_what_the_card_says(name: str) -> None:
 
 
 def test_open_clip_builds_what_the_card_says() -> None:
-    card = backbone_card("clip_b16")
+    card = find_backbone("clip_b16").card
     made_up = clip.card_of(card.id)
     keys = ("patch_size", "embed_dim", "prefix_tokens", "mean", "std", "position_embedding")
     assert all(getattr(card, key) == getattr(made_up, key) for key in keys)
@@ -76,7 +76,7 @@ def test_open_clip_builds_what_the_card_says() -> None:
 
 @pytest.mark.parametrize("name", LEARNT)
 def test_everything_is_stated(name: str) -> None:
-    card = backbone_card(name)
+    card = find_backbone(name).card
     assert card.weights is not None
     assert "arXiv" in card.citation and card.description and card.training_data
     family, _, size = name.rpartition("_")
@@ -90,7 +90,7 @@ def test_everything_is_stated(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("neco")])
 def test_neco_cards_name_their_base_and_file(name: str) -> None:
-    card = backbone_card(name)
+    card = find_backbone(name).card
     assert card.license == "MIT" and card.adapted_from
     assert card.weights is not None and card.weights.repo == "FunAILab/NeCo"
     family = "dinov2" if card.patch_size == 14 else "dino"
@@ -103,23 +103,23 @@ def test_neco_cards_name_their_base_and_file(name: str) -> None:
 
 
 def test_registers_dropped_are_a_model_without_them() -> None:
-    plain, whole = backbone_card("dinov2_s14"), backbone_card("dinov2_reg_s14")
+    plain, whole = find_backbone("dinov2_s14").card, find_backbone("dinov2_reg_s14").card
     for name in ("neco_dinov2_regxr_s14", "dinov2_regxr_s14"):
-        xr = backbone_card(name)
+        xr = find_backbone(name).card
         assert (xr.id, xr.prefix_tokens) == (plain.id, plain.prefix_tokens) == (xr.id, 1)
         assert "register_tokens" in xr.drop_keys
         assert xr.adapted_from == "dinov2_reg_s14"
-    assert backbone_card("dinov2_regxr_s14").weights == whole.weights
+    assert find_backbone("dinov2_regxr_s14").card.weights == whole.weights
 
 
 def test_reading_cards_does_not_load_torch() -> None:
-    code = "import sys; from densebench.cards import backbone_card; backbone_card('dino_s16');"
+    code = "import sys; from densebench.cards import find_backbone; find_backbone('dino_s16').card;"
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_card_of_a_wrong_size_would_be_noticed() -> None:
-    card = backbone_card("dino_s16")
+    card = find_backbone("dino_s16").card
     with torch.device("meta"):
         model = timm_vit.create("vit_base_patch16_224.dino", num_classes=0).model
     with pytest.raises(DensebenchError, match=r"embed_dim is 384, but .* has 768"):

@@ -9,7 +9,7 @@ from torch import Tensor
 from densebench.backbones import baselines
 from densebench.backbones.base import DenseBackbone
 from densebench.backbones.baselines import build_baseline
-from densebench.cards import BackboneCard, backbone_card
+from densebench.cards import BackboneCard, find_backbone
 from densebench.datasets.scenes import CLASSES, render_scene
 from densebench.host.errors import DensebenchError
 
@@ -19,12 +19,12 @@ ENERGY = [9, 19, 29, 39]  # where the four energies stand, each after its nine b
 
 
 def built(name: str) -> DenseBackbone:
-    return build_baseline(backbone_card(name))
+    return build_baseline(find_backbone(name).card)
 
 
 def normalised(images: np.ndarray) -> Tensor:
     """As a caller gives them: (b, H, W, 3) in [0, 1] to normalised (b, 3, H, W)."""
-    card = backbone_card("rgb_s14")
+    card = find_backbone("rgb_s14").card
     shifted = (images - np.asarray(card.mean)) / np.asarray(card.std)
     return torch.from_numpy(shifted).permute(0, 3, 1, 2).float()
 
@@ -164,7 +164,7 @@ def test_the_fingerprint_follows_the_descriptor(monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_a_card_that_does_not_fit_is_refused(changes: dict[str, object], message: str) -> None:
-    card = backbone_card("hog_s14").model_dump() | changes
+    card = find_backbone("hog_s14").card.model_dump() | changes
     with pytest.raises(DensebenchError, match=message):
         build_baseline(BackboneCard.model_validate(card))
 

@@ -181,7 +181,7 @@ def timm_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
         state = timm.create_model(name).state_dict()
         path = tmp_path / "model.safetensors"
         save_file({k: v + 0.01 if v.is_floating_point() else v for k, v in state.items()}, path)
-        monkeypatch.setattr(hub, "fetch", lambda card, offline=False, name=None: path)
+        monkeypatch.setattr(hub, "fetch", lambda card, offline=False, name=None, folder=None: path)
         return path
 
     return save

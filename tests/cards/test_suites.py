@@ -49,7 +49,7 @@ class TestShipped:
 
     @pytest.mark.parametrize("name", ["neco-voc", "hbird-voc"])
     def test_every_cell_of_a_published_table_has_its_number(self, name: str) -> None:
-        card, _ = cards.suite_card(name)
+        card = cards.find_suite(name).card
         numbers = [n for n in load_published() if n.source.startswith(card.source)]
         cells = {
             (task, backbone)
@@ -117,9 +117,9 @@ class TestBadCards:
 
     def test_an_unknown_key(self, write: Write) -> None:
         file = write("mine", ["voc_linear"], ["rgb_s14"], "task = []")
-        assert "unknown key 'task' (did you mean 'tasks'?)" in error_of(cards.suite_card, file)
+        assert "unknown key 'task' (did you mean 'tasks'?)" in error_of(cards.find_suite, file)
 
     @pytest.mark.parametrize("part", PARTS)
     def test_nothing_in_it(self, write: Write, part: str) -> None:
         members = {"tasks": ["voc_linear"], "backbones": ["rgb_s14"]} | {part: []}
-        assert f"key '{part}'" in error_of(cards.suite_card, write("mine", **members))
+        assert f"key '{part}'" in error_of(cards.find_suite, write("mine", **members))

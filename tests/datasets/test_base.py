@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from densebench.datasets.base import Split
+from densebench.datasets.targets import labels
 
 
 class Never:
@@ -21,8 +22,7 @@ def split_of(names: list[str], order: list[int] | None) -> Split:
         image_files=tuple(f"{name}.jpg" for name in names),
         mask_files=tuple(f"{name}.png" for name in names),
         reader=Never(),  # type: ignore[arg-type]
-        classes=("a", "b"),
-        ignore_index=255,
+        target=labels(("a", "b"), 255),
         order=None if order is None else tuple(order),
         groups=tuple(name[0] for name in names),
     )

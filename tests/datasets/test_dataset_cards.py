@@ -1,6 +1,6 @@
 import pytest
 
-from densebench.cards import task_card
+from densebench.cards import find_task
 
 KINDS = {
     "voc_incontext": "voc",
@@ -13,7 +13,7 @@ KINDS = {
 
 @pytest.mark.parametrize("name", KINDS)
 def test_built_in_cards_hold_the_published_parameters(name: str) -> None:
-    card, _ = task_card(name)
+    card = find_task(name).card
     assert (card.dataset.kind, card.dataset.root) == (KINDS[name], None)
     assert card.protocol == "in_context"
     assert card.params == {

@@ -94,12 +94,13 @@ def test_dates_and_places_do_not_count(split: Split, voc_home: Path, tmp_path: P
 
 def test_names_classes_ignore_index_and_rules_count(split: Split) -> None:
     table = (*split.reader.table[:-1], 0)
+    target = split.target
     variants = [
         split,
         split.subset(split.names[:1]),
         replace(split, names=("2007_000032", "2008_000003")),
-        replace(split, classes=(*split.classes[:-1], "screen")),
-        replace(split, ignore_index=0),
+        replace(split, target=replace(target, classes=(*split.classes[:-1], "screen"))),
+        replace(split, target=replace(target, void=0)),
         replace(split, mask_files=split.mask_files[::-1]),
         replace(split, reader=replace(split.reader, table=table)),
     ]

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from densebench import DensebenchError
-from densebench.cards import DatasetCard, task_card
+from densebench.cards import DatasetCard, find_task
 from densebench.datasets import Dataset, load_dataset
 
 
 def load(card_path: Path, **options: object) -> Dataset:
-    card, path = task_card(card_path)
+    found = find_task(card_path)
+    card, path = found.card, found.file
     return load_dataset(card.dataset, card_path=path, **options)
 
 
@@ -37,7 +38,7 @@ def test_data_root_goes_first(folder_card: Callable[..., Path], tmp_path: Path, 
 
 def test_absolute_root(folder_card: Callable[..., Path], tmp_path: Path) -> None:
     card = folder_card(root=str(tmp_path / "camvid"))
-    assert len(load_dataset(task_card(card)[0].dataset).val) == 1
+    assert len(load_dataset(find_task(card).card.dataset).val) == 1
 
 
 def test_missing_masks_folder_is_named(folder_card: Callable[..., Path]) -> None:

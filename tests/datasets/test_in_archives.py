@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from densebench import DensebenchError
-from densebench.cards import DatasetCard, task_card
+from densebench.cards import DatasetCard, find_task
 from densebench.datasets import Dataset, Split, load_dataset
 from densebench.files import archives, hashes
 from densebench.files.tree import archive_of, is_dir, is_file, locate
@@ -123,10 +123,12 @@ def test_archives_of_cityscapes_as_they_are_shipped(cityscapes_root: Path) -> No
 
 
 def test_a_card_of_any_folder(folder_card: Callable[..., Path], tmp_path: Path) -> None:
-    card, path = task_card(folder_card())
+    found = find_task(folder_card())
+    card, path = found.card, found.file
     expected = content(load_dataset(card.dataset, card_path=path))
     pack(tmp_path / "camvid", tmp_path / "camvid.zip", keep=True)
-    moved, path = task_card(folder_card(root="camvid.zip/camvid"))
+    found = find_task(folder_card(root="camvid.zip/camvid"))
+    moved, path = found.card, found.file
     assert content(load_dataset(moved.dataset, card_path=path)) == expected
     assert content(load_dataset(card.dataset, data_root=tmp_path / "camvid.zip")) == expected
 

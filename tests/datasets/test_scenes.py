@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from densebench.cards import task_card
+from densebench.cards import find_task
 from densebench.datasets import scenes
 from densebench.datasets.load import load_dataset
 from densebench.datasets.scenes import CLASSES, COUNTS, PALETTE, render_scene, scenes_root
@@ -124,7 +124,8 @@ def test_the_task_card_reads_them_from_the_cache(
     tmp_path: Path, few: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path))
-    card, path = task_card("scenes_incontext")
+    found = find_task("scenes_incontext")
+    card, path = found.card, found.file
     dataset = load_dataset(card.dataset, card_path=path)
     assert dataset.root == tmp_path / "scenes-v1"
     assert dataset.classes == CLASSES

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from densebench.backbones import DenseBackbone
-from densebench.cards import task_card
+from densebench.cards import find_task
 from densebench.datasets import Split, load_dataset
 from densebench.datasets.transforms import JitteredCrop, Squash, Transform
 from densebench.features.cache import FeatureCache
@@ -53,7 +53,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[.
 
 
 def split_of(folder: Path) -> Split:
-    card, file = task_card(folder / "retrieval.toml")
+    found = find_task(folder / "retrieval.toml")
+    card, file = found.card, found.file
     return load_dataset(card.dataset, card_path=file).train
 
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from densebench.backbones import load_backbone
-from densebench.cards import backbone_card, card_names
+from densebench.cards import card_names, find_backbone
 from densebench.posttrain.architecture import unfold_class_token
 from densebench.posttrain.export import (
     Origin,
@@ -66,8 +66,8 @@ def test_the_folder(make_backbone: Callable, make_recipe: Callable[..., Recipe])
     for name, backbone in (("student", student), ("teacher", teacher)):
         stored = load_file(folder / f"{name}.safetensors")
         assert all(torch.equal(stored[k], v) for k, v in backbone.model.state_dict().items())
-    card = backbone_card(path)
-    assert card == backbone_card("mine")
+    card = find_backbone(path).card
+    assert card == find_backbone("mine").card
     assert card.adapted_from == "tiny"
     assert card.license == "MIT"
     assert card.training_data == "noise; then 1,200 images of coco, voc, no labels"
@@ -131,7 +131,7 @@ def test_the_model_card(make_backbone: Callable, make_recipe: Callable[..., Reci
     assert "Licence: MIT, carried over from the base" in told
     assert str(Path.cwd()) not in text + path.read_text()
     clean = Origin(**{**vars(ORIGIN), "unreadable": 0})
-    assert "could not be read" not in model_card(backbone_card(path), make_recipe(), clean)
+    assert "could not be read" not in model_card(find_backbone(path).card, make_recipe(), clean)
 
 
 def test_a_plug_ins_card_finds_its_code_from_anywhere(
@@ -155,12 +155,12 @@ def test_a_plug_ins_card_finds_its_code_from_anywhere(
     assert (found.patch_size, found.embed_dim, found.mean) == (14, 5, (0.1, 0.2, 0.3))
     images = torch.randn(1, 3, 28, 28)
     assert torch.equal(found(images), backbone(images))
-    card = backbone_card("mine")
+    card = find_backbone("mine").card
     assert card.license == "not stated"
     again = Origin("mine", "mine", None, "b" * 64, 5, "0", ("x",), 1, 0)
     register("again", export(Path("third"), "again", found, found, make_recipe(), again))
     assert torch.equal(load_backbone("again")(images), backbone(images))
-    assert backbone_card("again").id == card.id
+    assert find_backbone("again").card.id == card.id
 
 
 class TestRegistration:

@@ -15,7 +15,7 @@ from timm import create_model
 
 from densebench.backbones import load_backbone
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
-from densebench.cards import BackboneCard, backbone_card, card_names
+from densebench.cards import BackboneCard, card_names, find_backbone
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.posttrain.export import as_toml
@@ -55,7 +55,7 @@ def test_a_plug_in_the_whole_way() -> None:
     card = posttrain(BASE, watcher)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert card == Path("posttrained/mine/mine.toml")
-    assert backbone_card("mine").adapted_from == "net.py:make"
+    assert find_backbone("mine").card.adapted_from == "net.py:make"
     assert watcher.lines[-1] == (
         "mine: net.py:make after tiny, 4 steps of 4 images out of 10, on cpu"
     )
@@ -95,7 +95,7 @@ def test_a_timm_card_keeps_the_names_of_its_file() -> None:
     Path("small.toml").write_text(as_toml(card.model_dump(mode="json", exclude_none=True)))
     sizes = {"views.global_size": 64, "views.local_size": 32, "training.steps": 1}
     posttrain(replace(BASE, backbone="small.toml", overrides=sizes))
-    found = backbone_card("mine")
+    found = find_backbone("mine").card
     assert (found.adapted_from, found.license, found.id) == ("small", "Apache-2.0", "test_vit")
     exported, base = load_file("posttrained/mine/student.safetensors"), model.state_dict()
     assert exported.keys() == base.keys()
@@ -107,7 +107,7 @@ def test_a_timm_card_keeps_the_names_of_its_file() -> None:
     )
     again = replace(BASE, backbone="mine", name="twice", overrides=sizes)
     posttrain(again)
-    assert backbone_card("twice").adapted_from == "mine"
+    assert find_backbone("twice").card.adapted_from == "mine"
     assert load_file("posttrained/twice/student.safetensors").keys() == base.keys()
 
 
@@ -125,7 +125,7 @@ def test_an_open_clip_tower_the_whole_way(
     save_file(open_clip.create_model("tiny-clip").state_dict(), "clip.safetensors")
     base = replace(BASE, backbone="open_clip:tiny-clip/tag", weights=Path("clip.safetensors"))
     posttrain(replace(base, overrides={"model.trainable_blocks": 1}))
-    assert backbone_card("mine").adapted_from == "open_clip:tiny-clip/tag@clip"
+    assert find_backbone("mine").card.adapted_from == "open_clip:tiny-clip/tag@clip"
     before = load_file("clip.safetensors")
     after = load_file("posttrained/mine/student.safetensors")
     assert after.keys() == {name for name in before if name.startswith("visual.")}
@@ -147,20 +147,20 @@ def test_it_keeps_the_hashes_of_its_images_and_the_facts(workplace: Path) -> Non
     hashes = {hashlib.sha256(p.read_bytes()).hexdigest() for p in Path("photos").iterdir()}
     assert listed == sorted(hashes)
     assert len(listed) == 10
-    training = backbone_card("mine").training
+    training = find_backbone("mine").card.training
     assert training is not None
     assert (training.base, training.base_fingerprint) == ("net.py:make", base)
     assert (training.recipe, training.seed, training.steps) == ("tiny", 3, 4)
     posttrain(replace(BASE, name="other"))
-    found = backbone_card("other").training
+    found = find_backbone("other").card.training
     assert found is not None and found.recipe_hash == training.recipe_hash
     Path("photos/photo001.png").unlink()
     posttrain(replace(BASE, name="fewer"))
-    found = backbone_card("fewer").training
+    found = find_backbone("fewer").card.training
     assert found is not None and found.recipe_hash == training.recipe_hash  # its twin is there
     Path("photos/twin.png").unlink()
     posttrain(replace(BASE, name="fewest"))
-    found = backbone_card("fewest").training
+    found = find_backbone("fewest").card.training
     assert found is not None and found.recipe_hash != training.recipe_hash
 
 
@@ -216,7 +216,7 @@ class TestNames:
         shutil.rmtree("posttrained")
         assert "mine" not in card_names("backbones")
         posttrain(replace(BASE, out=Path("elsewhere")))
-        assert backbone_card("mine").name == "mine"
+        assert find_backbone("mine").card.name == "mine"
 
     def test_that_are_not_registered_may_stand_in_several_folders(self) -> None:
         for folder in ("one", "two"):

@@ -14,9 +14,10 @@ from PIL import Image
 from densebench.cards import DatasetCard
 from densebench.datasets import load_dataset
 from densebench.datasets.shares import data_fingerprint
+from densebench.datasets.voc import TRAINAUG_LENGTHS
 from densebench.host.errors import DensebenchError
 from densebench.prepare.pipeline import Options, prepare
-from densebench.prepare.releases import TRAINAUG_LENGTHS, release_problems
+from densebench.prepare.releases import release_problems
 from densebench.prepare.sources import Table
 from densebench.prepare.verify import Report, is_there, verify
 
@@ -197,7 +198,7 @@ def test_old_voc_by_its_lists(ready: Callable[..., Path], root: Path) -> None:
     for (n_train, n_val), year in {(209, 213): 2007, (1112, 1111): 2011}.items():
         (voc_lists(root) / "train.txt").write_text(numbered(n_train))
         (voc_lists(root) / "val.txt").write_text(numbered(n_val, 5000))
-        (said,) = release_problems("voc", root, place)
+        (said,) = release_problems("voc", "voc", root, place)
         assert f"which are VOC {year}'s and not VOC 2012's" in said
 
 

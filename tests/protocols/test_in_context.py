@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from densebench.datasets.targets import labels
 from densebench.features.source import PatchBatch
 from densebench.learners.neighbours import recall
 from densebench.measures.segmentation import (
@@ -49,7 +50,9 @@ class StoredPatches:
 
 def _retrieval(arrays, masks, variant="reference", **params):
     width = arrays["mem_feat"].shape[-1]
-    setting = Setting(tuple("abcdefghijk"), 255, 16, width, ONE, ONE, variant, explained=True)
+    setting = Setting(
+        labels(tuple("abcdefghijk"), 255), 16, width, ONE, ONE, variant, explained=True
+    )
     params = {"input_size": 224, "augment": False, "augmentation_epochs": 1, **params}
     protocol = InContext(InContextParams(**params), setting)
     val = StoredPatches(arrays["query_feat"], masks["val_mask"])

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from densebench.datasets.targets import labels
 from densebench.features.source import PatchBatch
 from densebench.host.errors import DensebenchError
 from densebench.protocols.base import Setting
@@ -64,7 +65,7 @@ class Recorded:
 
 
 def _linear(variant="reference", **params):
-    setting = Setting(("a", "b"), 255, PATCH, WIDTH, ONE, ONE, variant)
+    setting = Setting(labels(("a", "b"), 255), PATCH, WIDTH, ONE, ONE, variant)
     return Linear(LinearParams(input_size=PATCH, augment=False, **params), setting)
 
 
@@ -161,7 +162,7 @@ def test_validation_drops_the_images_that_the_published_loader_drops(data, extra
         told = protocol.details()["scored_images"]
         assert told == {"100": complete, "7": len(readable), "original": len(readable)}
 
-        setting = Setting(("a", "b"), 255, PATCH, WIDTH, ONE, ONE)
+        setting = Setting(labels(("a", "b"), 255), PATCH, WIDTH, ONE, ONE)
         params = OverclusteringParams(input_size=PATCH, batch_size=size, drop_last_val=True)
         batches = Overclustering(params, setting)._scored(source)
         assert [i for b in batches for i in b.indices.tolist()] == readable[:complete]

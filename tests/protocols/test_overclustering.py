@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from densebench.datasets.targets import labels
 from densebench.datasets.transforms import resize_labels
 from densebench.features.source import PatchBatch
 from densebench.measures.segmentation import (
@@ -40,7 +41,7 @@ class StoredPatches:
 
 
 def _protocol(variant="reference", **params):
-    setting = Setting(tuple("abcdefghijk"), 255, 16, 64, ONE, ONE, variant)
+    setting = Setting(labels(tuple("abcdefghijk"), 255), 16, 64, ONE, ONE, variant)
     return Overclustering(OverclusteringParams(input_size=224, **params), setting)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from densebench.cards import task_card
+from densebench.cards import find_task
 from densebench.datasets import classes as tables
 from densebench.protocols import task_params
 from densebench.protocols.base import Setting
@@ -29,7 +29,8 @@ TASKS = [f"{kind}_overcluster{ending}" for kind in CLUSTERED for ending in ("", 
 
 @pytest.mark.parametrize("kind", LINEAR)
 def test_linear(kind):
-    card, file = task_card(f"{kind}_linear")
+    found = find_task(f"{kind}_linear")
+    card, file = found.card, found.file
     params = task_params(card, str(file))
     n_classes, ignored, *loaders = LINEAR[kind]
     assert card.dataset.kind == kind
@@ -46,7 +47,8 @@ def test_linear(kind):
 
 @pytest.mark.parametrize("name", [*TASKS, "voc_overcluster_300"])
 def test_overclustering(name):
-    card, file = task_card(name)
+    found = find_task(name)
+    card, file = found.card, found.file
     params = task_params(card, str(file))
     kind, _, ending = name.partition("_overcluster")
     clusters = {"": 500, "_gt": "classes", "_300": 300}[ending]
@@ -56,7 +58,7 @@ def test_overclustering(name):
     assert (params.points_per_centroid, params.batch_size) == (256, 32)
     assert params.drop_last_val == (kind == "voc")
     classes = CLASSES[kind]
-    setting = Setting(classes.names, classes.ignore_index, 14, 64, (0, 0, 0), (1, 1, 1))
+    setting = Setting(classes.target, 14, 64, (0, 0, 0), (1, 1, 1))
     scoring = Overclustering(params, setting).scoring
     assert scoring.matching == ("hungarian" if ending == "_gt" else "precision")
     assert scoring.n_predicted == (len(classes.names) if ending == "_gt" else clusters)

@@ -298,7 +298,7 @@ class TestPublishedNumbers:
             assert number.backbone in backbones
             assert number.task in tasks
             assert 0 < number.miou < 100
-            protocol = load_protocol(cards.task_card(number.task)[0].protocol)
+            protocol = load_protocol(cards.find_task(number.task).card.protocol)
             assert number.variant in protocol.variants
 
     def test_no_two_say_the_same(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from densebench.backbones import load_backbone
-from densebench.cards import read_toml, task_card
+from densebench.cards import find_task, read_toml
 from densebench.datasets import Split, load_dataset
 from densebench.host.errors import DensebenchError
 from densebench.run.contamination import IMAGES_FILE, contamination
@@ -38,7 +38,8 @@ adapted_from = "{base}"
 @pytest.fixture
 def val(tmp_path: Path, write_dataset: Callable[..., Path]) -> Split:
     """Ten validation pictures."""
-    card, file = task_card(write_dataset(tmp_path / "data", 4, 10))
+    found = find_task(write_dataset(tmp_path / "data", 4, 10))
+    card, file = found.card, found.file
     return load_dataset(card.dataset, card_path=file).val
 
 
@@ -177,5 +178,6 @@ def test_a_real_post_training_on_three_of_the_ten(val: Split, tmp_path: Path) ->
 
 
 def load_train(folder: Path) -> Split:
-    card, file = task_card(folder / "data" / "retrieval.toml")
+    found = find_task(folder / "data" / "retrieval.toml")
+    card, file = found.card, found.file
     return load_dataset(card.dataset, card_path=file).train

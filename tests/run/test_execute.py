@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from densebench.cards import task_card
+from densebench.cards import find_task
 from densebench.datasets import load_dataset
 from densebench.datasets.shares import subset_names
 from densebench.datasets.transforms import Squash
@@ -160,7 +160,8 @@ class Greedy(torch.nn.Module):
 
 
 def test_short_memory_halves_the_batch_and_says_so(colour_task):
-    card, path = task_card(str(colour_task))
+    found = find_task(str(colour_task))
+    card, path = found.card, found.file
     split = load_dataset(card.dataset, card_path=path).train
     listener, view = Listener(), Squash(28, (0.5,) * 3, (0.5,) * 3)
     roomy = PatchSource(split, Greedy(), batch_size=2)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from densebench.backbones import load_backbone
-from densebench.cards import task_card
+from densebench.cards import find_task
 from densebench.datasets import load_dataset
 from densebench.datasets.transforms import JitteredCrop, Squash
 from densebench.features.source import Views
@@ -117,7 +117,8 @@ class TestNeighbours:
     def test_similarities_follow_from_the_patches_that_are_named(
         self, traced: tuple[RunRecord, Path], colour_task: Path
     ) -> None:
-        card, file = task_card(colour_task)
+        found = find_task(colour_task)
+        card, file = found.card, found.file
         dataset = load_dataset(card.dataset, card_path=file)
         backbone = load_backbone("hog_s14")
         std = (0.229, 0.224, 0.255)  # the reference's own
@@ -153,7 +154,8 @@ class TestNeighbours:
     def test_tiles_are_distinct_and_show_the_patch_in_their_middle(
         self, traced: tuple[RunRecord, Path], colour_task: Path
     ) -> None:
-        card, file = task_card(colour_task)
+        found = find_task(colour_task)
+        card, file = found.card, found.file
         dataset = load_dataset(card.dataset, card_path=file)
         folder, panels = kept(traced[1])
         memory = panels[0].memory
@@ -178,7 +180,8 @@ class TestNeighbours:
     def test_the_label_is_the_most_frequent_class_of_the_patch(
         self, kept_runs: dict[str, tuple[RunRecord, Path]], colour_task: Path
     ) -> None:
-        card, file = task_card(colour_task)
+        found = find_task(colour_task)
+        card, file = found.card, found.file
         dataset = load_dataset(card.dataset, card_path=file)
         backbone = load_backbone("hog_s14")
         for panel in kept(kept_runs["hog_s14"][1])[1]:

@@ -45,7 +45,7 @@ def test_a_typo_is_told_at_once(tmp_path: Path, changes: dict[str, Any], told: s
 def test_everything_is_resolved() -> None:
     options = RunOptions("rgb_s14", "scenes_incontext", params={"beta": 0.1}, device="cpu")
     plan = plan_run(options)
-    assert (plan.card.name, plan.card_file.name) == ("scenes_incontext", "scenes_incontext.toml")
+    assert (plan.card.name, plan.task.file.name) == ("scenes_incontext", "scenes_incontext.toml")
     assert plan.params.model_dump()["beta"] == 0.1
     assert "auto" not in (plan.params.positions, plan.params.normalisation)
     assert plan.input_size is not None and plan.input_size % 14 == 0

@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
 )
 
 from densebench.backbones.weights import ledger
-from densebench.cards import BackboneCard, WeightsSource, backbone_folder
+from densebench.cards import BackboneCard, WeightsSource
 from densebench.files.download import Network, UnreachableError, Wanted, download
 from densebench.files.locks import held
 from densebench.files.regular import open_regular
@@ -36,6 +36,7 @@ from densebench.host.progress import TerminalWatcher
 from densebench.host.terminal import Console
 
 NETWORK = Network()
+HERE = Path()  # paths in a card that was made in the program
 # The same weights as a pickle, for repositories that have no safetensors file.
 AS_PICKLE = {
     "model.safetensors": "pytorch_model.bin",
@@ -43,23 +44,26 @@ AS_PICKLE = {
 }
 
 
-def fetch(card: BackboneCard, offline: bool = False, name: str | None = None) -> Path:
+def fetch(
+    card: BackboneCard, offline: bool = False, name: str | None = None, folder: Path = HERE
+) -> Path:
     """The file of a card's weights: beside the card, from the cache, or else downloaded.
 
     Args:
         card: The backbone.
         offline: Never use the network. ``HF_HUB_OFFLINE=1`` does the same.
         name: What the user calls it: a name or the card's path; the card's name if not given.
+        folder: What a path in the card is relative to.
 
     Raises:
         DensebenchError: the card names no weights, they cannot be had, or the file's SHA-256 is
             neither the card's nor the recorded one.
     """
     source, called = weights_source(card), name or card.name
-    path = cached(card, name)
+    path = cached(card, folder)
     if path is None and source.path:
         raise DensebenchError(
-            f"{called}: no weights: there is no file {_beside(source, called)}, which the card "
+            f"{called}: no weights: there is no file {folder / source.path}, which the card "
             "names; put it there, or give --weights FILE"
         )
     if path is None:
@@ -70,16 +74,16 @@ def fetch(card: BackboneCard, offline: bool = False, name: str | None = None) ->
     return path
 
 
-def cached(card: BackboneCard, name: str | None = None) -> Path | None:
+def cached(card: BackboneCard, folder: Path = HERE) -> Path | None:
     """The file of a card's weights if it is on this machine; never uses the network.
 
     Args:
         card: The backbone.
-        name: As in :func:`fetch`.
+        folder: What a path in the card is relative to.
     """
     source = weights_source(card)
     if source.path:
-        path = _beside(source, name or card.name)
+        path = folder / source.path
         return path if path.is_file() else None
     if source.url:
         path = url_path(source.url)
@@ -161,11 +165,6 @@ def file_sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _beside(source: WeightsSource, called: str) -> Path:
-    """The file that is named relative to the card's own."""
-    return backbone_folder(called) / str(source.path)
 
 
 def place(source: WeightsSource) -> str:

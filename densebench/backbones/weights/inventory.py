@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from densebench.backbones.weights import hub
-from densebench.cards import backbone_card
+from densebench.cards import find_backbone
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ def weights_state(name: str) -> WeightsState:
     Raises:
         DensebenchError: no such card, or it is not valid.
     """
-    card = backbone_card(name)
+    found = find_backbone(name)
+    card = found.card
     if card.weights is None:
         return WeightsState(name, "")
     source = card.weights
@@ -49,7 +50,7 @@ def weights_state(name: str) -> WeightsState:
     return WeightsState(
         name=name,
         source=hub.place(source),
-        path=hub.cached(card, name),
+        path=hub.cached(card, found.folder),
         sha256=hub.known_sha256(source),
         known_from="card" if source.sha256 else "record" if entry is not None else "",
         revision=hub.revision(source) if source.repo else "",
@@ -64,7 +65,7 @@ def verify_weights(name: str) -> WeightsState:
         DensebenchError: they are other ones than they must be.
     """
     state = weights_state(name)
-    card = backbone_card(name)
+    card = find_backbone(name).card
     if state.path is None or card.weights is None:
         return state
     hub.check(card.weights, name, state.path)

@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from densebench.datasets import voc
+from densebench.datasets.classes import Classes
+from densebench.datasets.kind import KEYS, labelled
 from densebench.datasets.scenes.render import SIZE, VOID, scene
 from densebench.datasets.scenes.shapes import OBJECTS
 from densebench.host.errors import DensebenchError
@@ -149,4 +152,22 @@ def _install(building: Path, root: Path) -> None:
         shutil.rmtree(stale, ignore_errors=True)
 
 
-__all__ = ["CLASSES", "COUNTS", "PALETTE", "SIZE", "VOID", "render_scene", "scenes_root"]
+DATASET = labelled(
+    lambda card: Classes(CLASSES, PALETTE),
+    read_split=lambda card, root, split, names: voc.read_split(
+        root, split, names, Classes(CLASSES, PALETTE)
+    ),
+    locate=lambda card, card_path, data_root: scenes_root(),
+    lists=lambda card, root: voc.lists_folder(root),
+    keys=KEYS - {"root"},
+)
+__all__ = [
+    "CLASSES",
+    "COUNTS",
+    "DATASET",
+    "PALETTE",
+    "SIZE",
+    "VOID",
+    "render_scene",
+    "scenes_root",
+]

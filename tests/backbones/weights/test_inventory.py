@@ -12,7 +12,7 @@ import pytest
 from densebench import cli
 from densebench.backbones.weights import hub
 from densebench.backbones.weights.inventory import verify_weights, weights_state
-from densebench.cards import backbone_card
+from densebench.cards import find_backbone
 from densebench.host.errors import DensebenchError
 
 Run = Callable[..., tuple[int, str, str]]
@@ -96,11 +96,11 @@ def test_verify_reads_the_content_again(run: Run, cards: Path) -> None:
     """Size and date would not tell, neither here nor where weights are loaded."""
     path = keep()
     os.utime(path, (1_500_000_000, 1_500_000_000))
-    hub.fetch(backbone_card("my_pinned"), name="my_pinned")
+    hub.fetch(find_backbone("my_pinned").card, name="my_pinned")
     path.write_bytes(b"wEights")
     os.utime(path, (1_500_000_000, 1_500_000_000))
     with pytest.raises(DensebenchError, match="but the card of my_pinned states"):
-        hub.fetch(backbone_card("my_pinned"), name="my_pinned")
+        hub.fetch(find_backbone("my_pinned").card, name="my_pinned")
     assert run("verify", "my_pinned")[0] == 2
 
 

@@ -1,0 +1,38 @@
+"""``source = "timm"``: vision transformers and every other model of timm with a map of features."""
+
+from typing import TYPE_CHECKING
+
+from densebench.backbones.family import Asked, Family
+from densebench.cards import BackboneCard, Found
+
+if TYPE_CHECKING:
+    from densebench.backbones.base import DenseBackbone
+
+
+def build(found: Found[BackboneCard], asked: Asked) -> "DenseBackbone":
+    """The model with its weights, in its official naming or in timm's own.
+
+    Raises:
+        DensebenchError: weights that cannot be had or do not fit.
+    """
+    from densebench.backbones import timm_vit
+    from densebench.backbones.weights import hub
+
+    path = asked.weights or hub.fetch(found.card, asked.offline, asked.name, found.folder)
+    if asked.weights is None and asked.name.startswith("timm:"):
+        return timm_vit.build_from_timm_file(found.card, path, asked.name, asked.image_size)
+    return timm_vit.build_timm(found.card, path, asked.name, asked.image_size)
+
+
+def card_of(model_id: str) -> BackboneCard:
+    """The card of ``timm:ID``.
+
+    Raises:
+        DensebenchError: timm has no such model or tag.
+    """
+    from densebench.backbones import timm_vit
+
+    return timm_vit.card_of(model_id)
+
+
+FAMILY = Family(build=build, card_of=card_of)

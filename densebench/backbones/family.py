@@ -1,0 +1,76 @@
+"""What a family of backbones is: all cards of one ``source``, and how they become backbones.
+
+A family is one module that exports ``FAMILY``: in ``families`` beside this file, or in an installed
+package, under an entry point ``densebench.backbones``. Reading its cards imports that module, so
+that what needs torch is imported when it builds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from densebench.cards import FAMILIES, BackboneCard, Found
+from densebench.host.errors import DensebenchError
+
+if TYPE_CHECKING:
+    from densebench.backbones.base import DenseBackbone
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a backbone.
+
+    Attributes:
+        name: what the user calls it.
+        weights: a file to use instead of the card's.
+        image_size: side in pixels of the images to come, if it is known.
+        offline: never use the network.
+    """
+
+    name: str
+    weights: Path | None = None
+    image_size: int | None = None
+    offline: bool = False
+
+    def weights_of(self, found: Found[BackboneCard]) -> Path | None:
+        """The file of the weights: the user's or the card's; None where the card names none.
+
+        Raises:
+            DensebenchError: the weights cannot be had.
+        """
+        if self.weights is not None or found.card.weights is None:
+            return self.weights
+        from densebench.backbones.weights import hub
+
+        return hub.fetch(found.card, self.offline, self.name, found.folder)
+
+
+@dataclass(frozen=True)
+class Family:
+    """One source of backbones.
+
+    Attributes:
+        build: a backbone with its weights, from a card and what is asked.
+        card: what its cards hold; a family with further keys makes a card of its own.
+        card_of: the card of an ID that is named ``SOURCE:ID``, where the family can make one.
+        is_known: whether weights and densebench's own code alone decide about the features; then
+            a run that is done is told by its weights' hash, without opening them.
+    """
+
+    build: "Callable[[Found[BackboneCard], Asked], DenseBackbone]"
+    card: type[BackboneCard] = BackboneCard
+    card_of: Callable[[str], BackboneCard] | None = None
+    is_known: bool = True
+
+
+def family_of(source: str) -> Family:
+    """The family of a card's ``source``.
+
+    Raises:
+        DensebenchError: there is none, or the package that registers it is broken.
+    """
+    family = FAMILIES.load(source)
+    if not isinstance(family, Family):
+        raise DensebenchError(f"backbone source '{source}': {family!r} is no Family")
+    return family

@@ -1,0 +1,111 @@
+"""From a name to a backbone: by its card and the family that the card is of, or by a plug-in."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from densebench.backbones import plugin
+from densebench.backbones.base import DenseBackbone, nearest_sizes
+from densebench.backbones.family import Asked, family_of
+from densebench.cards import FAMILIES, BackboneCard, Found, find_backbone
+from densebench.host.errors import DensebenchError
+
+
+def load_backbone(
+    name: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    image_size: int | None = None,
+    device: str | torch.device = "cpu",
+    offline: bool = False,
+    found: Found[BackboneCard] | None = None,
+) -> DenseBackbone:
+    """A backbone with real weights, in evaluation mode.
+
+    Args:
+        name: A card's name or path, ``timm:ID``, ``open_clip:ARCH/TAG``, or ``FILE.py:FUNCTION``.
+        weights: A weights file to use instead of the official ones.
+        image_size: Side in pixels of the images to come. Checked against the patch size; the few
+            models whose input size is fixed are built for it.
+        device: Where it is to run.
+        offline: Never use the network.
+        found: Its card, where that was looked up already.
+
+    Raises:
+        DensebenchError: no such backbone or device, weights that cannot be had or do not fit, an
+            error in a plug-in.
+    """
+    name = os.fspath(name)
+    where = _device(device)
+    asked = Asked(name, None if weights is None else Path(weights), image_size, offline)
+    with torch.random.fork_rng(devices=[]):  # building draws weights that are then replaced
+        backbone = _build(asked, found or find(name))
+    patch = backbone.patch_size
+    if image_size is not None and (image_size % patch or image_size < 1):
+        raise DensebenchError(
+            f"{name}: image size {image_size} is no multiple of the patch size {patch}; "
+            f"the nearest is {nearest_sizes(image_size, patch)}"
+        )
+    return backbone.eval().to(where)
+
+
+def find(name: str | os.PathLike[str]) -> Found[BackboneCard] | None:
+    """The card of a backbone's name, made up for ``SOURCE:ID``; None for plug-ins.
+
+    Raises:
+        DensebenchError: no such backbone.
+    """
+    name = os.fspath(name)
+    if plugin.is_target(name):
+        return None
+    source, colon, model_id = name.partition(":")
+    if colon and source in FAMILIES.names() and (card_of := family_of(source).card_of) is not None:
+        return Found(card_of(model_id), Path(name))
+    return find_backbone(name)
+
+
+def card_for(name: str | os.PathLike[str]) -> BackboneCard | None:
+    """The card alone, as :func:`find` finds it."""
+    found = find(name)
+    return None if found is None else found.card
+
+
+def weights_file(
+    name: str, weights: str | os.PathLike[str] | None = None, offline: bool = False
+) -> Path | None:
+    """The file that a backbone's weights come from; None for a plug-in or a baseline without one.
+
+    Raises:
+        DensebenchError: no such backbone, or the weights cannot be had.
+    """
+    asked = Asked(name, None if weights is None else Path(weights), offline=offline)
+    found = find(name)
+    return asked.weights if found is None else asked.weights_of(found)
+
+
+def _build(asked: Asked, found: Found[BackboneCard] | None) -> DenseBackbone:
+    if found is None:
+        return plugin.build_plugin(asked.name, weights=asked.weights, image_size=asked.image_size)
+    return family_of(found.card.source).build(found, asked)
+
+
+def _device(device: str | torch.device) -> torch.device:
+    """The device, if this machine has it.
+
+    Raises:
+        DensebenchError: it has not, or there is no such kind of device.
+    """
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise DensebenchError(
+            f"device '{device}': no such kind; use cpu, cuda or cuda:N"
+        ) from error
+    if wanted.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (wanted.index or 0) >= count:
+            raise DensebenchError(
+                f"device '{device}': torch sees {count or 'no'} CUDA GPUs here; use device 'cpu'"
+            )
+    return wanted
