@@ -11,14 +11,13 @@ from densebench.report.board.columns import (
     heading,
     marks,
     signed,
-    text,
 )
 
-PER_CENT = {"unit": "%", "higher": True, "scale": 100, "decimals": 2, "value": 0.5}
+PER_CENT = {"unit": "%", "higher": True, "scale": 100, "decimals": 2, "value": 0.5, "repeats": []}
 MIOU = MetricScore(name="miou", title="mIoU", **PER_CENT)
 ACCURACY = MetricScore(name="pixel_accuracy", title="pixel accuracy", **PER_CENT)
 RMSE = MetricScore(
-    name="rmse", title="RMSE", unit="m", higher=False, scale=1, decimals=3, value=0.5
+    name="rmse", title="RMSE", unit="m", higher=False, scale=1, decimals=3, value=0.5, repeats=[]
 )
 
 
@@ -35,8 +34,8 @@ class TestMarks:
 class TestTexts:
     def test_scale_and_decimals_are_the_metrics(self) -> None:
         interval = IntervalRecord(low=0.4, high=0.6, level=0.95)
-        assert (text(MIOU, 0.12345), signed(MIOU, -0.012)) == ("12.35", "-1.20")
-        assert (text(RMSE, 0.12345), signed(RMSE, 0.012)) == ("0.123", "+0.012")
+        assert (MIOU.text(0.12345), signed(MIOU, -0.012)) == ("12.35", "-1.20")
+        assert (RMSE.text(0.12345), signed(RMSE, 0.012)) == ("0.123", "+0.012")
         assert (bracket(MIOU, interval), bracket(RMSE, interval)) == (
             "[40.00, 60.00]",
             "[0.400, 0.600]",
