@@ -35,23 +35,21 @@ def leaderboard(
     from densebench.records.store import DEFAULT_RESULTS
     from densebench.report.board.board import load_board
     from densebench.report.formats import model_index as metadata
-    from densebench.report.formats.html import write_page
-    from densebench.report.outputs import write_formats
+    from densebench.report.formats.escapes import plain
+    from densebench.report.outputs import check_outputs, write_formats
 
     if no_images and html is None:
         raise DensebenchError("--no-images is about the page that --html FILE writes")
     folder = results or DEFAULT_RESULTS
-    wanted = {"markdown": out, "csv": csv, "latex": latex}
+    wanted = {"markdown": out, "csv": csv, "latex": latex, "html": html}
     files = {name: file for name, file in wanted.items() if file is not None}
-    if not files and model_index is None and html is None:
+    if not files and model_index is None:
         files = {"markdown": folder.parent / "README.md"}
-    board = load_board(folder, partial, lambda line: typer.echo(line, err=True))
+    check_outputs(files)  # not found out a minute later
+    board = load_board(folder, partial, lambda line: typer.echo(plain(line), err=True))
     if model_index is not None:
         print(metadata.model_index(board, model_index), end="")
-    write_formats(board, files)
-    if html is not None:
-        write_page(board, html, images=not no_images)
-        files["html"] = html
+    write_formats(board, files, images=not no_images)
     tables = f"{len(board.tables)} table{'s' * (len(board.tables) != 1)}"
     for file in files.values():
         typer.echo(f"{tables} in {file}", err=model_index is not None)

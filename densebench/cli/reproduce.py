@@ -77,7 +77,7 @@ def reproduce(
             console.print(f"{found.suite}: {found.description}. Published: {found.source}.")
             for table in reproduction.reproduction_tables(found):
                 console.print(table)
-            console.print(reproduction.MEANING)
+            console.print(reproduction.meaning(found.rows))
         if markdown is not None:
             reproduction.write_page(found, markdown)
     failed = sum(bool(row.failed) for row in found.rows)

@@ -76,7 +76,7 @@ def number(**changes: Any) -> PublishedNumber:
         "task": "tiny_retrieval",
         "variant": "reference",
         "backbone": "rgb_s14",
-        "miou": 50.0,
+        "value": 50.0,
         "n_val": 2,
         "source": "A paper, table 1",
         "note": "no memory size is stated",

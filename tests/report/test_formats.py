@@ -196,5 +196,5 @@ class TestTheCommand:
         self, board: Path, tmp_path: Path
     ) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(OSError, match="file"):
+        with pytest.raises(DensebenchError, match="file"):
             write_formats(load_board(board), {"csv": tmp_path / "file" / "a.csv"})

@@ -196,7 +196,7 @@ class TestPublishedNumbers:
         task="tiny_retrieval",
         variant="reference",
         backbone="rgb_s14",
-        miou=12.3,
+        value=12.3,
         n_train=4,
         n_val=2,
         source="somebody",
@@ -286,7 +286,7 @@ class TestPublishedNumbers:
         self, keep: Keep, results: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         keep(0.01, protocol=self.SHIPPED)
-        self.shown(results, monkeypatch, miou=99.9)
+        self.shown(results, monkeypatch, value=99.9)
         (table,) = tables(page(results))
         assert table[0][1].startswith("[**1.00**]")
 
@@ -297,7 +297,7 @@ class TestPublishedNumbers:
         for number in numbers:
             assert number.backbone in backbones
             assert number.task in tasks
-            assert 0 < number.miou < 100
+            assert 0 < number.value < 100
             protocol = load_protocol(cards.find_task(number.task).card.protocol)
             assert number.variant in protocol.variants
 
@@ -322,7 +322,7 @@ class TestPublishedNumbers:
         ],
     )
     def test_some_of_them_as_printed(self, task: str, backbone: str, miou: float) -> None:
-        found = [n.miou for n in load_published() if (n.task, n.backbone) == (task, backbone)]
+        found = [n.value for n in load_published() if (n.task, n.backbone) == (task, backbone)]
         assert found == [miou]
 
 

@@ -10,10 +10,13 @@ from densebench.cards import suggestion
 from densebench.host.errors import DensebenchError
 from densebench.measures.comparison import Comparison
 from densebench.records.identity import ColumnKey, RowKey, Stored, column_key, labels, row_key, runs
-from densebench.records.schema import RunRecord, safe_name
+from densebench.records.schema import MetricScore, RunRecord, safe_name
 from densebench.records.store import load_record, load_records
+from densebench.report.board.columns import gain
 from densebench.report.board.ranking import Standings
-from densebench.report.board.rows import Row
+from densebench.report.board.rows import Row, check_number
+
+METRIC_FACTS = {"name", "title", "unit", "scale", "decimals", "higher"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class ClassDifference:
 
     @property
     def difference(self) -> float | None:
-        """How much better the first is."""
+        """The first's value less the second's."""
         if self.first is None or self.second is None:
             return None
         return self.first - self.second
@@ -41,11 +44,24 @@ class Pair:
     comparison: Comparison
 
     @property
+    def metric(self) -> MetricScore:
+        """What they are compared by."""
+        return self.first.metric
+
+    @property
     def classes(self) -> list[ClassDifference]:
-        """The largest gain of the first backbone first, classes without a difference last."""
-        names = self.first.record.dataset.classes
-        found = [ClassDifference(n, self.first.iou(n), self.second.iou(n)) for n in names]
-        return sorted(found, key=lambda c: (c.difference is None, -(c.difference or 0)))
+        """The largest gain of the first backbone first, classes without a difference last.
+
+        None where the score has no classes.
+        """
+        names = self.first.record.score.classes
+        sides = (self.first, self.second)
+        found = [
+            ClassDifference(name, *(side.class_value(name) for side in sides)) for name in names
+        ]
+        return sorted(
+            found, key=lambda c: (c.difference is None, -gain(self.metric, c.difference or 0))
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Everything that is shown, as JSON values."""
@@ -54,13 +70,14 @@ class Pair:
         return {
             "task": record.task,
             "variant": record.protocol.variant,
+            "metric": self.metric.model_dump(include=METRIC_FACTS),
             "protocol_hash": record.protocol.hash,
             "dataset_fingerprint": record.dataset.fingerprint,
             "partial": record.partial,
             **{
                 place: {
                     "backbone": side.label,
-                    "miou": side.miou,
+                    self.metric.name: side.value,
                     "remarks": [remark.word for remark in side.remarks],
                     "seeds": [r.seed for _, r in side.found],
                     "records": [path.as_posix() for path, _ in side.found],
@@ -132,6 +149,7 @@ def _candidates(
         raise DensebenchError(f"{name}: only partial runs, which --partial lets through")
     groups: dict[tuple[ColumnKey, RowKey], list[Stored]] = defaultdict(list)
     for file, record in whole:
+        check_number(file, record)
         groups[column_key(record), row_key(record)].append((file, record))
     return [runs(group) for group in groups.values()]
 

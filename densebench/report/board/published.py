@@ -5,8 +5,9 @@ from densebench.records.schema import RunRecord
 
 
 class PublishedNumber(Card):
-    """A number that somebody else published, in per cent, for one task as its card ships.
+    """A number that somebody else published, for one task as its card ships.
 
+    ``value`` is as it is printed, in the metric's unit.
     ``n_train`` and ``n_val`` keep it away from runs on other splits of the same dataset. ``note``
     is what the source leaves open, said beside the number.
     """
@@ -14,12 +15,18 @@ class PublishedNumber(Card):
     task: str
     variant: str
     backbone: str
-    miou: float
+    metric: str = "miou"
+    value: float
     n_train: int | None = None
     n_val: int
     subset: str | None = None  # the published list of a share of the training images
     source: str
     note: str = ""
+
+    @property
+    def text(self) -> str:
+        """The number, as precise as sources give it."""
+        return f"{self.value:.1f}"
 
     @property
     def told(self) -> str:
@@ -32,6 +39,7 @@ class PublishedNumber(Card):
         return (
             (self.task, self.variant, self.backbone, self.subset)
             == (record.task, protocol.variant, record.backbone.name, data.subset)
+            and self.metric == record.score.main.name
             and protocol.as_shipped
             and not record.partial
             and not data.skipped

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from densebench.records.remarks import remarks
-from densebench.records.schema import RunRecord
+from densebench.records.schema import MetricScore, RunRecord
 from densebench.report.board.published import PublishedNumber
 
 
@@ -51,6 +51,17 @@ class ReproducedRow:
         return self.found is None and not self.missing and not self.failed
 
     @property
+    def metric(self) -> MetricScore | None:
+        """What our run measured, once there is one."""
+        return self.found[1].score.main if self.found else None
+
+    @property
+    def metric_name(self) -> str:
+        """By our run, or else by the published numbers."""
+        names = [self.metric.name] if self.metric else [n.metric for n in self.published]
+        return next(iter(names), "miou")
+
+    @property
     def hours(self) -> float | None:
         """Measured, or else estimated."""
         if self.found is None:
@@ -58,10 +69,11 @@ class ReproducedRow:
         return sum(self.found[1].seconds.values()) / 3600
 
     def difference(self, number: PublishedNumber) -> float | None:
-        """Ours minus the published number, as mIoU in [0, 1]; None where they do not compare."""
+        """Ours minus the published number, as in records; None where they do not compare."""
         if self.found is None or why_apart(number, self.found[1]):
             return None
-        return self.found[1].score.value - number.miou / 100
+        score = self.found[1].score
+        return score.value - number.value / score.main.scale
 
     @property
     def state(self) -> str:

@@ -1,14 +1,18 @@
 """One row of a table: a backbone with all its runs of one column."""
 
+import math
 import statistics
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from densebench.host.errors import DensebenchError
 from densebench.measures.comparison import Comparison
 from densebench.records.identity import RowKey, Stored, row_key, seeds
 from densebench.records.remarks import Remark, remarks
-from densebench.records.schema import IntervalRecord, ProfileRecord, RunRecord
+from densebench.records.schema import IntervalRecord, MetricScore, ProfileRecord, RunRecord
+from densebench.report.board.columns import gain
 from densebench.report.board.published import PublishedNumber
 from densebench.report.board.ranking import Standing
 
@@ -17,7 +21,7 @@ VARIED = ("training", "draw", "seed")  # what a row averages over, the outermost
 
 @dataclass(frozen=True)
 class Base:
-    """The row that a backbone was adapted from, and how much better than it the backbone is."""
+    """The row that a backbone was adapted from, and the backbone's value less that row's."""
 
     label: str
     difference: float
@@ -57,12 +61,22 @@ class Row:
         return tuple(name for name, found in zip(VARIED, values, strict=True) if len(found) > 1)
 
     @property
-    def miou(self) -> float:
+    def metric(self) -> MetricScore:
+        """The metric that the row is ranked by, as its first run has it."""
+        return self.record.score.main
+
+    @cached_property
+    def value(self) -> float:
         """Mean over the runs."""
         return statistics.mean(record.score.value for _, record in self.found)
 
     @property
-    def mious(self) -> tuple[float, ...]:
+    def order(self) -> float:
+        """What rows are sorted by: the best first, by the metric's direction."""
+        return -gain(self.metric, self.value)
+
+    @property
+    def values(self) -> tuple[float, ...]:
         """For each seed of what varies outermost, the mean over the runs with it."""
         place = VARIED.index(self.varied[0]) if self.varied else 0
         groups: dict[int, list[float]] = defaultdict(list)
@@ -73,31 +87,30 @@ class Row:
     @property
     def deviation(self) -> float | None:
         """Standard deviation over the seeds of what varies outermost, where there are several."""
-        return statistics.stdev(self.mious) if len(self.mious) > 1 else None
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     @property
     def spread(self) -> str:
         """What the deviation is over: ``3 trainings``."""
-        return f"{len(self.mious)} {self.varied[0]}s" if self.varied else ""
+        return f"{len(self.values)} {self.varied[0]}s" if self.varied else ""
 
     @property
     def interval(self) -> IntervalRecord | None:
         """Of a single run, if it has one that contains the score; of several, the deviation is."""
         score = self.record.score
-        return (
-            score.interval if len(self.found) == 1 and score.interval.holds(score.value) else None
-        )
+        alone = len(self.found) == 1 and score.interval.holds(score.value)
+        return score.interval if alone else None
 
-    @property
-    def pixel_accuracy(self) -> float:
-        """Mean over the runs."""
-        found = [record.score.of("pixel_accuracy") for _, record in self.found]
-        return statistics.mean(score.value for score in found if score is not None)
+    def of(self, name: str) -> float | None:
+        """Mean of a metric over the runs; none where one has no such number."""
+        metrics = (m for _, record in self.found for m in record.score.metrics)
+        found = [m.value for m in metrics if m.name == name and math.isfinite(m.value)]
+        return statistics.mean(found) if len(found) == len(self.found) else None
 
-    def iou(self, name: str) -> float | None:
-        """IoU of a class over the runs in which it is there."""
-        found = [record.score.classes[name] for _, record in self.found]
-        there = [iou for iou in found if iou is not None]
+    def class_value(self, name: str) -> float | None:
+        """The value of a class over the runs in which it is there."""
+        found = [record.score.classes.get(name) for _, record in self.found]
+        there = [value for value in found if value is not None and math.isfinite(value)]
         return statistics.mean(there) if there else None
 
     @property
@@ -110,15 +123,16 @@ class Row:
         of_run = dict(zip(VARIED, seeds(record), strict=True))
         return tuple(of_run[name] for name in self.varied)
 
-    @property
-    def notice(self) -> str:
-        """What a reader must know of the backbone, if its card has such a word."""
-        return str(self.record.backbone.card.get("notice") or "")
 
-    @property
-    def description(self) -> str:
-        """What the backbone's card says that it is."""
-        return str(self.record.backbone.card.get("description") or "")
+def check_number(path: Path, record: RunRecord) -> None:
+    """Refuse a record without a number to rank it by.
+
+    Raises:
+        DensebenchError: the score is NaN or infinite.
+    """
+    metric = record.score.main
+    if not math.isfinite(metric.value):
+        raise DensebenchError(f"{path}: its {metric.title} is {metric.value}, which is no number")
 
 
 def interval_over(record: RunRecord) -> str:

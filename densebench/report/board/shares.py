@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from densebench.records.identity import RowKey, column_key
-from densebench.report.board.board import Table
+from densebench.records.schema import MetricScore
 from densebench.report.board.rows import Row
+from densebench.report.board.tables import Table
 
 WHOLE = "1/1"
 
@@ -22,6 +23,7 @@ class ShareTable:
 
     task: str
     variant: str
+    metric: MetricScore
     shares: tuple[str, ...]  # "1/8" or "own:1/8"; all images are "1/1"
     rows: tuple[tuple[str, tuple[Row | None, ...]], ...]  # a backbone's label and cells
 
@@ -64,5 +66,10 @@ def _share_table(tables: Sequence[Table]) -> ShareTable:
             found[row.key][share_of(table)] = row
             labels[row.key] = max(labels.get(row.key, ""), row.label, key=len)
     rows = [(labels[key], tuple(of.get(share) for share in shares)) for key, of in found.items()]
-    rows.sort(key=lambda row: ([-cell.miou if cell else 0 for cell in row[1][::-1]], row[0]))
-    return ShareTable(tables[0].task, tables[0].variant, tuple(shares), tuple(rows))
+    rows.sort(key=lambda row: ([_order(cell) for cell in row[1][::-1]], row[0]))
+    first = tables[0]
+    return ShareTable(first.task, first.variant, first.metric, tuple(shares), tuple(rows))
+
+
+def _order(row: Row | None) -> tuple[bool, float]:
+    return (row is None, row.order if row else 0)

@@ -2,30 +2,45 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from densebench.records.identity import seeds
-from densebench.report.board.board import Board, Table, relative_link
+from densebench.records.schema import MetricScore
+from densebench.report.board.board import Board
 from densebench.report.board.rows import Row
+from densebench.report.board.tables import Table
+from densebench.report.formats.escapes import csv_cell
+from densebench.report.formats.links import relative_link
 
+GENERATED = "task,variant,protocol,protocol_hash,"  # its header: it has no line for remarks
 Cell = str | int | float | None
 
 
 def csv_lines(board: Board, folder: Path) -> str:
-    """All tables of a board; the records' paths start from ``folder``. Scores are in per cent."""
-    lines = [_line(table, row, folder) for table in board.tables for row in table.rows]
+    """All tables of a board; the records' paths start from ``folder``.
+
+    Values are in the unit of their metric: shares in per cent. A metric has a column of its own,
+    empty where a row has not got it; ``metric``, ``unit`` and ``better`` say what a row is ranked
+    by, unless that is a share of which more is better in every table.
+    """
+    lines = [_line(board, table, row, folder) for table in board.tables for row in table.rows]
     if not lines:
         return ""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(lines[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows(
+        {name: csv_cell(cell) if isinstance(cell, str) else cell for name, cell in line.items()}
+        for line in lines
+    )
     return buffer.getvalue()
 
 
-def _line(table: Table, row: Row, folder: Path) -> dict[str, Cell]:
+def _line(board: Board, table: Table, row: Row, folder: Path) -> dict[str, Cell]:
     record = row.record
     data, protocol, backbone = record.dataset, record.protocol, record.backbone
+    mains, metric = board.mains, row.metric
     return {
         "task": table.task,
         "variant": table.variant,
@@ -43,15 +58,16 @@ def _line(table: Table, row: Row, folder: Path) -> dict[str, Cell]:
         "weights": backbone.fingerprint,
         "precision": record.precision,
         **_seeds(row),
-        "miou": _percent(row.miou),
-        "deviation": _percent(row.deviation),
+        **_ranked_by(mains, metric),
+        **{main.name: _value(main, row.of(main.name)) for main in mains},
+        "deviation": _value(metric, row.deviation),
         "deviation_over": row.spread,
         **_interval(row),
         **_standing(row),
         **_remarks(row),
-        "pixel_accuracy": _percent(row.pixel_accuracy),
+        **{m.name: _value(m, row.of(m.name)) for m in board.metrics[len(mains) :]},
         **_base(row),
-        "published_miou": " ".join(f"{number.miou}" for number in row.published),
+        **{f"published_{main.name}": _published(main, row) for main in mains},
         "published_source": "; ".join(number.told for number in row.published),
         "patch_size": backbone.patch_size,
         "embed_dim": backbone.embed_dim,
@@ -59,6 +75,18 @@ def _line(table: Table, row: Row, folder: Path) -> dict[str, Cell]:
         **_profile(row),
         "records": " ".join(relative_link(path, folder) for path, _ in row.found),
     }
+
+
+def _ranked_by(mains: Sequence[MetricScore], metric: MetricScore) -> dict[str, Cell]:
+    """What the row is ranked by, where the columns' names alone do not say it."""
+    if len(mains) == 1 and metric.unit == "%" and metric.higher:
+        return {}
+    better = "higher" if metric.higher else "lower"
+    return {"metric": metric.name, "unit": metric.unit, "better": better}
+
+
+def _published(main: MetricScore, row: Row) -> str:
+    return " ".join(f"{number.value}" for number in row.published if number.metric == main.name)
 
 
 def _seeds(row: Row) -> dict[str, Cell]:
@@ -77,8 +105,8 @@ def _interval(row: Row) -> dict[str, Cell]:
     found, of_run = row.interval, row.record.score.interval
     low, high = (found.low, found.high) if found else (None, None)
     return {
-        "low": _percent(low),
-        "high": _percent(high),
+        "low": _value(row.metric, low),
+        "high": _value(row.metric, high),
         "interval_over": of_run.over,
         "interval_n": of_run.n,
     }
@@ -105,9 +133,10 @@ def _base(row: Row) -> dict[str, Cell]:
     names = ("base", "against_base", "against_base_low", "against_base_high", "against_base_p")
     values: list[Cell] = [None] * len(names)
     if row.base is not None:
-        values[:2] = row.base.label, _percent(row.base.difference)
+        metric = row.metric
+        values[:2] = row.base.label, _value(metric, row.base.difference)
         if (found := row.base.comparison) is not None:
-            values[2:] = _percent(found.low), _percent(found.high), found.p
+            values[2:] = _value(metric, found.low), _value(metric, found.high), found.p
     return dict(zip(names, values, strict=True))
 
 
@@ -121,5 +150,6 @@ def _profile(row: Row) -> dict[str, Cell]:
     )
 
 
-def _percent(value: float | None) -> float | None:
-    return None if value is None else round(100 * value, 4)
+def _value(metric: MetricScore, value: float | None) -> float | None:
+    """With two decimals more than are printed."""
+    return None if value is None else round(metric.scale * value, metric.decimals + 2)

@@ -1,6 +1,6 @@
 """The leaderboard as one self-contained page for people.
 
-Template, style and script are files beside this one, in ``page``; the numbers are a block of JSON,
+Template, style, script and views are files in ``page``; the numbers are a block of JSON,
 and the panels of each image a block of its own, which the script reads when it is looked at. The
 page's policy allows no other script than its own, and nothing from any network.
 """
@@ -9,21 +9,27 @@ import base64
 import hashlib
 import html
 import json
+import math
 import statistics
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from densebench import __version__
-from densebench.files.atomic import write_atomically
-from densebench.report.board.board import Board, OverallRow, Table, marks, relative_link
+from densebench.records.schema import MetricScore
+from densebench.report.board.board import Board
+from densebench.report.board.columns import class_title, described, marks
+from densebench.report.board.overall import OverallRow
+from densebench.report.board.pairs import METRIC_FACTS
 from densebench.report.board.ranking import SHARPER, STATEMENT
 from densebench.report.board.rows import Row
 from densebench.report.board.shares import ShareTable, parts, share_tables
+from densebench.report.board.tables import Table
+from densebench.report.formats.links import relative_link
 from densebench.report.formats.pictures import Examples, dataset_name, embedded
+from densebench.report.page.parts import load_page
 
-SCRIPTS = ("core.js", "tables.js", "plots.js", "panels.js", "start.js")
+GENERATED = '<meta name="generator" content="densebench '
 POLICY = (
     "default-src 'none'; img-src data:; style-src '{style}'; script-src '{script}'; "
     "base-uri 'none'; form-action 'none'"
@@ -32,40 +38,50 @@ POLICY = (
 ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
-def write_page(board: Board, page: Path, images: bool = True) -> None:
-    """Write the page of a board.
+def html_page(board: Board, folder: Path, images: bool = True) -> str:
+    """The page of a board.
 
     Args:
         board: What it shows.
-        page: File to write.
+        folder: Where it is to lie; links to records start from there.
         images: Embed panels, which show images of the datasets.
 
     Raises:
         DensebenchError: an index of panels or a picture cannot be read.
     """
-    write_atomically(page, html_page(board, page.parent, images))
-
-
-def html_page(board: Board, folder: Path, images: bool = True) -> str:
-    """The page, whose links to records start from ``folder``."""
     examples = embedded(board.tables if images else [])
     examples += [Examples([], 0)] * (len(board.tables) - len(examples))
-    style, script = _part("page.css"), "\n".join(_part(name) for name in SCRIPTS)
+    page = load_page()
     blocks = [_block("data", board_data(board, folder, examples))]
     blocks += [
         _block(f"example-{table}-{number}", example)
         for table, found in enumerate(examples)
         for number, example in enumerate(found.shown)
     ]
-    text = _part("page.html").replace("@VERSION@", __version__)
-    text = text.replace("@POLICY@", POLICY.format(style=_digest(style), script=_digest(script)))
+    text = page.template.replace("@VERSION@", __version__)
+    policy = POLICY.format(style=_digest(page.style), script=_digest(page.script))
+    text = text.replace("@POLICY@", policy).replace("@NUMBERS@", html.escape(_numbers(board)))
     text = text.replace("@TESTS@", html.escape(f"{STATEMENT} {SHARPER}".replace("`", "")))
-    text = text.replace("@STYLE@", style).replace("@SCRIPT@", script)
+    text = text.replace("@STYLE@", page.style).replace("@SCRIPT@", page.script)
     return text.replace("@DATA@", "\n".join(blocks))  # last: names in it may look like a mark
 
 
+def _numbers(board: Board) -> str:
+    """What the numbers are, and in which order."""
+    if not board.tables:
+        return ""
+    with_classes = (t.metric for t in board.tables if t.record.score.classes)
+    of_classes = {m.name: m.model_copy(update={"title": class_title(m)}) for m in with_classes}
+    mains = [part for m in board.mains for part in (m, of_classes.get(m.name)) if part]
+    titles = " or ".join(metric.title for metric in board.mains)
+    return (
+        f"{described([*mains, *board.metrics[len(board.mains) :]])}; every {titles} leads to its "
+        f"record; rows are in the order of {titles} until a heading sorts them."
+    )
+
+
 def board_data(board: Board, folder: Path, examples: Sequence[Examples]) -> dict[str, Any]:
-    """All numbers of the page. Scores are in [0, 1]."""
+    """All numbers of the page, as records have them; the metrics say how they print."""
     shares = share_tables(board.tables)
     number = {id(table): t for t, table in enumerate(board.tables)}
     return {
@@ -81,14 +97,15 @@ def board_data(board: Board, folder: Path, examples: Sequence[Examples]) -> dict
         "curves": [_curves(table) for table in shares],
         "overall": [
             {
-                "variant": overall.variant,
+                "title": overall.title,
+                "metric": _metric(overall.metric),
                 "tables": [number[id(table)] for table in overall.tables],
                 "headings": overall.headings,
                 "rows": [
                     {
                         "label": row.label,
                         "mean": row.mean,
-                        "cells": [None if cell is None else cell.miou for cell in row.cells],
+                        "cells": [None if cell is None else cell.value for cell in row.cells],
                         "marks": [_marks_of(cell) for cell in row.cells],
                         "remarks": _all_remarks(row),
                     }
@@ -111,28 +128,34 @@ def _table(table: Table, folder: Path) -> dict[str, Any]:
     record = table.record
     data, protocol = record.dataset, record.protocol
     labels = [row.label for row in table.rows]
-    best = marks([row.miou for row in table.rows])
+    best = marks(table.metric, [row.value for row in table.rows])
+    others = [metric.name for metric in table.others]
     return {
         "title": table.title,
         "partial": record.partial,
         "dataset": dataset_name(table),
-        "about": f"{protocol.name} protocol on {data.kind}: {data.n_train:,} training and "
-        f"{data.n_val:,} validation images, {len(data.classes)} classes; "
-        f"masks at {record.score.resolution} size; intervals and tests over {table.over}",
-        "classes": list(data.classes),
+        "about": table.about,
+        "metric": _metric(table.metric),
+        "others": [_metric(metric) for metric in table.others],
+        "class_title": class_title(table.metric) if record.score.classes else None,
+        "classes": list(record.score.classes or data.classes),
         "params": {key: str(value) for key, value in protocol.params.items()},
         "hashes": {"protocol": protocol.hash[:12], "dataset": data.fingerprint[:12]},
         "untested": table.untested,
         "skipped": table.skipped,
         "device": table.profile_device,
         "rows": [
-            {**_row(row, folder), "base": _base(row, labels), "mark": mark}
+            {**_row(row, others, folder), "base": _base(row, labels), "mark": mark}
             for row, mark in zip(table.rows, best, strict=True)
         ],
     }
 
 
-def _row(row: Row, folder: Path) -> dict[str, Any]:
+def _metric(metric: MetricScore) -> dict[str, Any]:
+    return metric.model_dump(include=METRIC_FACTS)
+
+
+def _row(row: Row, others: Sequence[str], folder: Path) -> dict[str, Any]:
     record = row.record
     backbone, interval, standing = record.backbone, row.interval, row.standing
     profile = row.profile[1] if row.profile else None
@@ -141,19 +164,19 @@ def _row(row: Row, folder: Path) -> dict[str, Any]:
         "remarks": [[remark.mark, remark.sentence] for remark in row.remarks],
         "better": standing and standing.better_than,
         "worse": standing and standing.worse_than,
-        "miou": row.miou,
+        "value": row.value,
         "low": interval and interval.low,
         "high": interval and interval.high,
         "deviation": row.deviation,
         "spread": row.spread,
-        "accuracy": row.pixel_accuracy,
-        "published": [[number.miou, number.told] for number in row.published],
+        "others": [row.of(name) for name in others],
+        "published": [[number.value, number.told] for number in row.published],
         "patch": backbone.patch_size,
         "width": backbone.embed_dim,
         "parameters": backbone.parameters,
         "speed": profile.images_per_second if profile else None,
         "gflops": (profile.gflops or None) if profile else None,  # 0: none that are counted
-        "iou": [row.iou(name) for name in record.dataset.classes],
+        "classes": [row.class_value(name) for name in record.score.classes],
         "record": relative_link(row.found[0][0], folder),
         "circumstances": _circumstances(row),
     }
@@ -191,14 +214,17 @@ def _circumstances(row: Row) -> str:
 def _curves(table: ShareTable) -> list[dict[str, Any]]:
     """The curve of each backbone over the shares of the training images, the smallest first.
 
-    A point is the N of the share 1/N, and the mIoU: over several draws of one share, the mean, the
+    A point is the N of the share 1/N, and the value: over several draws of one share, the mean, the
     lowest and the highest.
     """
     return [
         {
             "label": label,
             "points": [
-                [*_point(share, row.mious if "draw" in row.varied else (row.miou,)), _marks_of(row)]
+                [
+                    *_point(share, row),
+                    _marks_of(row),
+                ]
                 for share, row in zip(table.shares, cells, strict=True)
                 if row is not None
             ],
@@ -207,13 +233,14 @@ def _curves(table: ShareTable) -> list[dict[str, Any]]:
     ]
 
 
-def _point(share: str, mious: Sequence[float]) -> list[float]:
+def _point(share: str, row: Row) -> list[float]:
+    values = row.values if "draw" in row.varied else (row.value,)
     return [
         parts(share).denominator,
-        statistics.mean(mious),
-        min(mious),
-        max(mious),
-        len(mious),
+        statistics.mean(values),
+        min(values),
+        max(values),
+        len(values),
     ]
 
 
@@ -227,14 +254,19 @@ def _curves_of(table: Table, shares: Sequence[ShareTable]) -> int | None:
 
 def _block(name: str, value: Any) -> str:
     """A block of data that no name in it can end."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character, escape in ESCAPES.items():
         text = text.replace(character, escape)
     return f'<script type="application/json" id="{name}">{text}</script>'
 
 
-def _part(name: str) -> str:
-    return files("densebench.report").joinpath("page", name).read_text(encoding="utf-8")
+def _finite(value: Any) -> Any:
+    """The value with nothing where JSON has no number for it."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _digest(text: str) -> str:

@@ -8,19 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from densebench.records.remarks import Remark
-from densebench.report.board.board import (
-    Board,
-    Mark,
-    Overall,
-    Table,
-    bracket,
-    marks,
-    percent,
-    signed,
-)
+from densebench.records.schema import MetricScore
+from densebench.report.board.board import Board
+from densebench.report.board.columns import bracket, described, heading, marks, signed
+from densebench.report.board.overall import Overall
 from densebench.report.board.rows import Row
+from densebench.report.board.tables import Table
+from densebench.report.formats.escapes import plain
 
 MARKED = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
+GENERATED = "% Made by `densebench leaderboard --latex`"
 ESCAPES = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -40,41 +37,44 @@ def latex_tables(board: Board, _: Path) -> str:
     shown = {id(table) for overall in board.overall for table in overall.tables}
     parts = [_overall(overall) for overall in board.overall]
     parts += [_section(table) for table in board.tables if id(table) not in shown]
-    head = "% Made by `densebench leaderboard --latex` from run records; needs booktabs.\n"
+    head = f"{GENERATED} from run records; needs booktabs.\n"
     return "\n".join([head, *parts])
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX prints as it is."""
-    return "".join(ESCAPES.get(character, character) for character in text)
+    """Text that LaTeX prints as it is, on one line."""
+    return "".join(ESCAPES.get(character, character) for character in plain(text))
 
 
 def _overall(overall: Overall) -> str:
     columns = [[row.cells[i] for row in overall.rows] for i in range(len(overall.tables))]
-    printed = [_numbers(column) for column in columns]
-    means = [row.mean for row in overall.rows]
-    printed.append(_marked(means, marks(means)))
+    metric = overall.metric
+    printed = [_numbers(metric, column) for column in columns]
+    printed.append(_marked(metric, [row.mean for row in overall.rows]))
     body = [
         [escape(row.label), *(column[place] for column in printed)]
         for place, row in enumerate(overall.rows)
     ]
-    caption = f"mIoU in per cent, {overall.variant} protocols. The mean is over all columns."
+    caption = f"{described([metric])}, {overall.variant} protocols. The mean is over all columns."
     said = _said([cell for row in overall.rows for cell in row.cells])
     return _tabular(["Backbone", *overall.headings, "Mean"], body, escape(caption) + said)
 
 
 def _section(table: Table) -> str:
     with_base = any(row.base for row in table.rows)
-    head = ["Backbone", "mIoU", "Better / worse", "95% interval", "Pixel accuracy"]
+    head = ["Backbone", heading(table.metric), "Better / worse", "95% interval"]
+    head += [_capital(heading(metric)) for metric in table.others]
     body = []
-    for row, number in zip(table.rows, _numbers(table.rows), strict=True):
+    for row, number in zip(table.rows, _numbers(table.metric, table.rows), strict=True):
         standing = row.standing.text if row.standing else ""
-        cells = [escape(row.label), number, standing, _spread(row), percent(row.pixel_accuracy)]
+        others = ((metric, row.of(metric.name)) for metric in table.others)
+        told = ["" if value is None else metric.text(value) for metric, value in others]
+        cells = [escape(row.label), number, standing, _spread(row), *told]
         body.append(cells + ([_against_base(row)] if with_base else []))
     partial = " Partial runs." if table.record.partial else ""
     left_out = f" {table.skipped}." if table.skipped else ""
     caption = (
-        f"{table.title}: mIoU and pixel accuracy in per cent; intervals and tests over "
+        f"{table.title}: {described([table.metric, *table.others])}; intervals and tests over "
         f"{table.over}. {_tested(table)}{partial}{left_out}"
     )
     return _tabular(head + ["Against base"] * with_base, body, escape(caption) + _said(table.rows))
@@ -90,10 +90,13 @@ def _tested(table: Table) -> str:
     )
 
 
-def _numbers(rows: Sequence[Row | None]) -> list[str]:
-    """The mIoU of a column, best and second marked, with the marks of what is said of a row."""
-    mious = [None if row is None else row.miou for row in rows]
-    printed = _marked(mious, marks(mious))
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _numbers(metric: MetricScore, rows: Sequence[Row | None]) -> list[str]:
+    """The values of a column, best and second marked, with the marks of what is said of a row."""
+    printed = _marked(metric, [None if row is None else row.value for row in rows])
     said = ["" if row is None else "".join(r.latex for r in row.remarks) for row in rows]
     return [number + mark for number, mark in zip(printed, said, strict=True)]
 
@@ -107,19 +110,19 @@ def _said(rows: Sequence[Row | None]) -> str:
     return "".join(f" {r.latex} {escape(f'{label}: {r.sentence}.')}" for label, r in said)
 
 
-def _marked(values: Sequence[float | None], marked: Sequence[Mark]) -> list[str]:
-    pairs = zip(values, marked, strict=True)
-    return ["" if v is None else MARKED[mark].format(percent(v)) for v, mark in pairs]
+def _marked(metric: MetricScore, values: Sequence[float | None]) -> list[str]:
+    pairs = zip(values, marks(metric, values), strict=True)
+    return ["" if v is None else MARKED[mark].format(metric.text(v)) for v, mark in pairs]
 
 
 def _spread(row: Row) -> str:
     if row.deviation is not None:
-        return escape(f"± {percent(row.deviation)} ({row.spread})")
-    return bracket(row.interval)
+        return escape(f"± {row.metric.text(row.deviation)} ({row.spread})")
+    return bracket(row.metric, row.interval)
 
 
 def _against_base(row: Row) -> str:
-    return "" if row.base is None else f"${signed(row.base.difference)}$"
+    return "" if row.base is None else f"${signed(row.metric, row.base.difference)}$"
 
 
 def _tabular(

@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING, Any
 from densebench.cards import suggestion
 from densebench.host.errors import DensebenchError
 from densebench.records.identity import seeds
-from densebench.report.board.board import Board, Table
+from densebench.records.schema import MetricScore
+from densebench.report.board.board import Board
+from densebench.report.board.columns import unit
 from densebench.report.board.rows import Row, interval_over
+from densebench.report.board.tables import Table
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 
+# How the hub names metrics that it knows; others go by their own names.
+HUB_NAMES = {"miou": "mean_iou", "pixel_accuracy": "accuracy"}
+CLASSES, OTHER = "image-segmentation", "other"  # kinds of task
+
+
 def model_index(board: Board, backbone: str) -> str:
-    """The front matter of a model card: every table's result of a backbone, in per cent.
+    """The front matter of a model card: every table's result of a backbone, in its unit.
 
     Raises:
         DensebenchError: no table has the backbone.
@@ -42,12 +50,12 @@ def model_index(board: Board, backbone: str) -> str:
 
 
 def _results(table: Table, row: Row) -> "list[EvalResult]":
-    """Both metrics of one row."""
+    """All metrics of one row, the one that ranks with how sure it is."""
     from huggingface_hub import EvalResult
 
     data, protocol = row.record.dataset, row.record.protocol
     common: dict[str, Any] = {
-        "task_type": "image-segmentation",
+        "task_type": CLASSES if row.record.score.classes else OTHER,
         "task_name": f"{table.title} ({protocol.name})",
         "dataset_type": data.kind,
         "dataset_name": f"{data.kind}, {data.n_val} validation images",
@@ -55,32 +63,31 @@ def _results(table: Table, row: Row) -> "list[EvalResult]":
         "dataset_split": "validation",
         "dataset_revision": data.fingerprint,
     }
-    spread = _spread(row)
     return [
         EvalResult(
-            metric_type="mean_iou",
-            metric_name="mIoU, per cent",
-            metric_value=round(100 * row.miou, 2),
-            metric_args=spread,
+            metric_type=HUB_NAMES.get(metric.name, metric.name),
+            metric_name=", ".join(filter(None, (metric.title, unit(metric)))),
+            metric_value=_value(metric, value),
+            metric_args=_spread(row) if metric.name == table.metric.name else None,
             **common,
-        ),
-        EvalResult(
-            metric_type="accuracy",
-            metric_name="pixel accuracy, per cent",
-            metric_value=round(100 * row.pixel_accuracy, 2),
-            **common,
-        ),
+        )
+        for metric in (table.metric, *table.others)
+        if (value := row.of(metric.name)) is not None
     ]
+
+
+def _value(metric: MetricScore, value: float) -> float:
+    return round(metric.scale * value, metric.decimals)
 
 
 def _spread(row: Row) -> dict[str, Any]:
     """How sure the number is, and what must be said of it."""
     spread: dict[str, Any] = {"seeds": [seeds(record)[-1] for _, record in row.found]}
     if row.deviation is not None:
-        spread["deviation"] = round(100 * row.deviation, 2)
+        spread["deviation"] = _value(row.metric, row.deviation)
         spread["deviation_over"] = row.spread
     elif (found := row.interval) is not None and found.low is not None and found.high is not None:
-        spread["interval_95"] = [round(100 * found.low, 2), round(100 * found.high, 2)]
+        spread["interval_95"] = [_value(row.metric, bound) for bound in (found.low, found.high)]
         spread["interval_over"] = interval_over(row.record)
     if row.standing is not None:
         spread["better_than"] = len(row.standing.better_than)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from densebench.host.errors import DensebenchError
 from densebench.records.panels import Panel, PanelIndex, load_panels, panel_folder
-from densebench.report.board.board import Table
+from densebench.report.board.tables import Table
 
 BUDGET = 24_000_000  # characters of all pictures of a page
 LARGEST = 224  # pixels on a side of an embedded label map

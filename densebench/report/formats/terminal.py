@@ -2,50 +2,69 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from rich.table import Table
 
 from densebench.records.remarks import Remark, remarks, with_marks
-from densebench.records.schema import ProfileRecord, RunRecord, Score
+from densebench.records.schema import MetricScore, ProfileRecord, RunRecord, Score
+from densebench.report.board.columns import class_title, gain, signed
 from densebench.report.board.pairs import ClassDifference, Pair
 from densebench.report.board.rows import Row, interval_over
+from densebench.report.formats.escapes import literal
 
 
 def record_table(record: RunRecord) -> Table:
-    """Scores at every resolution, with what they stand on, and the IoU of every class."""
+    """Scores at every resolution, with what they stand on, and the value of every class."""
     partial = " (partial run)" if record.partial else ""
     said = remarks([(Path(), record)])
     name = with_marks(record.backbone.name, said)
     title = f"{name} on {record.task}, {record.protocol.variant}{partial}"
-    table = Table(title=title, title_justify="left", show_lines=False)
-    over = interval_over(record)
-    for column in (
-        "masks",
-        "mIoU %",
-        f"95% interval over {over}",
-        "absent left out %",
-        "pixel accuracy %",
-    ):
-        table.add_column(column, justify="left" if column == "masks" else "right")
+    table = Table(title=literal(title, "table.title"), title_justify="left", show_lines=False)
+    first, others = record.score.main, _others(record.score)
+    table.add_column("masks")
+    over = f"95% interval over {interval_over(record)}"
+    for column in (_head(first), over, *map(_head, others)):
+        table.add_column(literal(column), justify="right")
     for score in record.scores:
-        table.add_row(
-            str(score.resolution),
-            f"{100 * score.value:.2f}" + _deviation(score),
-            score.main.interval_text,
-            _of(score, "miou_absent_left_out"),
-            _of(score, "pixel_accuracy"),
-        )
-    present = {name: iou for name, iou in record.score.classes.items() if iou is not None}
-    ranked = sorted(present.items(), key=lambda item: -item[1])
-    told = "IoU %: " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in ranked)
-    table.caption = "\n".join([*_sentences(said), told])
+        found = (score.of(metric.name) for metric in others)
+        values = ("" if metric is None else metric.text(metric.value) for metric in found)
+        main = score.main.text(score.value) + _deviation(score)
+        table.add_row(str(score.resolution), main, literal(score.main.interval_text), *values)
+    table.caption = literal(
+        "\n".join([*_sentences(said), *_of_classes(record.score)]), "table.caption"
+    )
     table.caption_justify = "left"
     return table
 
 
+def _head(metric: MetricScore) -> str:
+    """A title with its unit, as a column of a terminal has it: ``mIoU %``."""
+    return f"{metric.title} {metric.unit}".strip()
+
+
+def _others(score: Score) -> list[MetricScore]:
+    """All but the ranked metric, and but what is the same number under the same rule."""
+    same = f"{score.main.name}_"
+    return [
+        metric
+        for metric in score.metrics[1:]
+        if not (metric.name.startswith(same) and metric.parameters == score.main.parameters)
+    ]
+
+
+def _of_classes(score: Score) -> list[str]:
+    """The classes that are there, the best first; nothing where a score has none."""
+    there = {name: value for name, value in score.classes.items() if value is not None}
+    ranked = sorted(there.items(), key=lambda item: -gain(score.main, item[1]))
+    told = ", ".join(f"{name} {score.main.scale * value:.1f}" for name, value in ranked)
+    return [f"{class_title(score.main)} {score.main.unit}: {told}"] if score.classes else []
+
+
 def profile_table(profile: ProfileRecord) -> Table:
     """What was measured of a backbone."""
-    table = Table(title=f"{profile.backbone} at {profile.size}x{profile.size}", show_header=False)
+    title = literal(f"{profile.backbone} at {profile.size}x{profile.size}", "table.title")
+    table = Table(title=title, show_header=False)
     table.title_justify = "left"
     table.add_column()
     table.add_column(justify="right", overflow="fold")
@@ -60,55 +79,64 @@ def profile_table(profile: ProfileRecord) -> Table:
         ("operations of one image", f"{profile.gflops:.2f} GFLOPs"),
         ("parameters", f"{profile.parameters / 1e6:.2f} M"),
     ):
-        table.add_row(name, value)
+        table.add_row(name, literal(value))
     return table
 
 
 def pair_tables(pair: Pair) -> list[Table]:
     """The difference of two backbones with its interval, then every class, gains first."""
-    return [_summary(pair), _classes(pair)]
+    return [_summary(pair), *([_classes(pair)] if pair.classes else [])]
 
 
 def _summary(pair: Pair) -> Table:
-    record, found = pair.first.record, pair.comparison
+    record, found, metric = pair.first.record, pair.comparison, pair.metric
     partial = " (partial runs)" if record.partial else ""
-    table = Table(title=f"{record.task}, {record.protocol.variant}{partial}", title_justify="left")
-    for column in ("", "mIoU %", f"{100 * found.level:.0f}% interval", "p"):
-        table.add_column(column, justify="left" if not column else "right", overflow="fold")
+    title = literal(f"{record.task}, {record.protocol.variant}{partial}", "table.title")
+    table = Table(title=title, title_justify="left")
+    for column in ("", _head(metric), f"{100 * found.level:.0f}% interval", "p"):
+        justify: Literal["left", "right"] = "right" if column else "left"
+        table.add_column(literal(column), justify=justify, overflow="fold")
     for side in (pair.first, pair.second):
-        name = with_marks(side.label, side.remarks)
-        table.add_row(name, f"{100 * side.miou:.2f}", _seeds(side), "")
+        name = literal(with_marks(side.label, side.remarks))
+        table.add_row(name, metric.text(side.value), _seeds(side), "")
     table.add_section()
+    significant = found.p < 1 - found.level
     table.add_row(
         "difference",
-        f"{100 * found.difference:+.2f}",
-        f"{100 * found.low:+.2f} to {100 * found.high:+.2f}",
+        signed(metric, found.difference),
+        f"{signed(metric, found.low)} to {signed(metric, found.high)}",
         f"{found.p:.3f}" if found.p >= 0.001 else "< 0.001",
-        style=_colour(found.difference if found.p < 1 - found.level else 0),
+        style=_colour(metric, found.difference if significant else 0),
     )
     said = dict.fromkeys((*pair.first.remarks, *pair.second.remarks))
     about = (
         f"each of {found.n:,} {found.over} left out in turn, the same for both; about other "
         f"{found.over}, not other seeds"
     )
-    table.caption = "\n".join([*_sentences(list(said)), about])
+    better = [] if metric.higher else [f"{metric.title}: lower is better"]
+    table.caption = literal("\n".join([*_sentences(list(said)), *better, about]), "table.caption")
     table.caption_justify = "left"
     return table
 
 
 def _classes(pair: Pair) -> Table:
-    table = Table(title="IoU % of the classes, gains first", title_justify="left")
+    metric = pair.metric
+    of = f"{class_title(metric)} {metric.unit}".strip()
+    table = Table(
+        title=literal(f"{of} of the classes, gains first", "table.title"), title_justify="left"
+    )
     table.add_column("class", overflow="fold")
     for column in (pair.first.label, pair.second.label, "difference"):
-        table.add_column(column, justify="right", overflow="fold")
+        table.add_column(literal(column), justify="right", overflow="fold")
     for row in pair.classes:
-        table.add_row(row.name, *_class_cells(row), style=_colour(row.difference or 0))
+        cells = _class_cells(metric, row)
+        table.add_row(literal(row.name), *cells, style=_colour(metric, row.difference or 0))
     return table
 
 
-def _class_cells(row: ClassDifference) -> list[str]:
-    sides = ["absent" if iou is None else f"{100 * iou:.2f}" for iou in (row.first, row.second)]
-    return [*sides, "" if row.difference is None else f"{100 * row.difference:+.2f}"]
+def _class_cells(metric: MetricScore, row: ClassDifference) -> list[str]:
+    sides = ["absent" if value is None else metric.text(value) for value in (row.first, row.second)]
+    return [*sides, "" if row.difference is None else signed(metric, row.difference)]
 
 
 def _seeds(side: Row) -> str:
@@ -119,14 +147,10 @@ def _sentences(said: Sequence[Remark]) -> list[str]:
     return [f"{remark.mark} {remark.sentence}" for remark in said]
 
 
-def _colour(difference: float) -> str:
-    return "green" if difference > 0 else "red" if difference < 0 else ""
+def _colour(metric: MetricScore, difference: float) -> str:
+    better = gain(metric, difference)
+    return "green" if better > 0 else "red" if better < 0 else ""
 
 
 def _deviation(score: Score) -> str:
-    return "" if score.deviation is None else f" ± {100 * score.deviation:.2f}"
-
-
-def _of(score: Score, name: str) -> str:
-    found = score.of(name)
-    return "" if found is None else found.text(found.value)
+    return "" if score.deviation is None else f" ± {score.main.text(score.deviation)}"

@@ -19,15 +19,35 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
+// A view of the page is one file in views: its section, its style, and a script that calls this.
+// shows(table or none): whether it is in view; draw(): fills its section; early: draw before it is
+// scrolled to; enter(): another table was chosen; listen(): once; wide: draw anew for another width.
+const VIEWS = [];
+const view = (id, parts) => VIEWS.push({ id, shows: (current) => current !== null, ...parts });
+
 const percent = (value, digits = 2) => (value === null ? "" : (100 * value).toFixed(digits));
 
-function signed(value, digits = 2) {
-  const text = Math.abs(100 * value).toFixed(digits);
+// Values are printed as their metric says, with fewer decimals where there is little room.
+const metric = () => (table() ?? overall()).metric;
+const digits = (of, less) => Math.max(0, of.decimals - less);
+const amount = (value, of = metric(), less = 0) => (value === null ? "" : (of.scale * value).toFixed(digits(of, less)));
+const gain = (difference, of = metric()) => (of.higher ? difference : -difference);
+const heading = (of) => (of.unit === "" || of.unit === "%" ? of.title : `${of.title} (${of.unit})`);
+const withUnit = (of, title = of.title) => `${title} ${of.unit}`.trim();
+
+function signed(value, of = metric(), less = 0) {
+  const text = Math.abs(of.scale * value).toFixed(digits(of, less));
   if (Number(text) === 0) return text;
   return (value < 0 ? "−" : "+") + text;
 }
 
-const direction = (value) => (Math.abs(value) < 5e-5 ? "" : value > 0 ? "up" : "down");
+// Whether a difference is a gain or a loss, unless it prints as none.
+function direction(value, of = metric()) {
+  if (Math.abs(of.scale * value) < 0.5 * 10 ** -of.decimals) return "";
+  return gain(value, of) > 0 ? "up" : "down";
+}
+
+const change = (value, base) => (value === null || base === null ? null : value - base);
 const quantity = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 
 function millions(count) {
@@ -48,7 +68,7 @@ function overall() {
 const matches = (label) => label.toLowerCase().includes(state.filter.trim().toLowerCase());
 const visible = (rows) => rows.filter((row) => matches(row.label));
 
-// The row that differences refer to: the chosen one, or else a base of others, or the lowest.
+// The row that differences refer to: the chosen one, or else a base of others, or the last.
 function baseline(rows) {
   const chosen = rows.find((row) => row.label === state.baseline);
   if (chosen) return chosen;

@@ -2,18 +2,16 @@
 
 function draw() {
   const current = table();
-  const parts = ["classes", "tradeoff", "efficiency", "examples", "pairs"];
-  for (const id of [...parts, "origin"]) byId(id).hidden = !current;
   byId("baseline").parentElement.hidden = !current;
   byId("count").textContent = countText(current ?? overall());
-  if (!current) return overall() ? drawOverall() : drawNothing();
-  byId("examples").hidden = !current.examples.length;
-  byId("pairs").hidden = !current.rows.some((row) => row.base !== null);
-  fillBaseline(current);
-  drawResults();
-  drawOrigin(current);
-  const draws = [drawClasses, drawTradeoff, drawEfficiency, drawExamples, drawPairs];
-  parts.forEach((id, i) => byId(id).hidden || later(byId(id), draws[i]));
+  if (current) fillBaseline(current);
+  for (const part of VIEWS) {
+    const section = byId(part.id);
+    section.hidden = !part.shows(current);
+    if (section.hidden) continue;
+    if (part.early) part.draw();
+    else later(section, part.draw);
+  }
 }
 
 function countText(current) {
@@ -21,22 +19,6 @@ function countText(current) {
   const count = visible(current.rows).length;
   const all = quantity(current.rows.length, "backbone");
   return state.filter.trim() ? `${count} of ${all}` : all;
-}
-
-function drawNothing() {
-  byId("results-title").textContent = "No records yet";
-  byId("results-about").textContent = "densebench run makes them.";
-  byId("controls").hidden = true;
-}
-
-function drawOrigin(current) {
-  const list = make("dl");
-  const add = (name, ...text) => list.append(make("dt", {}, name), make("dd", {}, ...text));
-  add("Parameters", Object.entries(current.params).map((pair) => pair.join(" = ")).join(", "));
-  add("Protocol hash", make("code", {}, current.hashes.protocol));
-  add("Dataset fingerprint", make("code", {}, current.hashes.dataset));
-  for (const row of current.rows) add(row.label, row.circumstances);
-  byId("origin-body").replaceChildren(list);
 }
 
 function fillBaseline(current) {
@@ -47,25 +29,14 @@ function fillBaseline(current) {
 
 function fillTasks() {
   const select = byId("task");
-  data.overall.forEach((all, i) => select.append(make("option", { value: `o${i}` }, `All tasks, ${all.variant}`)));
+  data.overall.forEach((all, i) => select.append(make("option", { value: `o${i}` }, `All tasks, ${all.title}`)));
   data.tables.forEach((one, i) => select.append(make("option", { value: `t${i}` }, one.title + (one.partial ? " (partial runs)" : ""))));
 }
 
-function fillAxes() {
-  const current = table();
-  if (!current) return;
-  const some = AXES.filter((axis) => current.rows.some((row) => axis.value(row) !== null));
-  byId("tradeoff-axis").replaceChildren(...some.map((axis) => make("option", { value: axis.id }, axis.name)));
-  const telling = some.find((axis) => new Set(current.rows.map(axis.value)).size > 1) ?? some[0];
-  byId("tradeoff-axis").value = telling.id;
-}
-
-function show(view) {
-  state.view = view;
-  state.sort = { id: view.startsWith("t") ? "miou" : "mean", way: DOWN };
-  state.image = 0;
-  byId("task").value = view;
-  fillAxes();
+function show(name) {
+  state.view = name;
+  byId("task").value = name;
+  for (const part of VIEWS) part.enter?.(table());
   draw();
 }
 
@@ -117,21 +88,21 @@ function listen() {
     state.baseline = event.target.value;
     draw();
   });
-  byId("classes-numbers").addEventListener("change", drawClasses);
-  byId("tradeoff-axis").addEventListener("change", drawTradeoff);
+  for (const part of VIEWS) part.listen?.();
   let width = window.innerWidth;
   window.addEventListener("resize", () => {
     if (window.innerWidth === width || !table()) return;
     width = window.innerWidth;
-    later(byId("tradeoff"), drawTradeoff);
-    later(byId("efficiency"), drawEfficiency);
+    for (const part of VIEWS) {
+      if (part.wide && !byId(part.id).hidden) later(byId(part.id), part.draw);
+    }
   });
 }
 
 function lede() {
   const names = new Set(data.tables.flatMap((one) => one.rows.map((row) => row.label)));
   byId("lede").textContent =
-    `Dense features compared by what their patches can segment: ${quantity(names.size, "backbone")}, ` +
+    `Dense features compared by what their patches can ${data.tables.every((one) => one.class_title) ? "segment" : "tell"}: ${quantity(names.size, "backbone")}, ` +
     `${quantity(data.tables.length, "table")}.` +
     (data.shown.length ? ` Shows images of ${data.shown.join(", ")}.` : "");
 }

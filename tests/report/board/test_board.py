@@ -9,9 +9,10 @@ import pytest
 
 from densebench.host.errors import DensebenchError
 from densebench.records.store import EVIDENCE, beside, load_evidence, load_record
-from densebench.report.board.board import Table, load_board, marks
+from densebench.report.board.board import load_board
 from densebench.report.board.ranking import Standings
 from densebench.report.board.shares import share_tables
+from densebench.report.board.tables import Table
 from densebench.report.formats.markdown import markdown_page
 
 pytestmark = pytest.mark.usefixtures("own_places")
@@ -131,7 +132,7 @@ class TestBases:
         assert base is not None
         assert base.comparison is not None
         assert base.label == "base"
-        assert base.difference == pytest.approx(rows["tuned"].miou - rows["base"].miou)
+        assert base.difference == pytest.approx(rows["tuned"].value - rows["base"].value)
         assert base.comparison.low < base.difference < base.comparison.high
         text = markdown_page(load_board(results), results)
         found = base.comparison
@@ -187,13 +188,6 @@ class TestOverall:
         assert overall.rows[0].mean == pytest.approx(0.4)
 
 
-class TestMarks:
-    def test_equal_prints_are_marked_alike(self) -> None:
-        values = [0.50001, 0.5, 0.4, None, 0.3, 0.40004]
-        assert marks(values) == ["best", "best", "second", "", "", "second"]
-        assert marks([None]) == [""]
-
-
 class TestLabels:
     def test_rows_of_one_name_are_told_apart(self, keep: Keep, results: Path) -> None:
         keep(0.5)
@@ -227,7 +221,7 @@ class TestShares:
         assert half.title == "tiny_retrieval, reference, 1/2 of the training images"
         first, second = half.rows
         assert (first.label, second.label) == ("rgb_s14", "b")
-        assert [round(row.miou, 9) for row in half.rows] == [0.55, 0.15]
+        assert [round(row.value, 9) for row in half.rows] == [0.55, 0.15]
         assert first.deviation == pytest.approx(np.std([0.5, 0.6], ddof=1))
         assert first.spread == "2 draws"
         text = markdown_page(board, results)
@@ -242,7 +236,7 @@ class TestShares:
         assert own.shares == ("own:1/2", "1/1")
         (first, cells), (second, others) = lists.rows
         assert (first, second) == ("rgb_s14", "b")
-        assert [cell and round(cell.miou, 9) for cell in cells] == [0.3, 0.55, 0.8]
+        assert [cell and round(cell.value, 9) for cell in cells] == [0.3, 0.55, 0.8]
         assert others[0] is others[2] is None
         assert "± 7.07 over 2 draws" in markdown_page(board, results).split("## Shares")[1]
 

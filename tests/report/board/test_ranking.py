@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from densebench.records.schema import RunRecord
-from densebench.report.board.board import Table, load_board
+from densebench.report.board.board import load_board
 from densebench.report.board.pairs import compare_backbones
 from densebench.report.board.ranking import SHARPER, STATEMENT
+from densebench.report.board.tables import Table
 from densebench.report.formats.csv import csv_lines
 from densebench.report.formats.html import board_data
 from densebench.report.formats.latex import latex_tables
@@ -51,7 +52,7 @@ def save_table(
 def check_statement(table: Table) -> None:
     """Each sentence, for one table."""
     rows = table.rows
-    assert [row.miou for row in rows] == sorted((row.miou for row in rows), reverse=True)
+    assert [row.value for row in rows] == sorted((row.value for row in rows), reverse=True)
     for place, row in enumerate(rows):
         standing = row.standing
         assert standing is not None

@@ -24,8 +24,9 @@ from densebench.records.panels import INDEX, load_panels
 from densebench.records.schema import RunRecord
 from densebench.report.board.board import load_board
 from densebench.report.formats import pictures
-from densebench.report.formats.html import _block, write_page
+from densebench.report.formats.html import _block
 from densebench.report.formats.pictures import RIGHT, VOID, WRONG, error_map
+from densebench.report.outputs import write_formats
 
 BLOCK = re.compile(r'<script type="application/json" id="([^"]+)">(.*?)</script>', re.DOTALL)
 VIEW = "tiny_retrieval, reference"
@@ -34,7 +35,7 @@ READABLE = 4.5  # the contrast that WCAG AA asks of text
 
 
 def write(results: Path, page: Path, images: bool = True) -> None:
-    write_page(load_board(results), page, images)
+    write_formats(load_board(results), {"html": page}, images)
 
 
 def blocks(page: Path) -> dict[str, Any]:
@@ -72,8 +73,8 @@ class TestFile:
         (table,) = [table for table in data["tables"] if table["title"] == VIEW]
         rows = {row["label"]: row for row in table["rows"]}
         assert list(rows)[:3] == ["tuned", "rgb_s14", "hog_s14"]
-        assert (rows["tuned"]["miou"], rows["tuned"]["low"]) == (0.62, 0.60)
-        assert rows["tuned"]["iou"] == [0.9, 0.1, None]
+        assert (rows["tuned"]["value"], rows["tuned"]["low"]) == (0.62, 0.60)
+        assert rows["tuned"]["classes"] == [0.9, 0.1, None]
         base = rows["tuned"]["base"]
         assert base == {"row": 1, "difference": pytest.approx(0.12)}
         record = json.loads((page.parent / rows["tuned"]["record"]).read_text())
@@ -278,7 +279,7 @@ class TestTables:
         reader.click("#sort-parameters")
         assert reader.ask(order) == "descending"
         assert reader.names()[-1] == "hog_s14"
-        reader.click("#sort-miou")
+        reader.click("#sort-value")
         assert reader.names() == ranked
         assert len(reader.ask("return document.querySelectorAll('[aria-sort=none]')")) > 3
 
@@ -411,7 +412,7 @@ class TestKeyboard:
         assert reader.texts("#theme") == ["Theme: light"]
         reader.reach("#filter")
         reader.press("r", "g", "b")
-        reader.reach("#sort-accuracy")
+        reader.reach("#sort-other-pixel_accuracy")
         outline = reader.ask("return getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid"
         reader.press("SPACE")
