@@ -4,6 +4,7 @@ Nothing here imports torch, so that listing cards is instant.
 """
 
 from densebench.cards.models import (
+    LARGEST,
     NAME_PATTERN,
     SHA256_PATTERN,
     BackboneCard,
@@ -34,6 +35,7 @@ from densebench.cards.search import (
 from densebench.cards.toml import parse_value, read_toml, suggestion, validate
 
 __all__ = [
+    "LARGEST",
     "NAME_PATTERN",
     "SHA256_PATTERN",
     "BackboneCard",
