@@ -87,6 +87,10 @@ class DenseBackbone(nn.Module, abc.ABC):
                 f"{self.name}: gave {describe(features)} for images of {height}x{width}; "
                 f"expected {shape_text(wanted)} (batch, height, width, embed_dim)"
             )
+        if not features.is_floating_point():
+            raise DensebenchError(
+                f"{self.name}: gave {features.dtype} features; expected real numbers (float32)"
+            )
         return features
 
     @property

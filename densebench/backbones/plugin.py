@@ -8,6 +8,7 @@ normalised images, and it has ``patch_size``; ``mean``, ``std`` (ImageNet's if a
 import contextlib
 import hashlib
 import importlib.util
+import math
 import os
 import re
 import sys
@@ -20,6 +21,7 @@ from typing import NoReturn
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from densebench.backbones.base import (
     IMAGENET_MEAN,
@@ -29,7 +31,7 @@ from densebench.backbones.base import (
 )
 from densebench.backbones.trainable import Trainable
 from densebench.backbones.weights.state_dict import load_strictly, read_state_dict, strip_prefixes
-from densebench.cards import BackboneCard, suggestion
+from densebench.cards import LARGEST, BackboneCard, suggestion
 from densebench.host.errors import DensebenchError
 
 TARGET = re.compile(r"^(?P<file>.+\.py)(?::(?P<function>\w*))?$")
@@ -117,9 +119,12 @@ def build_plugin(
     if weights is not None:
         state = strip_prefixes(read_state_dict(weights), module.state_dict().keys())
         load_strictly(module, state, weights, lambda state: "")
+    _check_tensors(module, target)
     module.eval()
     stated = getattr(module, "embed_dim", card.embed_dim if card else None)
-    embed_dim = _found_embed_dim(module, target, image_size) if stated is None else int(stated)
+    if stated is None:
+        stated = _found_embed_dim(module, target, image_size)
+    embed_dim = _whole(stated, "embed_dim", "the length of a feature vector", target)
     built = PluginBackbone(module, target, code, embed_dim, card)
     if card is not None:
         _check_card(card, built)
@@ -215,12 +220,30 @@ def _is(frame: traceback.FrameSummary, file: str) -> bool:
     return Path(frame.filename).name == Path(file).name
 
 
+def _check_tensors(module: nn.Module, target: str) -> None:
+    """Nothing, if there are numbers in every parameter and buffer.
+
+    Raises:
+        DensebenchError: one that is lazy, or on the meta device.
+    """
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if isinstance(tensor, UninitializedParameter | UninitializedBuffer) or tensor.is_meta:
+            kind = "on the meta device" if tensor.is_meta else "lazy"
+            raise DensebenchError(
+                f"plug-in '{target}': its {name} is {kind}, so that it has no numbers yet; "
+                "build the module whole"
+            )
+
+
 def _patch_size(module: nn.Module, target: str) -> int:
     value = getattr(module, "patch_size", None)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    return _whole(value, "patch_size", "a whole number of pixels", target)
+
+
+def _whole(value: object, key: str, what: str, target: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
         raise DensebenchError(
-            f"plug-in '{target}': its module needs patch_size, a whole number of pixels, "
-            f"not {value!r}"
+            f"plug-in '{target}': its module needs {key}, {what}, not {value!r:.40}"
         )
     return value
 
@@ -233,6 +256,8 @@ def _triple(module: nn.Module, key: str, default: Triple, target: str) -> Triple
         raise DensebenchError(
             f"plug-in '{target}': {key} must be three numbers, not {value!r}"
         ) from None
+    if not all(map(math.isfinite, (first, second, third))):
+        raise DensebenchError(f"plug-in '{target}': {key} must be finite, not {value!r}")
     if key == "std" and min(first, second, third) <= 0:
         raise DensebenchError(f"plug-in '{target}': std must be above 0, not {value!r}")
     return first, second, third

@@ -4,6 +4,7 @@ Nothing here imports torch, so that listing cards is instant.
 """
 
 from densebench.cards.models import (
+    LARGEST,
     NAME_PATTERN,
     SHA256_PATTERN,
     BackboneCard,
@@ -38,6 +39,7 @@ from densebench.cards.toml import parse_value, read_toml, suggestion, validate
 __all__ = [
     "DATASETS",
     "FAMILIES",
+    "LARGEST",
     "NAME_PATTERN",
     "PROTOCOLS",
     "SHA256_PATTERN",

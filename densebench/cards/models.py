@@ -1,5 +1,6 @@
 """What a card of each kind holds."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,6 +8,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PositiveFloat,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -18,10 +20,31 @@ SHA256_PATTERN = r"^[0-9a-f]{64}$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 
 
+# Below 2^31, for libraries that count so, with room to count on from a seed.
+LARGEST = 2_000_000_000
+
+
+def _numbers(value: Any) -> Iterator[int]:
+    """The whole numbers in a value, however deep."""
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(inner)
+
+
 class Card(BaseModel):
     """What every table of a card shares: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_endless_number(cls, value: Any) -> Any:
+        """Counts beyond it would be counted to for ever, and seeds not fit where they go."""
+        if any(abs(number) > LARGEST for number in _numbers(value)):
+            raise ValueError(f"a number has no place here beyond {LARGEST:,}")
+        return value
 
     @field_validator("*", mode="before")
     @classmethod
@@ -95,7 +118,7 @@ class BackboneCard(Card):
     embed_dim: int = Field(gt=0)
     prefix_tokens: int = Field(default=0, ge=0)
     mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     position_embedding: Literal["dino", "dinov2", "dinov2_reg", "neco", "timm", "none"]
     final_norm: bool = True
     drop_keys: tuple[str, ...] = ()

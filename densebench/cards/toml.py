@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from densebench.files.regular import read_bytes
 from densebench.host.errors import DensebenchError
 
 if sys.version_info >= (3, 11):
@@ -26,19 +27,34 @@ def read_toml(path: Path) -> dict[str, Any]:
         DensebenchError: the file cannot be read or is no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOMLDecodeError
+        return parse_toml(read_bytes(path).decode("utf-8"))
+    except ValueError as error:
         raise DensebenchError(f"{path}: not valid TOML: {error}") from error
     except OSError as error:
         raise DensebenchError(f"{path}: cannot be read: {error.strerror}") from error
 
 
+def parse_toml(text: str) -> dict[str, Any]:
+    """The table that a TOML text is.
+
+    Raises:
+        ValueError: it is no TOML, is nested beyond all reason, or has a number of thousands of
+            digits.
+    """
+    try:
+        return tomllib.loads(text.replace("\r\n", "\n"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def parse_value(text: str) -> Any:
     """A value in TOML's notation; what is none, such as a bare word, is a string."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return parse_toml(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    except ValueError as error:
+        raise DensebenchError(f"{text:.20}...: no value: {error}") from error
 
 
 def validate(model: type[C], values: dict[str, Any], where: str) -> C:

@@ -13,7 +13,9 @@ from densebench.datasets.transforms import Squash
 from densebench.files.atomic import replacing
 from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
+from densebench.host.memory import batch_bytes, require
 
+LESS = "give a smaller --size, or fewer images at a time"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
@@ -40,6 +42,10 @@ def extract_images(
     model = load_backbone(
         backbone, weights=weights, image_size=size, device=str(place), offline=offline
     )
+    grid = size // model.patch_size
+    kept = len(files) * grid**2 * model.embed_dim * 4
+    batch = batch_bytes(1, size, model.patch_size, model.embed_dim)
+    require({"the features of all images": 2 * kept, "an image in the backbone": batch}, LESS)
     patches = np.stack([_patches(model, file, size, place) for file in files])
     names = np.array([file.name for file in files])
     _save(out, {"patches": patches, "names": names})
@@ -64,7 +70,13 @@ def _patches(
     image = read_image(file)
     view = Squash(size, model.mean, model.std)
     pixels, _ = view(image, np.zeros((image.height, image.width), dtype=np.uint8))
-    return model(pixels[None].to(device))[0].float().cpu().numpy()
+    patches = model(pixels[None].to(device))[0].float()
+    if not torch.isfinite(patches).all():
+        raise DensebenchError(
+            f"{file}: {model.name} gives features that are not finite (nan or infinite); "
+            "look at its weights and at what it divides by"
+        )
+    return patches.cpu().numpy()
 
 
 def _save(out: Path, arrays: dict[str, Any]) -> None:

@@ -69,6 +69,12 @@ def require(plan: dict[str, int], advice: str) -> int:
     return needed
 
 
+def batch_bytes(batch: int, size: int, patch_size: int, embed_dim: int) -> int:
+    """Images of a batch and the activations of one layer, about sixteen times its features."""
+    per_image = 3 * size**2 + 16 * (size // patch_size) ** 2 * embed_dim
+    return batch * per_image * 4
+
+
 def gigabytes(n_bytes: int) -> str:
     """Bytes for people."""
     return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e7 else f"{n_bytes / 1e6:.2f} MB"

@@ -3,10 +3,11 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float, Int64, UInt8
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
@@ -14,10 +15,13 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from densebench.backbones.base import PositionsOf
 from densebench.datasets.transforms import Triple, resize_labels
+from densebench.files.regular import open_regular, parse_json
 from densebench.host.device import one_thread
 from densebench.host.errors import DensebenchError
 
 HeadKind = Literal["linear", "bn_linear"]
+Channel = Annotated[int, Field(ge=0, le=255)]
+LARGEST_INPUT = 1 << 14
 
 
 class Head(nn.Module):
@@ -104,15 +108,40 @@ class HeadTraining:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Go on from a saved state.
+
+        Raises:
+            ValueError: the state is another head's.
+        """
         self.head.load_state_dict(state["head"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
+        for parameter, kept in self._optimiser.state.items():  # at which torch does not look
+            shapes = [v.shape for v in kept.values() if isinstance(v, Tensor) and v.ndim]
+            if any(shape != parameter.shape for shape in shapes):
+                raise ValueError("the optimiser's state is another head's")
 
     def _ignored(self, truth: Int64[Tensor, "b s s"]) -> Int64[Tensor, "b s s"]:
         """Void pixels of any kind under the one label that the loss leaves out."""
         void = truth >= self.head.classify.out_channels
         return truth.masked_fill(void, self._ignore_index)
+
+
+class About(BaseModel):
+    """What the file of a head says of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: HeadKind
+    classes: tuple[str, ...] = Field(min_length=1)
+    palette: tuple[tuple[Channel, Channel, Channel], ...]
+    ignore_index: int
+    input_size: int = Field(gt=0, le=LARGEST_INPUT)
+    backbone: str
+    fingerprint: str
+    mean: Triple
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+    positions: PositionsOf
 
 
 @dataclass(frozen=True)
@@ -161,20 +190,40 @@ def load_head(path: Path) -> HeadFile:
         DensebenchError: the file is no head of ours, or its weights are not finite.
     """
     try:
+        open_regular(path).close()
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["densebench_head"])
+            about = About.model_validate(parse_json((file.metadata() or {})["densebench_head"]))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        about["mean"], about["std"] = tuple(about["mean"]), tuple(about["std"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        head = _built(state, about)
+    except (OSError, SafetensorError, LookupError, ValueError, RuntimeError) as error:
         raise DensebenchError(
-            f"{path}: not a head of this version of densebench; a run of a linear task leaves one "
-            "beside its record"
+            f"{path}: not a head of this version of densebench ({_first_line(error)}); a run of a "
+            "linear task leaves one beside its record"
         ) from error
     if not all(torch.isfinite(tensor).all() for tensor in state.values()):
         raise DensebenchError(f"{path}: the head's weights are not finite; train it again")
+    said = {name: getattr(about, name) for name in About.model_fields if name != "kind"}
+    return HeadFile(head=head.eval(), **said)
+
+
+def _built(state: dict[str, Tensor], about: About) -> Head:
+    """The head of these weights.
+
+    Raises:
+        LookupError, ValueError, RuntimeError: they are not of such a head.
+    """
     weight = state["classify.weight"]
-    head = Head(weight.shape[1], weight.shape[0], about.pop("kind"))
+    if weight.ndim != 4 or len(weight) != len(about.classes):
+        raise ValueError(f"{list(weight.shape)} weights for {len(about.classes)} classes")
+    head = Head(weight.shape[1], weight.shape[0], about.kind)
+    wanted = head.state_dict()
+    for name, tensor in state.items():
+        if name in wanted and tensor.dtype != wanted[name].dtype:
+            raise ValueError(f"{name} holds {tensor.dtype}")
     head.load_state_dict(state)
-    about["classes"] = tuple(about["classes"])
-    about["palette"] = tuple(map(tuple, about["palette"]))
-    return HeadFile(head=head.eval(), **about)
+    return head
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "; ".join(lines[:2]) or type(error).__name__

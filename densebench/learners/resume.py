@@ -10,6 +10,7 @@ from zipfile import BadZipFile
 import torch
 
 from densebench.files.atomic import write_atomically
+from densebench.files.zipped import check_parts
 
 OF_NO_USE = (
     OSError,
@@ -42,6 +43,7 @@ class Checkpoint:
         ``take_up`` may refuse a state by any of the errors that reading it would raise.
         """
         try:
+            check_parts(self.file)
             # On the CPU: the run may go on where there is no GPU, or another one.
             saved = torch.load(self.file, map_location="cpu", weights_only=True)
             if saved["run"] != self._run:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from densebench.files.atomic import remove_leftovers, replacing
+from densebench.files.zipped import check_parts
 from densebench.host.errors import DensebenchError
 
 PATTERN = "step-*.pt"
@@ -58,6 +59,7 @@ def latest_state(folder: Path, identity: dict[str, str]) -> TrainingState:
     if not paths:
         raise DensebenchError(f"{folder}: no checkpoint to go on from; leave --resume out")
     try:
+        check_parts(paths[-1])
         state = TrainingState(**torch.load(paths[-1], map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises what its readers happen to raise
         raise DensebenchError(

@@ -193,5 +193,5 @@ def as_toml(values: dict[str, Any]) -> str:
 
 
 def _toml_value(value: Any) -> str:
-    """JSON's notation of strings, numbers, truth values and lists is TOML's."""
-    return json.dumps(value, ensure_ascii=False)
+    """JSON's notation of strings, numbers, truth values and lists is TOML's, but for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -29,7 +29,7 @@ class LossTable(Card):
     `masked_references` says by which slice of the masks references from the batch are chosen.
     """
 
-    align_size: int = Field(default=7, ge=2)
+    align_size: int = Field(default=7, ge=2, le=1024)
     network: Network = "bitonic"
     student_steepness: float = Field(default=100.0, gt=0)
     teacher_steepness: float = Field(default=100.0, gt=0)
@@ -66,9 +66,9 @@ class ModelTable(Card):
     teacher_head: Literal["own", "student"] = "own"
     positions: Literal["neco", "card"] = "neco"
     class_token: Literal["unfolded", "folded"] = "unfolded"
-    head_layers: int = Field(default=3, ge=0)
-    head_hidden: int = Field(default=2048, ge=1)
-    head_dim: int = Field(default=256, ge=1)
+    head_layers: int = Field(default=3, ge=0, le=100)
+    head_hidden: int = Field(default=2048, ge=1, le=1 << 17)
+    head_dim: int = Field(default=256, ge=1, le=1 << 17)
     drop_path: float = Field(default=0.1, ge=0, lt=1)
     trainable_blocks: int = Field(default=0, ge=0)
     momentum: tuple[float, float] = (0.9995, 1.0)

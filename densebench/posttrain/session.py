@@ -215,7 +215,7 @@ class _Session:
 
 def _check_name(options: PosttrainOptions) -> None:
     """Nothing, for a name that is free, or that this very folder has registered."""
-    if not re.match(NAME_PATTERN, options.name):
+    if not re.fullmatch(NAME_PATTERN.rstrip("$"), options.name):
         raise DensebenchError(f"--name '{options.name}': use letters, digits, '_', '-' and '.'")
     taken = card_names("backbones").get(options.name)
     own = options.folder / f"{options.name}.toml"

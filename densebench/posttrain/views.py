@@ -51,7 +51,7 @@ class ViewSettings:
     `cut_local` lets local views have a size that patches don't divide: the patches that fit count.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     global_size: int = 518
     local_size: int = 98
@@ -68,10 +68,10 @@ class ViewSettings:
     blur_probability: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("global_size", "local_size", "global_crops"):
-            if getattr(self, name) < 1:
-                raise DensebenchError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if self.local_crops < 0 or self.global_crops + self.local_crops < 2:
+        for name, most in (("global_size", 1 << 14), ("local_size", 1 << 14), ("global_crops", 99)):
+            if not 1 <= getattr(self, name) <= most:
+                raise DensebenchError(f"{name} is {getattr(self, name)}: give 1 to {most}")
+        if not 0 <= self.local_crops <= 99 or self.global_crops + self.local_crops < 2:
             raise DensebenchError("views need two crops or more: raise local_crops")
         for name in ("global_scale", "local_scale"):
             low, high = getattr(self, name)

@@ -37,7 +37,7 @@ class InContextParams(ProtocolParams):
     n_neighbours: int = Field(default=30, gt=0)
     beta: float = Field(default=0.02, gt=0)
     memory_size: PositiveInt | Literal["unbounded"] = PUBLISHED_MEMORY
-    augmentation_epochs: int = Field(default=2, gt=0)
+    augmentation_epochs: int = Field(default=2, gt=0, le=1000)
     augment: bool = True
     memory_dtype: Literal["fp32", "fp16"] = "fp32"
     search: Literal["exact", "ivf"] = "exact"

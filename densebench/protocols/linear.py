@@ -46,8 +46,8 @@ class LinearParams(ProtocolParams):
     input_size: InputSize = 448
     mask_size: Resolution = 100
     score_size: Resolution | Literal["mask"] = "mask"
-    epochs: int = Field(default=25, gt=0)
-    lr: float = Field(default=0.01, gt=0)
+    epochs: int = Field(default=25, gt=0, le=100_000)
+    lr: float = Field(default=0.01, gt=0, le=3e38)  # what float32 holds
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=1e-4, ge=0)
     drop_at: int = Field(default=20, gt=0)
@@ -58,7 +58,7 @@ class LinearParams(ProtocolParams):
     shuffle: bool = True
     drop_last: bool = True
     drop_last_val: bool = False
-    views: int = Field(default=2, gt=0)
+    views: int = Field(default=2, gt=0, le=1000)
 
 
 class Linear(Protocol):

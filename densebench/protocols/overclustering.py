@@ -34,9 +34,9 @@ class OverclusteringParams(ProtocolParams):
     mask_size: Resolution = 100
     K: PositiveInt | Literal["classes"] = 500
     pca_dim: int = Field(default=50, gt=0)
-    seeds: int = Field(default=5, gt=0)
-    niter: int = Field(default=100, gt=0)
-    nredo: int = Field(default=5, gt=0)
+    seeds: int = Field(default=5, gt=0, le=1000)
+    niter: int = Field(default=100, gt=0, le=100_000)
+    nredo: int = Field(default=5, gt=0, le=1000)
     points_per_centroid: int = Field(default=256, gt=0)
     pca_rows_per_dim: int = Field(default=1000, ge=0)
     kmeans: Literal["cpu", "gpu"] = "cpu"

@@ -56,9 +56,8 @@ def check_memory(
 
 
 def _batch_bytes(inputs: Inputs, protocol: Protocol) -> int:
-    """Images of a batch and the activations of one layer, about sixteen times its features."""
-    per_image = 3 * protocol.input_size**2 + 16 * protocol.grid**2 * inputs.backbone.embed_dim
-    return inputs.plan.options.batch_size * per_image * 4
+    backbone, batch = inputs.backbone, inputs.plan.options.batch_size
+    return memory.batch_bytes(batch, protocol.input_size, backbone.patch_size, backbone.embed_dim)
 
 
 def _kept_bytes(inputs: Inputs, protocol: Protocol) -> int:

@@ -4,11 +4,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from densebench.cards import LARGEST
 from densebench.features.source import Precision
 from densebench.host.errors import DensebenchError
 from densebench.records.store import DEFAULT_RESULTS
 
 CacheMode = Literal["fp32", "fp16", "off"]
+
+
+def check_count(name: str, value: int, least: int = 0) -> None:
+    """Nothing, for a whole number from ``least`` on that every library can hold.
+
+    Raises:
+        DensebenchError: another one.
+    """
+    if not least <= value <= LARGEST:
+        raise DensebenchError(f"{name} is a number from {least} to {LARGEST:,}, not {value:.6g}")
 
 
 @dataclass(frozen=True)
@@ -45,3 +56,5 @@ class RunOptions:
             value = getattr(self, name)
             if value not in allowed:
                 raise DensebenchError(f"{name} is one of {', '.join(allowed)}, not '{value}'")
+        for name in ("seed", "subset_seed", "panels", "batch_size"):
+            check_count(name, getattr(self, name), least=name == "batch_size")

@@ -13,6 +13,7 @@ from densebench.datasets.transforms import Squash
 from densebench.files.atomic import replacing
 from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
+from densebench.host.memory import require
 from densebench.learners.heads import HeadFile, class_logits, load_head
 from densebench.measures.scoring import upsampled
 from densebench.records.panels import coloured
@@ -51,6 +52,8 @@ def predict_image(
             "weights gives others; use the same backbone and weights"
         )
     picture = read_image(image)
+    pixels_of_logits = picture.width * picture.height * len(trained.classes)
+    require({"the logits of every pixel": 8 * pixels_of_logits}, "use a smaller image")
     model.resize_positions(trained.positions)
     view = Squash(trained.input_size, trained.mean, trained.std)
     pixels, _ = view(picture, np.zeros((picture.height, picture.width), dtype=np.uint8))

@@ -73,6 +73,10 @@ def profile_backbone(
         raise DensebenchError("give --task or --size, not both")
     device = pick_device(options.device)
     backbone, size = _load(options, device)
+    if device.type == "cpu":
+        batch = (options.batch_size, size, backbone.patch_size, backbone.embed_dim)
+        needed = {"a batch in the backbone": memory.batch_bytes(*batch)}
+        memory.require(needed, "give a smaller --batch-size")
     try:
         record = _measure(
             Meter(backbone, size, device, options.precision), options, watcher or Watcher()

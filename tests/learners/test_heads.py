@@ -178,3 +178,70 @@ def test_a_head_survives_its_file(tmp_path):
     file.write_bytes(b"no head")
     with pytest.raises(DensebenchError, match="not a head of this version"):
         load_head(file)
+
+
+ABOUT = {
+    "classes": ["sky", "ground"],
+    "palette": [[0, 0, 0], [1, 2, 3]],
+    "ignore_index": 255,
+    "input_size": 224,
+    "backbone": "b",
+    "fingerprint": "f",
+    "mean": [0.5, 0.4, 0.3],
+    "std": [0.3, 0.2, 0.1],
+    "positions": "neco",
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": ["sky"]},
+        {"classes": ["sky", "ground", "more"]},
+        {"classes": []},
+        {"classes": [1, 2]},
+        {"palette": [[0, 0], [1, 2]]},
+        {"palette": [[0, 0, 256], [1, 2, 3]]},
+        {"palette": 7},
+        {"input_size": 0},
+        {"input_size": 10**12},
+        {"mean": [0.5, 0.4]},
+        {"std": [0.3, 0.0, 0.1]},
+        {"std": [0.3, float("inf"), 0.1]},
+        {"positions": "mine"},
+        {"extra": 1},
+    ],
+)
+def test_a_head_that_says_something_impossible_is_refused(tmp_path, change):
+    file = tmp_path / "head.safetensors"
+    file.write_bytes(head_bytes(Head(8, 2, "linear"), "linear", {**ABOUT, **change}))
+    with pytest.raises(DensebenchError, match=r"head\.safetensors: not a head of this version"):
+        load_head(file)
+
+
+@pytest.mark.parametrize("key", sorted(ABOUT))
+def test_a_head_that_does_not_say_all_is_refused(tmp_path, key):
+    about = {name: value for name, value in ABOUT.items() if name != key}
+    file = tmp_path / "head.safetensors"
+    file.write_bytes(head_bytes(Head(8, 2, "linear"), "linear", about))
+    with pytest.raises(DensebenchError, match=r"head\.safetensors: not a head of this version"):
+        load_head(file)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda head: setattr(head.classify, "weight", torch.nn.Parameter(torch.ones(2, 8))),
+        lambda head: delattr(head.classify, "bias"),
+        lambda head: delattr(head.classify, "weight"),
+        lambda head: head.register_buffer("more", torch.ones(1)),
+        lambda head: head.double(),
+        lambda head: setattr(head.classify, "bias", torch.nn.Parameter(torch.ones(3))),
+    ],
+)
+def test_a_head_of_other_tensors_is_refused(tmp_path, damage):
+    head, file = Head(8, 2, "linear"), tmp_path / "head.safetensors"
+    damage(head)
+    file.write_bytes(head_bytes(head, "linear", ABOUT))
+    with pytest.raises(DensebenchError, match=r"head\.safetensors: not a head of this version"):
+        load_head(file)

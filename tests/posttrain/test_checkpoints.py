@@ -91,3 +91,34 @@ def test_what_cannot_be_gone_on_from(tmp_path: Path) -> None:
     later.unlink()
     assert latest_state(tmp_path, IDENTITY).step == 4
     assert path.exists()
+
+
+def test_a_bit_that_changed_is_seen(tmp_path: Path) -> None:
+    path = save_state(tmp_path, state(4), keep=2)
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.arange(3.0).numpy().tobytes()) + 1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DensebenchError, match="not a readable checkpoint; remove it"):
+        latest_state(tmp_path, IDENTITY)
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    script = (
+        WRITER.partition("class Deadly")[0]
+        + """
+import resource, torch
+from densebench.host.errors import DensebenchError
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+state = TrainingState(6, {}, {"w": torch.zeros(300_000)}, {}, {}, {}, {})
+try:
+    save_state(Path(sys.argv[1]), state, keep=1)
+except (DensebenchError, OSError) as error:
+    print(error)
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert "step-00000006.pt" in done.stdout, done.stderr
+    assert len(done.stdout.splitlines()) == 1 and not done.stderr
+    assert not list(tmp_path.iterdir())

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from densebench.files.zipped import check_parts
 from densebench.host.errors import DensebenchError
 
 StateDict = dict[str, Tensor]
@@ -56,13 +57,19 @@ def read_state_dict(path: Path) -> StateDict:
 def _read_safetensors(path: Path) -> Any:
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RecursionError, ValueError) as error:
         raise DensebenchError(f"{path}: not a readable .safetensors file ({error})") from error
 
 
 def _read_pickle(path: Path) -> Any:
     # DINO's full checkpoints hold their command line; a Namespace only ever stores attributes.
     torch.serialization.add_safe_globals([argparse.Namespace])
+    try:
+        check_parts(path)
+    except ValueError as error:
+        raise DensebenchError(f"{path}: {error}; get it again") from error
+    except OSError as error:
+        raise DensebenchError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -132,6 +139,8 @@ def load_strictly(
         DensebenchError: missing, extra or misshapen keys: the first ones, and how many.
     """
     wanted = module.state_dict()
+    for key, tensor in state.items():
+        check_kind(key, tensor, wanted.get(key), origin)
     missing = [k for k in wanted if k not in state]
     extra = [k for k in state if k not in wanted]
     misshapen = [k for k in wanted if k in state and state[k].shape != wanted[k].shape]
@@ -145,6 +154,25 @@ def load_strictly(
         hint = f"; the file is {theirs}, this backbone is {ours}" if theirs != ours else ""
         raise DensebenchError(f"{origin}: keys {'; '.join(filter(None, problems))}{hint}")
     module.load_state_dict(state)
+
+
+def check_kind(key: str, given: Tensor, wanted: Tensor | None, origin: object) -> None:
+    """Nothing, if a float parameter is given floats: others would be cast without a word.
+
+    Raises:
+        DensebenchError: whole or complex numbers or truth values, or floats for whole numbers.
+    """
+    if wanted is None or given.dtype == wanted.dtype:
+        return
+    if not (given.is_floating_point() and wanted.is_floating_point()):
+        raise DensebenchError(
+            f"{origin}: {key} holds {_dtype(given)} and the backbone wants {_dtype(wanted)}; "
+            "these are other weights, or quantised ones"
+        )
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _listed(label: str, keys: list[str], shown: int = 3) -> str:

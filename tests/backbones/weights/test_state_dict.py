@@ -201,3 +201,38 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         read_state_dict(tmp_path / "none.pth")
     with pytest.raises(DensebenchError, match="no such weights file"):
         read_state_dict(tmp_path)
+
+
+def test_a_part_that_is_not_what_its_checksum_says_is_refused(
+    card: str, state: State, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(state, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 64
+    path.write_bytes(content)
+    assert set(torch.load(path, weights_only=True)) == set(state), "torch itself sees nothing"
+    with pytest.raises(DensebenchError, match=r"weights\.pth: it is damaged: the checksum of its"):
+        load_backbone(card, weights=path)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64])
+def test_numbers_of_another_kind_are_not_cast(
+    card: str, state: State, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    changed = {**state, "norm.bias": state["norm.bias"].to(dtype)}
+    message = refused(card, changed, tmp_path / "weights.pth")
+    name = str(dtype).removeprefix("torch.")
+    assert f"norm.bias holds {name} and the backbone wants float32" in message
+
+
+def test_floats_of_another_width_are_taken(card: str, state: State, tmp_path: Path) -> None:
+    torch.save({name: tensor.half() for name, tensor in state.items()}, tmp_path / "half.pth")
+    assert load_backbone(card, weights=tmp_path / "half.pth").model.norm.bias.dtype is torch.float32
+
+
+def test_a_pipe_is_no_weights_file(card: str, tmp_path: Path) -> None:
+    for name in ("weights.pth", "weights.safetensors"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(DensebenchError, match="no such weights file"):
+            load_backbone(card, weights=tmp_path / name)
