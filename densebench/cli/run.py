@@ -144,13 +144,13 @@ def run(
 def _check_names(backbones: list[str], tasks: list[str]) -> None:
     """Nothing, if every name stands for something; found out before the first run, not between."""
     from densebench.backbones import card_for, plugin
-    from densebench.cards import task_card
+    from densebench.cards import find_task
 
     for backbone in backbones:
         if card_for(backbone) is None:
             plugin.find_plugin(backbone)
     for task in tasks:
-        task_card(task)
+        find_task(task)
 
 
 def _count(seeds: str) -> int:

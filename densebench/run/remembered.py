@@ -66,9 +66,10 @@ def remembering(plan: Plan) -> Iterator[Callable[[Weights], None]]:
 
 
 def _key(plan: Plan, fresh: bool = False) -> str | None:
-    card, file = plan.backbone and plan.backbone.card, _weights_file(plan)
-    if card is None or file is None or not file.is_file():
+    found, file = plan.backbone, _weights_file(plan)
+    if found is None or file is None or not file.is_file():
         return None
+    card = found.card
     code = sorted(str(path) for path in Path(backbones.__path__[0]).rglob("*.py"))
     code += FAMILIES.module_files(card.source)
     try:
