@@ -13,9 +13,10 @@ from typing import get_args
 import numpy as np
 from jaxtyping import Float, Int64
 
+from densebench.measures.base import grouped
 from densebench.measures.comparison import Resampler, compare_runs, told_apart
-from densebench.measures.jackknife import average_miou, grouped, interval, leave_one_out
-from densebench.measures.segmentation import Absent, iou_per_class, mean_iou
+from densebench.measures.jackknife import average, interval, leave_one_out
+from densebench.measures.segmentation import Absent, MeanIoU, iou_per_class, mean_iou
 
 RESULT = Path(__file__).parent / "results" / "coverage.md"
 IMAGES, CLASSES, GROUPS = (20, 30, 100, 300, 1000), (5, 21, 50, 250), (2, 3, 5, 10, 30)
@@ -131,15 +132,15 @@ def trial(
     counts: Int64[np.ndarray, "b n 3 g"], absent: Absent, resampler: Resampler | None
 ) -> Trial:
     """What is said of one set; without a resampler only what needs none."""
-    runs = [[one[None]] for one in counts]
-    miou = average_miou(runs[0], absent)
-    bounds = interval(miou, leave_one_out(runs[0], absent), (0.0, 1.0))
+    runs, metric = [[one.reshape(1, len(one), -1)] for one in counts], MeanIoU(absent=absent)
+    miou = average(runs[0], metric)
+    bounds = interval(miou, leave_one_out(runs[0], metric), metric.bounds)
     iou = iou_per_class(counts[0].sum(axis=0))
     if resampler is None:
         return Trial(miou, iou, bounds, (0, 0), False, False)
-    samples = [resampler.sample(run, absent) for run in runs]
+    samples = [resampler.sample(run, metric) for run in runs]
     low, high = np.percentile(samples[0].draws, [2.5, 97.5])
-    two = compare_runs(runs[0], runs[1], absent).p < 0.05
+    two = compare_runs(runs[0], runs[1], metric).p < 0.05
     return Trial(miou, iou, bounds, (low, high), two, bool(told_apart(samples).any()))
 
 

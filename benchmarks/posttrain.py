@@ -23,18 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from densebench.records.counts import ImageCounts, load_counts
 from rich.console import Console
 
 from densebench.backbones import load_backbone
 from densebench.cards import find_task, parse_value
 from densebench.datasets import load_dataset
 from densebench.host.progress import TerminalWatcher
+from densebench.measures.base import Evidence
 from densebench.measures.comparison import Comparison, compare_runs
 from densebench.posttrain.consistency import neighbour_consistency
 from densebench.posttrain.journal import read_journal
 from densebench.posttrain.session import PosttrainOptions, posttrain
 from densebench.records.schema import RunRecord
+from densebench.records.store import load_evidence
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 
@@ -70,14 +71,14 @@ class Measured:
 
     def miou(self, task: str) -> float:
         """In per cent."""
-        return 100 * self.found[task][0].score.miou
+        return 100 * self.found[task][0].score.value
 
-    def counts(self, task: str) -> ImageCounts:
+    def evidence(self, task: str) -> Evidence:
         """Of every image."""
         record, path = self.found[task]
-        counts = load_counts(path, record)
-        assert counts is not None  # this script made them
-        return counts
+        evidence = load_evidence(path, record)
+        assert evidence is not None  # this script made it
+        return evidence
 
 
 def main() -> None:
@@ -186,7 +187,7 @@ def _consistency(options: argparse.Namespace, backbone: str, weights: Path | Non
 def _print_task(task: str, base: Measured, after: dict[str, list[Measured]]) -> None:
     """A row a variant: its seeds, and its differences from the base and from the first variant."""
     first = next(iter(after))
-    interval = base.found[task][0].score.interval.text
+    interval = base.found[task][0].score.main.interval_text
     print(f"\n{task}, {RUNS[task]['variant']}, mIoU; base {base.miou(task):.2f} ({interval})\n")
     print(f"| recipe | seeds of the training | against the base | against {first} |")
     print("| --- | --- | --- | --- |")
@@ -197,8 +198,10 @@ def _print_task(task: str, base: Measured, after: dict[str, list[Measured]]) -> 
 
 
 def _compared(task: str, runs: Sequence[Measured], others: Sequence[Measured]) -> Comparison:
-    ours, theirs = ([run.counts(task) for run in side] for side in (runs, others))
-    return compare_runs([c.pixels for c in ours], [c.pixels for c in theirs], theirs[0].absent)
+    ours, theirs = ([run.evidence(task).vectors for run in side] for side in (runs, others))
+    metric = runs[0].found[task][0].score.main.metric
+    assert metric is not None  # the package's own
+    return compare_runs(ours, theirs, metric)
 
 
 def _told(found: Comparison) -> str:

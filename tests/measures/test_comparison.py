@@ -8,18 +8,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from densebench.measures import comparison
-from densebench.measures.comparison import Resampler, Sample, compare_runs, told_apart
+from densebench.measures import comparison, jackknife
+from densebench.measures.comparison import Comparison, Resampler, Sample, told_apart
 from densebench.measures.jackknife import (
-    average_miou,
     degrees_of_freedom,
     interval,
-    leave_one_out,
     p_value,
     standard_error,
 )
+from densebench.measures.segmentation import MeanIoU
 
 CLASSES = 4
+
+
+def flat(runs: Any) -> list[Any]:
+    """Counts as evidence: those of all classes of an image in one vector."""
+    return [run.reshape(*run.shape[:2], -1) for run in runs]
+
+
+def average_miou(runs: Any, absent: Any) -> float:
+    return jackknife.average(flat(runs), MeanIoU(absent=absent))
+
+
+def leave_one_out(runs: Any, absent: Any) -> Any:
+    return jackknife.leave_one_out(flat(runs), MeanIoU(absent=absent))
+
+
+def compare_runs(first: Any, second: Any, absent: Any, over: str = "images") -> Comparison:
+    return comparison.compare_runs(flat(first), flat(second), MeanIoU(absent=absent), over)
+
+
+def resampled(resampler: Resampler, runs: Any, absent: Any) -> Any:
+    return resampler.values(flat(runs), MeanIoU(absent=absent))
+
+
+def sampled(resampler: Resampler, runs: Any, absent: Any) -> Sample:
+    return resampler.sample(flat(runs), MeanIoU(absent=absent))
 
 
 def run(rng: np.random.Generator, n_images: int, skill: float = 0.7, repeats: int = 1) -> Any:
@@ -32,7 +56,7 @@ def run(rng: np.random.Generator, n_images: int, skill: float = 0.7, repeats: in
 
 def samples(rng: np.random.Generator, n: int, *skills: float, resamples: int = 400) -> Any:
     resampler = Resampler(n, resamples)
-    return [resampler.sample([run(rng, n, skill)], "zero") for skill in skills]
+    return [sampled(resampler, [run(rng, n, skill)], "zero") for skill in skills]
 
 
 class TestTheFormula:
@@ -58,21 +82,23 @@ class TestTheFormula:
         pixels = run(rng, 12, repeats=2)
         drawn = np.random.default_rng(0).integers(0, 12, (50, 12))
         wanted = [average_miou([pixels[:, d]], "nan") for d in drawn]
-        np.testing.assert_allclose(Resampler(12, 50).mious([pixels], "nan"), wanted, atol=1e-12)
+        np.testing.assert_allclose(
+            resampled(Resampler(12, 50), [pixels], "nan"), wanted, atol=1e-12
+        )
 
     def test_does_not_depend_on_the_size_of_the_chunks(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         rng = np.random.default_rng(2)
         runs = [run(rng, 30)]
-        whole = Resampler(30, 100).mious(runs, "zero")
+        whole = resampled(Resampler(30, 100), runs, "zero")
         monkeypatch.setattr(comparison, "CHUNK_CELLS", 30 * 7)
-        np.testing.assert_array_equal(Resampler(30, 100).mious(runs, "zero"), whole)
+        np.testing.assert_array_equal(resampled(Resampler(30, 100), runs, "zero"), whole)
 
     def test_counts_as_large_as_they_come_are_exact(self) -> None:
         pixels = np.full((1, 5000, 3, 2), 2**31, dtype=np.uint32)
         pixels[:, :, 1:] = 2**31 - 1
-        assert Resampler(5000, 3).mious([pixels], "zero") == pytest.approx(1 / 3)
+        assert resampled(Resampler(5000, 3), [pixels], "zero") == pytest.approx(1 / 3)
 
     def test_other_images_or_classes_are_refused(self) -> None:
         rng = np.random.default_rng(3)
@@ -104,7 +130,7 @@ class TestProperties:
         assert (found.low, found.high) == pytest.approx((0, 0), abs=1e-12)
         assert found.p == 1
         resampler = Resampler(n, 200)
-        alike = [resampler.sample(runs, "nan") for runs in ([one] * times, [one])]
+        alike = [sampled(resampler, runs, "nan") for runs in ([one] * times, [one])]
         assert not told_apart(alike).any()
 
     @given(seeds, st.integers(2, 40))
@@ -153,7 +179,7 @@ class TestCalibration:
         rng = np.random.default_rng(9)
         resampler, trials, found = Resampler(n, 400), 300, 0
         for _ in range(trials):
-            alike = [resampler.sample([run(rng, n)], "zero") for _ in range(5)]
+            alike = [sampled(resampler, [run(rng, n)], "zero") for _ in range(5)]
             found += bool(told_apart(alike).any())
         assert lowest <= found / trials < 0.085
 
@@ -228,7 +254,7 @@ class TestToldApart:
         rng = np.random.default_rng(seed)
         runs = [[run(rng, n, skill)] for skill in skills]
         resampler = Resampler(n, 100)
-        found = told_apart([resampler.sample(r, "zero") for r in runs])
+        found = told_apart([sampled(resampler, r, "zero") for r in runs])
         assert not (found & found.T).any()
         for a, b in np.argwhere(found).tolist():
             two = compare_runs(runs[a], runs[b], "zero")

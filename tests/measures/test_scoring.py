@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from densebench.scoring import Scorer, SparseCounts, label_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -13,8 +12,10 @@ from torch.nn.functional import interpolate
 
 from densebench.host.errors import DensebenchError
 from densebench.measures.jackknife import degrees_of_freedom, interval, leave_one_out
-from densebench.measures.segmentation import class_counts, fold
-from densebench.protocols.base import Prediction, Scoring
+from densebench.measures.labels import LabelScoring, label_map
+from densebench.measures.scoring import Prediction, Scorer, Tally
+from densebench.measures.segmentation import MeanIoU, class_counts, fold
+from densebench.run.scores import make_score
 
 CLASSES = ("sky", "ground", "tree")
 VOID = 255
@@ -24,13 +25,28 @@ ORIGINALS = RNG.choice([0, 1, 2, VOID], size=(N, *ORIGINAL), p=[0.5, 0.3, 0.1, 0
 MASKS = ORIGINALS[:, :INPUT, :INPUT]  # any masks at input size will do
 SCORES = torch.from_numpy(RNG.random((N, len(CLASSES), GRID, GRID)))
 LABELS = torch.from_numpy(RNG.integers(0, 4, (N, GRID, GRID)))
-NAMES = tuple("abcde")
+NAMES = tuple(f"{i:03d}" for i in range(500))
 SPLIT: Any = SimpleNamespace(mask=lambda i: ORIGINALS[i], names=NAMES, groups=None)
 
 
-def scorer(*resolutions: Any, ignore: int = VOID, **changes: Any) -> Scorer:
-    options = {"matching": "none", "absent": "zero", "n_predicted": len(CLASSES), **changes}
-    return Scorer(Scoring(resolutions, **options), CLASSES, ignore, SPLIT)
+class Counted(Scorer):
+    """A scorer whose results are told as a record tells them."""
+
+    def scores(self) -> list[Any]:
+        return [make_score(result) for result in self.results()]
+
+
+def scorer(
+    *resolutions: Any,
+    classes: tuple[str, ...] = CLASSES,
+    ignore: int = VOID,
+    split: Any = SPLIT,
+    groups: str | None = None,
+    **changes: Any,
+) -> Counted:
+    options = {"matching": "none", "absent": "zero", "n_predicted": len(classes), **changes}
+    scoring = LabelScoring(resolutions, classes=classes, ignore_index=ignore, **options)
+    return Counted(scoring, split, groups)
 
 
 def predicted(kind: str = "scores", repeat: int = 0, shift: int = 0) -> list[Prediction]:
@@ -112,7 +128,7 @@ class TestCountingByHand:
             for prediction in predicted():
                 alone.add(prediction)
             assert alone.scores() == [score]
-        assert counted.miou() == scores[0].miou
+        assert counted.value() == scores[0].value
 
     def test_a_void_label_that_is_a_class_is_not_counted(self) -> None:
         counted = scorer("input", ignore=0)
@@ -146,26 +162,27 @@ class TestNumbers:
         confusion = by_hand(list(MASKS), winners(INPUT, INPUT))
         hits = np.diag(confusion)
         iou = hits / (confusion.sum(0) + confusion.sum(1) - hits)
-        assert list(score.iou) == list(CLASSES)
-        assert list(score.iou.values()) == pytest.approx(iou.tolist())
-        assert score.miou == pytest.approx(iou.mean())
-        assert score.repeats == [score.miou]
-        assert score.pixel_accuracy == pytest.approx(hits.sum() / confusion.sum())
+        assert list(score.classes) == list(CLASSES)
+        assert list(score.classes.values()) == pytest.approx(iou.tolist())
+        assert score.value == pytest.approx(iou.mean())
+        assert score.main.repeats == [score.value]
+        assert score.of("pixel_accuracy").value == pytest.approx(hits.sum() / confusion.sum())
         assert score.mapping == [[0, 1, 2]]
 
     def test_a_class_that_is_nowhere(self) -> None:
-        absent = Scorer(Scoring(("input",), "none", "zero", 4), (*CLASSES, "nothing"), VOID, SPLIT)
-        left_out = Scorer(Scoring(("input",), "none", "nan", 4), (*CLASSES, "nothing"), VOID, SPLIT)
+        absent = scorer("input", classes=(*CLASSES, "nothing"))
+        left_out = scorer("input", classes=(*CLASSES, "nothing"), absent="nan")
         for p in predicted():
             never = torch.full((len(p.indices), 1, GRID, GRID), -9.0, dtype=torch.float64)
             wider = Prediction(p.indices, p.masks, scores=torch.cat([p.scores, never], dim=1))
             absent.add(wider)
             left_out.add(wider)
         zero, out = absent.scores()[0], left_out.scores()[0]
-        assert zero.iou["nothing"] is None
-        assert zero.miou == zero.miou_absent_zero == out.miou_absent_zero
-        assert out.miou == out.miou_absent_left_out == zero.miou_absent_left_out
-        assert zero.miou == pytest.approx(0.75 * out.miou)
+        assert zero.classes["nothing"] is None
+        assert zero.value == zero.of("miou_absent_zero").value == out.of("miou_absent_zero").value
+        wanted = (found.of("miou_absent_left_out").value for found in (out, zero))
+        assert [out.value] * 2 == list(wanted)
+        assert zero.value == pytest.approx(0.75 * out.value)
 
     def test_hungarian_matching_undoes_a_renaming(self) -> None:
         def run(matching: str, renamed: bool) -> Any:
@@ -178,10 +195,10 @@ class TestNumbers:
             counted.add(Prediction(torch.arange(N), truth, scores=scores))
             return counted.scores()[0]
 
-        assert run("none", renamed=False).miou == 1
-        assert run("none", renamed=True).miou < 0.5
+        assert run("none", renamed=False).value == 1
+        assert run("none", renamed=True).value < 0.5
         undone = run("hungarian", renamed=True)
-        assert undone.miou == 1
+        assert undone.value == 1
         assert undone.mapping == [[2, 0, 1]]
         assert np.array(undone.confusion[0])[~np.eye(3, dtype=bool)].sum() == 0
 
@@ -223,15 +240,19 @@ class TestRepeats:
                 one.add(Prediction(prediction.indices, prediction.masks, prediction.scores))
             alone.append(one.scores()[0])
         score = together.scores()[0]
-        assert len({one.miou for one in alone}) == len(self.SHIFTS)
-        assert score.repeats == [one.miou for one in alone]
-        assert score.miou == pytest.approx(np.mean([one.miou for one in alone]))
-        assert together.miou() == pytest.approx(score.miou)
-        assert score.pixel_accuracy == pytest.approx(np.mean([o.pixel_accuracy for o in alone]))
+        assert len({one.value for one in alone}) == len(self.SHIFTS)
+        assert score.main.repeats == [one.value for one in alone]
+        assert score.value == pytest.approx(np.mean([one.value for one in alone]))
+        assert together.value() == pytest.approx(score.value)
+        assert score.of("pixel_accuracy").value == pytest.approx(
+            np.mean([o.of("pixel_accuracy").value for o in alone])
+        )
         assert score.confusion == [one.confusion[0] for one in alone]
         assert score.mapping == [one.mapping[0] for one in alone]
         for name in CLASSES:
-            assert score.iou[name] == pytest.approx(np.mean([one.iou[name] for one in alone]))
+            assert score.classes[name] == pytest.approx(
+                np.mean([one.classes[name] for one in alone])
+            )
 
     def test_the_interval_is_that_of_the_mean(self) -> None:
         once, twice = scorer("input"), scorer("input")
@@ -260,7 +281,7 @@ class TestInterval:
     def test_holds_the_score_and_narrows_with_more_images(self, seed: int) -> None:
         few, many = self.score(20, seed), self.score(500, seed)
         for score, n in ((few, 20), (many, 500)):
-            assert score.interval.low < score.miou < score.interval.high
+            assert score.interval.low < score.value < score.interval.high
             assert (score.interval.level, score.interval.over) == (0.95, "images")
             assert score.interval.n == n
         width = [s.interval.high - s.interval.low for s in (few, many)]
@@ -284,13 +305,13 @@ class TestInterval:
             values.append(np.mean(shared))
         df = degrees_of_freedom(np.array(values))
         half = stats.t(df).isf(0.025) * np.sqrt(59 * np.var(values))
-        assert score.interval.low == pytest.approx(score.miou - half)
-        assert score.interval.high == pytest.approx(score.miou + half)
+        assert score.interval.low == pytest.approx(score.value - half)
+        assert score.interval.high == pytest.approx(score.value + half)
 
     def test_one_image_has_none_and_it_says_why(self) -> None:
-        found = self.score(1).interval
-        assert found.low is found.high is None
-        assert found.text == "none: a single one of the images"
+        found = self.score(1).main
+        assert found.interval.low is found.interval.high is None
+        assert found.interval_text == "none: a single one of the images"
 
     def test_the_order_of_images_does_not_matter(self) -> None:
         assert self.score(30) == self.score(30)
@@ -299,21 +320,21 @@ class TestInterval:
         grouped = SimpleNamespace(**{**vars(SPLIT), "groups": ("x", "y", "x", "z", "z")})
         both = []
         for split in (SPLIT, grouped):
-            counted = Scorer(Scoring(("input",), "none", "zero", 3), CLASSES, VOID, split, "films")
+            counted = scorer("input", split=split, groups="films")
             for prediction in predicted():
                 counted.add(prediction)
-            both.append((counted.scores()[0], counted.image_counts()))
+            both.append((counted.scores()[0], counted.results()[0].evidence))
         (images, plain), (films, counts) = both
-        assert images.miou == films.miou
+        assert images.value == films.value
         assert (images.interval.over, images.interval.n) == ("images", N)
         assert (films.interval.over, films.interval.n) == ("films", len(set(grouped.groups)))
         assert plain.groups is None
         assert (counts.groups, counts.over) == (grouped.groups, "films")
-        bounds = interval(films.miou, leave_one_out([counts.units], "zero"), (0.0, 1.0))
+        bounds = interval(films.value, leave_one_out([counts.units], MeanIoU()), (0.0, 1.0))
         assert (films.interval.low, films.interval.high) == pytest.approx(bounds)
 
 
-class TestSparseCounts:
+class TestTally:
     @given(
         st.integers(1, 6),
         st.integers(1, 4),
@@ -327,17 +348,18 @@ class TestSparseCounts:
         rng = np.random.default_rng(seed)
         images = rng.integers(0, 50, (n_images, n_classes, n_predicted))
         images[rng.random(images.shape) < 0.6] = 0
-        counts = SparseCounts((n_classes, n_predicted))
+        counts = Tally()
         for index, confusion in enumerate(images):
-            counts.add(index, confusion)
+            counts.add(index, confusion.ravel())
+        classes = tuple(map(str, range(n_classes)))
+        scoring = LabelScoring(("input",), "precision", "zero", n_predicted, classes, VOID)
         mapping = rng.integers(0, n_classes, n_predicted)
-        np.testing.assert_array_equal(counts.total, images.sum(axis=0))
-        per_image = counts.class_counts(mapping)
-        wanted = [class_counts(fold(confusion, mapping)) for confusion in images]
+        np.testing.assert_array_equal(counts.total, images.sum(axis=0).ravel())
+        per_image = counts.vectors(scoring, mapping)
+        wanted = [class_counts(fold(confusion, mapping)).ravel() for confusion in images]
         np.testing.assert_array_equal(per_image, wanted)
-        np.testing.assert_array_equal(
-            per_image.sum(axis=0), class_counts(fold(counts.total, mapping))
-        )
+        whole = class_counts(fold(images.sum(axis=0), mapping))
+        np.testing.assert_array_equal(per_image.sum(axis=0), whole.ravel())
 
 
 def test_the_hand_made_upsampling_is_the_published_one() -> None:
