@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +12,10 @@ from scipy import stats
 from torch.nn.functional import interpolate
 
 from densebench.host.errors import DensebenchError
+from densebench.measures.base import Metric
 from densebench.measures.jackknife import degrees_of_freedom, interval, leave_one_out
 from densebench.measures.labels import LabelScoring, label_map
-from densebench.measures.scoring import Prediction, Scorer, Tally
+from densebench.measures.scoring import Prediction, Scorer, Scoring, Tally, upsampled
 from densebench.measures.segmentation import MeanIoU, class_counts, fold
 from densebench.run.scores import make_score
 
@@ -360,6 +362,105 @@ class TestTally:
         np.testing.assert_array_equal(per_image, wanted)
         whole = class_counts(fold(images.sum(axis=0), mapping))
         np.testing.assert_array_equal(per_image.sum(axis=0), whole.ravel())
+
+
+@dataclass(frozen=True)
+class MeanError(Metric):
+    """Of what was predicted in metres."""
+
+    name: str = "error"
+    title: str = "error"
+    unit: str = "m"
+    higher: bool = False
+
+    def finish(self, sums: Any) -> Any:
+        return sums[..., 0] / np.maximum(sums[..., 1], 1)
+
+
+@dataclass(frozen=True)
+class DepthScoring(Scoring):
+    """Absolute errors of valid pixels, and how many there are."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return (MeanError(),)
+
+    def vector(self, prediction: Prediction, position: int, truth: Any) -> Any:
+        assert prediction.values is not None
+        depth = upsampled(prediction.values[position], truth.shape)[0].numpy()
+        valid = truth > 0
+        return np.array([np.abs(depth - truth)[valid].sum(), valid.sum()])
+
+
+METRES = np.random.default_rng(4).uniform(1, 9, (N, *ORIGINAL)).astype(np.float32)
+METRES[:, 0] = 0  # not measured
+DEPTHS: Any = SimpleNamespace(mask=lambda i: METRES[i], names=NAMES, groups=None)
+
+
+def depths_of(indices: Any) -> Prediction:
+    values = SCORES[indices, :1].float() * 10
+    masks = torch.from_numpy(METRES[indices.numpy(), :INPUT, :INPUT])
+    return Prediction(indices, masks, values=values)
+
+
+class TestFloats:
+    def test_depth_in_metres_is_scored_by_the_same_code(self) -> None:
+        counted = Counted(DepthScoring(("original", "input", 4)), DEPTHS)
+        counted.add(depths_of(torch.arange(N)))
+        ranked, small, _ = counted.scores()
+        depth = [bilinear(s, *ORIGINAL)[0] for s in (SCORES[:, :1].float() * 10).numpy()]
+        wanted = np.abs(np.stack(depth) - METRES)[METRES > 0].mean()
+        assert ranked.value == pytest.approx(wanted, rel=1e-5)
+        assert counted.value() == ranked.value != small.value
+        assert ranked.interval.low < ranked.value < ranked.interval.high
+        assert (ranked.main.higher, ranked.main.unit) == (False, "m")
+        assert (ranked.classes, ranked.mapping, ranked.confusion) == ({}, [], [])
+
+
+class TestSeveralProcesses:
+    @given(st.permutations(range(N)), st.integers(1, N), st.randoms(use_true_random=False))
+    @settings(max_examples=25, deadline=None)
+    def test_evidence_of_several_in_any_order_equals_that_of_one(
+        self, order: list[int], processes: int, draw: Any
+    ) -> None:
+        """Bit for bit, floats as well: they are summed in the order of the images."""
+
+        def made(kind: str) -> Counted:
+            if kind == "depth":
+                return Counted(DepthScoring(("original", 4)), DEPTHS)
+            return scorer("original", 4, matching="hungarian", n_predicted=4)
+
+        def fill(counted: Counted, kind: str, images: list[int]) -> Counted:
+            for index in images:
+                one = torch.tensor([index])
+                masks = torch.from_numpy(MASKS[one.numpy()])
+                if kind == "depth":
+                    counted.add(depths_of(one))
+                else:
+                    for repeat in range(2):
+                        labels = (LABELS[one] + repeat) % 4
+                        counted.add(Prediction(one, masks, labels=labels, repeat=repeat))
+            return counted
+
+        for kind in ("labels", "depth"):
+            whole = fill(made(kind), kind, list(range(N)))
+            parts = [fill(made(kind), kind, order[p::processes]) for p in range(processes)]
+            draw.shuffle(parts)
+            together = made(kind)
+            together.join(parts)
+            assert together.scores() == whole.scores()
+            for ours, theirs in zip(together.results(), whole.results(), strict=True):
+                assert ours.evidence.names == theirs.evidence.names
+                np.testing.assert_array_equal(ours.evidence.vectors, theirs.evidence.vectors)
+
+    def test_an_image_that_two_of_them_scored_is_refused(self) -> None:
+        first, second = (Counted(DepthScoring(("input",)), DEPTHS) for _ in range(2))
+        first.add(depths_of(torch.tensor([0, 1])))
+        second.add(depths_of(torch.tensor([1, 2])))
+        with pytest.raises(ValueError, match="the image 1 was scored twice"):
+            first.join([second])
+        with pytest.raises(ValueError, match="the image 0 was scored twice"):
+            first.add(depths_of(torch.tensor([0])))
 
 
 def test_the_hand_made_upsampling_is_the_published_one() -> None:

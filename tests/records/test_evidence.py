@@ -1,4 +1,4 @@
-"""The counts beside a record: what they are, and what is refused."""
+"""The evidence beside a record: what it is, and what is refused."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,14 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from densebench.records.counts import ImageCounts, counts_file, load_counts, save_counts
 
 from densebench.datasets import Dataset, load_dataset
 from densebench.host.errors import DensebenchError
-from densebench.measures.jackknife import average_miou, interval, leave_one_out
-from densebench.measures.segmentation import class_counts
+from densebench.measures.base import Evidence
+from densebench.measures.jackknife import average, interval, leave_one_out
+from densebench.measures.segmentation import MeanIoU, class_counts
+from densebench.records import evidence as evidence_module
 from densebench.records.schema import RunRecord
-from densebench.records.store import save_record
+from densebench.records.store import (
+    EVIDENCE,
+    Companions,
+    beside,
+    load_evidence,
+    load_record,
+    save_record,
+)
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 
@@ -40,27 +48,31 @@ seeds = 2
 
 
 @pytest.fixture
-def kept(tmp_path: Path, tiny_record: RunRecord) -> tuple[Path, ImageCounts]:
-    """The path of a record with counts that sum to it."""
-    path = save_record(tiny_record, tmp_path)
-    whole = class_counts(np.array(tiny_record.score.confusion[0]))
+def kept(tmp_path: Path, tiny_record: RunRecord) -> tuple[Path, Evidence]:
+    """The path of a record with evidence that sums to it."""
+    whole = class_counts(np.array(tiny_record.score.confusion[0])).ravel()
     first = whole // 3
-    counts = ImageCounts(("a", "b"), "zero", np.stack([first, whole - first])[None].astype("u4"))
-    save_counts(path, tiny_record.run_id, counts)
-    return path, counts
+    evidence = Evidence(("a", "b"), np.stack([first, whole - first])[None].astype("u4"))
+    return save_record(tiny_record, tmp_path, Companions(evidence)), evidence
 
 
-def test_of_a_run_they_give_its_number(tmp_path: Path, colour_task: Path) -> None:
+def test_of_a_run_it_gives_every_number(tmp_path: Path, colour_task: Path) -> None:
     record, path = evaluate(RunOptions("rgb_s14", str(colour_task), results=tmp_path))
-    counts = load_counts(path, record)
-    assert counts is not None
-    assert counts.names == tuple(f"picture{i:02d}" for i in range(6, 10))
-    assert counts.pixels.shape == (1, 4, 3, 3)
-    assert average_miou([counts.pixels], counts.absent) == pytest.approx(record.score.miou)
-    assert counts_file(path).stat().st_size < 2000
+    evidence = load_evidence(path, record)
+    assert evidence is not None
+    assert evidence.names == tuple(f"picture{i:02d}" for i in range(6, 10))
+    assert (evidence.vectors.shape, evidence.vectors.dtype) == ((1, 4, 9), np.uint32)
+    names = [score.name for score in record.score.metrics]
+    assert names == ["miou", "miou_absent_zero", "miou_absent_left_out", "pixel_accuracy"]
+    for score in record.score.metrics:
+        assert score.metric is not None
+        assert average([evidence.units], score.metric) == score.value
+        bounds = interval(score.value, leave_one_out([evidence.units], score.metric), (0, 1))
+        assert (score.interval.low, score.interval.high) == bounds
+    assert beside(path, EVIDENCE).stat().st_size < 2000
 
 
-def test_of_a_dataset_that_names_groups_interval_and_counts_are_over_these(
+def test_of_a_dataset_that_names_groups_interval_and_evidence_are_over_these(
     tmp_path: Path, colour_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def grouped(*arguments: Any, **options: Any) -> Dataset:
@@ -72,10 +84,10 @@ def test_of_a_dataset_that_names_groups_interval_and_counts_are_over_these(
     record, path = evaluate(RunOptions("rgb_s14", str(colour_task), results=tmp_path))
     assert record.dataset.groups == "sequences"
     assert (record.score.interval.over, record.score.interval.n) == ("sequences", 2)
-    counts = load_counts(path, record)
-    assert counts is not None
-    assert (counts.over, counts.units.shape) == ("sequences", (1, 2, 3, 3))
-    bounds = interval(record.score.miou, leave_one_out([counts.units], "zero"), (0.0, 1.0))
+    evidence = load_evidence(path, record)
+    assert evidence is not None
+    assert (evidence.over, evidence.units.shape) == ("sequences", (1, 2, 9))
+    bounds = interval(record.score.value, leave_one_out([evidence.units], MeanIoU()), (0.0, 1.0))
     assert (record.score.interval.low, record.score.interval.high) == pytest.approx(bounds)
 
 
@@ -83,85 +95,97 @@ def test_of_every_repeat(tmp_path: Path, colour_task: Path) -> None:
     card = colour_task.with_name("clusters.toml")
     card.write_text(CLUSTERS)
     record, path = evaluate(RunOptions("rgb_s14", str(card), results=tmp_path))
-    counts = load_counts(path, record)
-    assert counts is not None
-    assert counts.pixels.shape == (2, 4, 3, 3)
-    assert average_miou([counts.pixels], counts.absent) == pytest.approx(record.score.miou)
+    evidence = load_evidence(path, record)
+    assert evidence is not None
+    assert evidence.vectors.shape == (2, 4, 9)
+    assert average([evidence.units], MeanIoU()) == pytest.approx(record.score.value)
 
 
-def test_are_written_before_the_record(
+def test_is_written_before_the_record(
     tmp_path: Path, colour_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("densebench.run.record.save_record", fail)
+    monkeypatch.setattr("densebench.records.store._sealed", fail)
     folder = tmp_path / "results"
     with pytest.raises(KeyboardInterrupt):
         evaluate(RunOptions("rgb_s14", str(colour_task), results=folder))
-    assert len(list(folder.rglob("*.counts.npz"))) == 1
+    assert len(list(folder.rglob("*.evidence.npz"))) == 1
     assert not list(folder.rglob("*.json"))
 
 
-def test_saved_and_loaded_are_equal(kept: tuple[Path, ImageCounts], tiny_record: RunRecord) -> None:
-    path, counts = kept
-    loaded = load_counts(path, tiny_record)
+def test_saved_and_loaded_are_equal(kept: tuple[Path, Evidence]) -> None:
+    path, evidence = kept
+    loaded = load_evidence(path, load_record(path))
     assert loaded is not None
-    assert (loaded.names, loaded.absent) == (counts.names, counts.absent)
-    np.testing.assert_array_equal(loaded.pixels, counts.pixels)
-    assert loaded.pixels.dtype == np.uint32
+    assert loaded.names == evidence.names
+    np.testing.assert_array_equal(loaded.vectors, evidence.vectors)
+    assert loaded.vectors.dtype == np.uint32
 
 
-def test_groups_are_kept_and_older_files_have_none(
-    kept: tuple[Path, ImageCounts], tiny_record: RunRecord
+def test_groups_are_kept_where_there_are_some(
+    kept: tuple[Path, Evidence], tmp_path: Path, tiny_record: RunRecord
 ) -> None:
-    path, counts = kept
-    assert (counts.groups, counts.over) == (None, "images")
-    assert "groups" not in np.load(counts_file(path))
-    grouped = replace(counts, groups=("one", "one"), group_name="sequences")
-    save_counts(path, tiny_record.run_id, grouped)
-    loaded = load_counts(path, tiny_record)
+    path, evidence = kept
+    assert (evidence.groups, evidence.over) == (None, "images")
+    assert "groups" not in np.load(beside(path, EVIDENCE))
+    grouped = replace(evidence, groups=("one", "one"), group_name="sequences")
+    save_record(tiny_record, tmp_path, Companions(grouped))
+    loaded = load_evidence(path, load_record(path))
     assert loaded is not None
     assert (loaded.groups, loaded.over) == (("one", "one"), "sequences")
-    np.testing.assert_array_equal(loaded.units, counts.pixels.sum(axis=1, keepdims=True))
+    np.testing.assert_array_equal(loaded.units, evidence.vectors.sum(axis=1, keepdims=True))
 
 
-def test_a_record_of_before_has_none(tmp_path: Path, tiny_record: RunRecord) -> None:
-    assert load_counts(save_record(tiny_record, tmp_path), tiny_record) is None
+def test_a_record_without_has_none(tmp_path: Path, tiny_record: RunRecord) -> None:
+    assert load_evidence(save_record(tiny_record, tmp_path), tiny_record) is None
 
 
-def _rewrite(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    file = counts_file(path)
+def _rewrite(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    file = beside(path, EVIDENCE)
     with np.load(file) as arrays:
         values = dict(arrays)
     change(values)
     np.savez_compressed(file, **values)
+    return file
 
 
 @pytest.mark.parametrize(
     "change",
     [
         lambda values: values.update(run_id=np.array("0" * 12)),
-        lambda values: values.update(pixels=values["pixels"] + np.uint32(1)),
-        lambda values: values.update(pixels=values["pixels"].repeat(2, axis=0)),
+        lambda values: values.update(vectors=values["vectors"] + np.uint32(1)),
+        lambda values: values.update(vectors=values["vectors"].repeat(2, axis=0)),
     ],
 )
-def test_those_of_another_run_are_refused(
-    kept: tuple[Path, ImageCounts], tiny_record: RunRecord, change: Any
+def test_that_of_another_run_is_refused(
+    kept: tuple[Path, Evidence], tiny_record: RunRecord, change: Any
 ) -> None:
-    path, _ = kept
-    _rewrite(path, change)
-    with pytest.raises(DensebenchError, match="not the counts of the record beside it"):
-        load_counts(path, tiny_record)
+    file = _rewrite(kept[0], change)
+    with pytest.raises(DensebenchError, match="not the evidence of the record beside it") as caught:
+        load_evidence(kept[0], tiny_record)
+    assert str(caught.value).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_number_that_does_not_follow_is_refused(
+    kept: tuple[Path, Evidence], tiny_record: RunRecord, place: int
+) -> None:
+    values = tiny_record.model_dump()
+    metric = values["scores"][0]["metrics"][place]
+    metric["value"] += 1e-6
+    with pytest.raises(DensebenchError, match=f"the {metric['title']} of the record") as caught:
+        load_evidence(kept[0], RunRecord.model_validate(values))
+    assert str(caught.value).startswith(f"{beside(kept[0], EVIDENCE)}: ")
 
 
 @pytest.mark.parametrize(
     "change",
     [
         lambda values: values.pop("names"),
-        lambda values: values.update(absent=np.array("one")),
-        lambda values: values.update(pixels=values["pixels"][0]),
-        lambda values: values.update(pixels=values["pixels"].astype(float)),
+        lambda values: values.update(vectors=values["vectors"][0]),
+        lambda values: values.update(vectors=values["vectors"].astype(complex)),
         lambda values: values.update(names=np.array(["a"])),
         lambda values: values.update(names=np.array([{"a": 1}, None], dtype=object)),
         lambda values: values.update(groups=np.array(["one"]), group_name=np.array("films")),
@@ -169,21 +193,28 @@ def test_those_of_another_run_are_refused(
     ],
 )
 def test_what_is_not_of_the_format_is_refused(
-    kept: tuple[Path, ImageCounts], tiny_record: RunRecord, change: Any
+    kept: tuple[Path, Evidence], tiny_record: RunRecord, change: Any
 ) -> None:
-    path, _ = kept
-    _rewrite(path, change)
-    with pytest.raises(DensebenchError, match="not the counts of a run") as caught:
-        load_counts(path, tiny_record)
+    _rewrite(kept[0], change)
+    with pytest.raises(DensebenchError, match="not the evidence of a run") as caught:
+        load_evidence(kept[0], tiny_record)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 300])
 def test_half_a_file_is_refused(
-    kept: tuple[Path, ImageCounts], tiny_record: RunRecord, keep: int
+    kept: tuple[Path, Evidence], tiny_record: RunRecord, keep: int
 ) -> None:
-    path, _ = kept
-    file = counts_file(path)
+    file = beside(kept[0], EVIDENCE)
     file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(DensebenchError, match="not the counts of a run"):
-        load_counts(path, tiny_record)
+    with pytest.raises(DensebenchError, match="not the evidence of a run"):
+        load_evidence(kept[0], tiny_record)
+
+
+def test_floats_are_kept_as_they_are(tmp_path: Path, tiny_record: RunRecord) -> None:
+    evidence = Evidence(("a", "b"), np.array([[[0.1, 3.0], [1e-30, 2.0]]]))
+    file = tmp_path / "some.npz"
+    file.write_bytes(evidence_module.packed(evidence, tiny_record.run_id))
+    with np.load(file) as arrays:
+        np.testing.assert_array_equal(arrays["vectors"], evidence.vectors)
+        assert arrays["vectors"].dtype == np.float64
