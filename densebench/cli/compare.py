@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from densebench.cli.app import app
-from densebench.cli.options import ResultsFolder
+from densebench.cli.options import AsJson, ResultsFolder
 
 
 @app.command()
@@ -19,7 +19,7 @@ def compare(
     variant: Annotated[str, typer.Option(help="Variant of the protocol.")] = "reference",
     results: ResultsFolder = None,
     partial: Annotated[bool, typer.Option("--partial", help="Compare --limit runs too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare two backbones on the same validation images."""
     from densebench import api

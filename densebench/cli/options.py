@@ -26,6 +26,14 @@ ResultsFolder = Annotated[
     Path | None, typer.Option("--results", help="Folder of records [leaderboard/results].")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images through the backbone.")]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="Processes that read images [8 with a GPU, else 0].")
+]
+Seed = Annotated[int, typer.Option(min=0)]
+DataRoot = Annotated[Path | None, typer.Option(help="Where the dataset lies.")]
+AsRecord = Annotated[bool, typer.Option("--json", help="Print the record alone.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 
 
 def names(kind: Part, text: str) -> list[str]:
@@ -67,6 +75,11 @@ def refuse_many_processes(command: str) -> None:
             f"`{command}` works in one process, and torchrun started {size}, each of which would "
             f"do all of it; start it with `densebench {command}`"
         )
+
+
+def overrides(texts: list[str] | None) -> dict[str, Any]:
+    """What several ``--set KEY=VALUE`` set."""
+    return dict(key_value(text) for text in texts or [])
 
 
 def key_value(text: str) -> tuple[str, Any]:

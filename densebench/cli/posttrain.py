@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,52 +17,63 @@ from densebench.cli.options import (
     Offline,
     ResultsFolder,
     WeightsFile,
-    key_value,
     names,
+    overrides,
 )
 from densebench.host.console import INTERRUPTED, clean_stdout
 from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
+
+if TYPE_CHECKING:
+    from densebench.posttrain.session import PosttrainOptions
+
+
+Images = Annotated[
+    list[Path],
+    typer.Option(help="A folder of images or a list of them, one path a line; repeatable."),
+]
+NewName = Annotated[str, typer.Option(help="What the new backbone is called from then on.")]
+RecipeName = Annotated[
+    str | None, typer.Option(help="A recipe's name or path [as published for the patch size].")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override the recipe: training.epochs=5, ..."),
+]
+OutFolder = Annotated[Path | None, typer.Option(help="Folder to write [posttrained/NAME].")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the last step.")]
+Overwrite = Annotated[bool, typer.Option(help="Remove what the folder holds first.")]
+ViewWorkers = Annotated[
+    int | None, typer.Option(min=0, help="Processes that make views [8 with a GPU, else 0].")
+]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")]
+Then = Annotated[
+    str | None,
+    typer.Option(metavar="TASKS", help="Score base and new backbone on these, side by side."),
+]
+ThenRoot = Annotated[Path | None, typer.Option(help="Where the dataset of --then lies.")]
+ThenLimit = Annotated[
+    int | None, typer.Option(help="Images of each split for --then; marks records as partial.")
+]
 
 
 @app.command()
 def posttrain(
     backbone: BackboneName,
-    data: Annotated[
-        list[Path],
-        typer.Option(help="A folder of images or a list of them, one path a line; repeatable."),
-    ],
-    name: Annotated[str, typer.Option(help="What the new backbone is called from then on.")],
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="A recipe's name or path [as published for the patch size]."),
-    ] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override the recipe: training.epochs=5, ..."
-        ),
-    ] = None,
+    data: Images,
+    name: NewName,
+    recipe: RecipeName = None,
+    param: Overrides = None,
     weights: WeightsFile = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write [posttrained/NAME].")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the last step.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Remove what the folder holds first.")] = False,
+    out: OutFolder = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
     device: Device = "auto",
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that make views [8 with a GPU, else 0].")
-    ] = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")
-    ] = False,
-    then: Annotated[
-        str | None,
-        typer.Option(metavar="TASKS", help="Score base and new backbone on these, side by side."),
-    ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Where the dataset of --then lies.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="Images of each split for --then; marks records as partial.")
-    ] = None,
+    workers: ViewWorkers = None,
+    tensorboard: TensorBoard = False,
+    then: Then = None,
+    data_root: ThenRoot = None,
+    limit: ThenLimit = None,
     results: ResultsFolder = None,
     offline: Offline = False,
 ) -> None:
@@ -75,8 +86,7 @@ def posttrain(
         from densebench.host.distributed import is_main_process
         from densebench.host.progress import TerminalWatcher
         from densebench.host.terminal import Console
-        from densebench.posttrain.session import PosttrainOptions, posttrain
-        from densebench.posttrain.trainer import InterruptedTrainingError
+        from densebench.posttrain.session import PosttrainOptions
 
         options = PosttrainOptions(
             backbone=backbone,
@@ -84,7 +94,7 @@ def posttrain(
             name=name,
             weights=weights,
             recipe=recipe,
-            overrides=dict(key_value(text) for text in param or []),
+            overrides=overrides(param),
             out=out,
             device=device,
             workers=workers,
@@ -94,22 +104,33 @@ def posttrain(
             offline=offline,
         )
         watcher = TerminalWatcher(Console(stderr=True))
-        if tasks:
-            from densebench.posttrain.comparison import check_base, compared
-
-            check_base(options)
-        try:
-            card = posttrain(options, watcher)
-        except InterruptedTrainingError as stopped:
-            if is_main_process():
-                print(f"interrupted: {stopped}; go on with: {_resuming()}", file=sys.stderr)
-            sys.exit(INTERRUPTED)
+        card = _trained(options, watcher, compares=bool(tasks))
         if not is_main_process():
             return
         print(f"{name}: {card}", file=stdout)
         if tasks:
+            from densebench.posttrain.comparison import compared
+
             table = compared(options, tasks, results, data_root, limit, watcher)
             Console(file=stdout).print(table)
+
+
+def _trained(options: "PosttrainOptions", watcher: Watcher, compares: bool) -> Path:
+    """The new card; told to stop, the process ends after saying how to go on."""
+    from densebench import api
+    from densebench.host.distributed import is_main_process
+    from densebench.posttrain.trainer import InterruptedTrainingError
+
+    if compares:
+        from densebench.posttrain.comparison import check_base
+
+        check_base(options)
+    try:
+        return api.posttrain(options, watcher)
+    except InterruptedTrainingError as stopped:
+        if is_main_process():
+            print(f"interrupted: {stopped}; go on with: {_resuming()}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 def _check_then(tasks: Sequence[str], options: Mapping[str, object]) -> None:

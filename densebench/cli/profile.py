@@ -7,7 +7,9 @@ import typer
 
 from densebench.cli.app import app
 from densebench.cli.options import (
+    AsRecord,
     BackboneName,
+    BatchSize,
     Device,
     Offline,
     ResultsFolder,
@@ -24,13 +26,13 @@ def profile(
     size: Annotated[
         int | None, typer.Option(min=1, help="Side of the input [largest multiple below 519].")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images through the backbone.")] = 16,
+    batch_size: BatchSize = 16,
     weights: WeightsFile = None,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     results: ResultsFolder = None,
     offline: Offline = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record alone.")] = False,
+    as_json: AsRecord = False,
 ) -> None:
     """Measure images per second, latency, memory and operations, and record them."""
     one_of("--precision", precision, ("fp32", "bf16", "fp16"))

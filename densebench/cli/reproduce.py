@@ -3,12 +3,12 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from densebench.cli.app import app
-from densebench.cli.options import Device, Offline, ResultsFolder
+from densebench.cli.options import AsJson, BatchSize, Device, Offline, ResultsFolder, Seed, Workers
 from densebench.host.console import clean_stdout
 from densebench.host.errors import DensebenchError
 
@@ -16,28 +16,33 @@ if TYPE_CHECKING:
     from densebench.report.board.reproduced import Reproduction
 
 
+SuiteName = Annotated[
+    str, typer.Argument(help="A suite's name, such as neco-voc, or a suite card's path.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show the rows and what they lack; run nothing.")
+]
+Available = Annotated[
+    bool, typer.Option("--available", help="Run the rows that can be, in spite of the others.")
+]
+AllData = Annotated[Path | None, typer.Option(help="Where the datasets lie.")]
+MarkdownPage = Annotated[Path | None, typer.Option(help="Write the table as a page.")]
+
+
 @app.command()
 def reproduce(
-    suite: Annotated[
-        str, typer.Argument(help="A suite's name, such as neco-voc, or a suite card's path.")
-    ],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the rows and what they lack; run nothing.")
-    ] = False,
-    available: Annotated[
-        bool, typer.Option("--available", help="Run the rows that can be, in spite of the others.")
-    ] = False,
-    data_root: Annotated[Path | None, typer.Option(help="Where the datasets lie.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    suite: SuiteName,
+    dry_run: DryRun = False,
+    available: Available = False,
+    data_root: AllData = None,
+    seed: Seed = 0,
     device: Device = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images through the backbone.")] = 16,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that read images [8 with a GPU, else 0].")
-    ] = None,
+    batch_size: BatchSize = 16,
+    workers: Workers = None,
     results: ResultsFolder = None,
     offline: Offline = False,
-    markdown: Annotated[Path | None, typer.Option(help="Write the table as a page.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+    markdown: MarkdownPage = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run every row of a published table, and set ours beside the published numbers.
 
@@ -70,19 +75,26 @@ def reproduce(
         if not dry_run:
             _check_complete(found, available)
             found = run_reproduction(found, base, TerminalWatcher(Console(stderr=True)))
-        if as_json:
-            print(json.dumps(reproduction.reproduction_json(found), indent=1), file=stdout)
-        else:
-            console = Console(file=stdout)
-            console.print(f"{found.suite}: {found.description}. Published: {found.source}.")
-            for table in reproduction.reproduction_tables(found):
-                console.print(table)
-            console.print(reproduction.meaning(found.rows))
+        _show(found, as_json, stdout)
         if markdown is not None:
             reproduction.write_page(found, markdown)
     failed = sum(bool(row.failed) for row in found.rows)
     if failed:
         raise DensebenchError(f"{failed} of {len(found.rows)} runs failed, as said above")
+
+
+def _show(found: "Reproduction", as_json: bool, stdout: TextIO) -> None:
+    from densebench.host.terminal import Console
+    from densebench.report.formats import reproduction
+
+    if as_json:
+        print(json.dumps(reproduction.reproduction_json(found), indent=1), file=stdout)
+        return
+    console = Console(file=stdout)
+    console.print(f"{found.suite}: {found.description}. Published: {found.source}.")
+    for table in reproduction.reproduction_tables(found):
+        console.print(table)
+    console.print(reproduction.meaning(found.rows))
 
 
 def _tell_missing(found: "Reproduction") -> None:

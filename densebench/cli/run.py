@@ -9,13 +9,18 @@ import typer
 
 from densebench.cli.app import app
 from densebench.cli.options import (
+    AsRecord,
+    BatchSize,
+    DataRoot,
     Device,
     Offline,
     ResultsFolder,
+    Seed,
     WeightsFile,
-    key_value,
+    Workers,
     names,
     one_of,
+    overrides,
     refuse_many_processes,
 )
 from densebench.host.console import clean_stdout
@@ -25,96 +30,106 @@ DEFAULT_SUBSET_SEED = 42
 PUBLISHED = "published"
 MOST_SEEDS = 1000
 
+Backbones = Annotated[
+    str,
+    typer.Option(
+        help="A card's name or path, timm:ID, open_clip:ARCH/TAG or FILE.py:FUNCTION; "
+        "or several: a pattern such as 'dinov2_*', names with commas, or suite:NAME."
+    ),
+]
+Tasks = Annotated[str, typer.Option(help="A task card's name or path, or several, likewise.")]
+Variant = Annotated[
+    str, typer.Option(help="reference (as published), clean (without quirks); linear: cached.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a parameter of the task card."),
+]
+TrainList = Annotated[
+    Path | None, typer.Option(help="Names of the training images: a file or a list's name.")
+]
+ValList = Annotated[
+    Path | None, typer.Option(help="Names of the validation images: a file or a list's name.")
+]
+Subset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="1/N|own:1/N",
+        help="Only a published part of the training images, or a seeded share of them.",
+    ),
+]
+SubsetSeed = Annotated[
+    int | None, typer.Option(min=0, help="Which part; seeded shares are nested [42].")
+]
+Limit = Annotated[
+    int | None, typer.Option(help="Images of each split; marks the record as partial.")
+]
+Seeds = Annotated[
+    str,
+    typer.Option(
+        metavar="N|published",
+        help="Run that many, from --seed on; or the five published subset seeds.",
+    ),
+]
+PrecisionName = Annotated[str, typer.Option(help="fp32, tf32, bf16 or fp16 (of the backbone).")]
+Overwrite = Annotated[bool, typer.Option(help="Repeat a run whose record exists.")]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave unreadable images out, and record them.")
+]
+SavePanels = Annotated[
+    int, typer.Option(min=0, help="Keep the label maps of this many validation images.")
+]
+CacheName = Annotated[str, typer.Option(help="Keep extracted features as fp32 or fp16, or off.")]
+AllowNondeterministic = Annotated[
+    bool,
+    typer.Option(
+        "--allow-nondeterministic",
+        help="Evaluate a backbone whose features are others at every pass, and say so.",
+    ),
+]
+
 
 @app.command()
 def run(
-    backbone: Annotated[
-        str,
-        typer.Option(
-            help="A card's name or path, timm:ID, open_clip:ARCH/TAG or FILE.py:FUNCTION; "
-            "or several: a pattern such as 'dinov2_*', names with commas, or suite:NAME."
-        ),
-    ],
-    task: Annotated[str, typer.Option(help="A task card's name or path, or several, likewise.")],
-    variant: Annotated[
-        str, typer.Option(help="reference (as published), clean (without quirks); linear: cached.")
-    ] = "reference",
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a parameter of the task card."),
-    ] = None,
+    backbone: Backbones,
+    task: Tasks,
+    variant: Variant = "reference",
+    param: Overrides = None,
     weights: WeightsFile = None,
-    data_root: Annotated[Path | None, typer.Option(help="Where the dataset lies.")] = None,
-    train_list: Annotated[
-        Path | None, typer.Option(help="Names of the training images: a file or a list's name.")
-    ] = None,
-    val_list: Annotated[
-        Path | None, typer.Option(help="Names of the validation images: a file or a list's name.")
-    ] = None,
-    subset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="1/N|own:1/N",
-            help="Only a published part of the training images, or a seeded share of them.",
-        ),
-    ] = None,
-    subset_seed: Annotated[
-        int | None, typer.Option(min=0, help="Which part; seeded shares are nested [42].")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="Images of each split; marks the record as partial.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    seeds: Annotated[
-        str,
-        typer.Option(
-            metavar="N|published",
-            help="Run that many, from --seed on; or the five published subset seeds.",
-        ),
-    ] = "1",
+    data_root: DataRoot = None,
+    train_list: TrainList = None,
+    val_list: ValList = None,
+    subset: Subset = None,
+    subset_seed: SubsetSeed = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    seeds: Seeds = "1",
     device: Device = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images through the backbone.")] = 16,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that read images [8 with a GPU, else 0].")
-    ] = None,
-    precision: Annotated[
-        str, typer.Option(help="fp32, tf32, bf16 or fp16 (of the backbone).")
-    ] = "fp32",
+    batch_size: BatchSize = 16,
+    workers: Workers = None,
+    precision: PrecisionName = "fp32",
     results: ResultsFolder = None,
-    overwrite: Annotated[bool, typer.Option(help="Repeat a run whose record exists.")] = False,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave unreadable images out, and record them.")
-    ] = False,
-    save_panels: Annotated[
-        int, typer.Option(min=0, help="Keep the label maps of this many validation images.")
-    ] = 0,
-    cache: Annotated[
-        str, typer.Option(help="Keep extracted features as fp32 or fp16, or off.")
-    ] = "fp32",
+    overwrite: Overwrite = False,
+    skip_bad: SkipBad = False,
+    save_panels: SavePanels = 0,
+    cache: CacheName = "fp32",
     offline: Offline = False,
-    allow_nondeterministic: Annotated[
-        bool,
-        typer.Option(
-            "--allow-nondeterministic",
-            help="Evaluate a backbone whose features are others at every pass, and say so.",
-        ),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record alone.")] = False,
+    allow_nondeterministic: AllowNondeterministic = False,
+    as_json: AsRecord = False,
 ) -> None:
     """Evaluate a backbone on a task, and record the result; or many on many."""
     refuse_many_processes("run")
     one_of("--precision", precision, ("fp32", "tf32", "bf16", "fp16"))
     one_of("--cache", cache, ("fp32", "fp16", "off"))
-    backbones, tasks = names("backbones", backbone), names("tasks", task)
     options: dict[str, Any] = {
         "variant": variant,
-        "params": dict(key_value(text) for text in param or []),
+        "params": overrides(param),
         "weights": weights,
         "data_root": data_root,
         "train_list": train_list,
         "val_list": val_list,
         "subset": subset,
-        "subset_seed": DEFAULT_SUBSET_SEED if subset_seed is None else subset_seed,
+        "subset_seed": subset_seed,
         "limit": limit,
         "seed": seed,
         "device": device,
@@ -130,8 +145,17 @@ def run(
     }
     if results is not None:
         options["results"] = results
+    _run_seeds(names("backbones", backbone), names("tasks", task), seeds, options, as_json)
+
+
+def _run_seeds(
+    backbones: list[str], tasks: list[str], seeds: str, options: dict[str, Any], as_json: bool
+) -> None:
+    """Every backbone on every task with every seed; of the subset's, the published ones."""
+    seed, subset_seed = options["seed"], options["subset_seed"]
+    options["subset_seed"] = DEFAULT_SUBSET_SEED if subset_seed is None else subset_seed
     if seeds == PUBLISHED:
-        subset_seeds = _published_seeds(tasks, subset, subset_seed)
+        subset_seeds = _published_seeds(tasks, options["subset"], subset_seed)
         _run_many(backbones, tasks, range(seed, seed + 1), options, as_json, subset_seeds)
         return
     count = _count(seeds)

@@ -181,7 +181,8 @@ class PatchSource:
         yield from self._fill(entry, views)
 
     def _read(self, entry: Entry, order: Sequence[int]) -> Iterator[PatchBatch]:
-        self._check_readable(entry.unreadable)
+        for name, reason in entry.unreadable.items():
+            self._is_read(Unreadable(name, reason))
         bad = {self.split.names.index(name) for name in entry.unreadable}
         kept = [index for index in order if index not in bad]
         for start in range(0, len(kept), self.batch_size):
@@ -204,10 +205,6 @@ class PatchSource:
         if entry.filled < len(self):
             entry.unreadable |= self.unreadable
             entry.commit(len(self))
-
-    def _check_readable(self, unreadable: dict[str, str]) -> None:
-        for name, reason in unreadable.items():
-            self._is_read(Unreadable(name, reason))
 
     def _extracted(self, views: Views, order: Sequence[int] | None) -> Iterator[PatchBatch]:
         for indices, images, masks in self._views(views, order):

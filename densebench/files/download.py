@@ -1,19 +1,16 @@
 """Downloads that go on where they broke off, and end with a file that was verified."""
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 from densebench.files.addresses import open_address, retry_after
-from densebench.files.atomic import write_atomically
-from densebench.files.regular import open_regular, read_json
+from densebench.files.parts import Part, Version
+from densebench.files.wanted import Wanted, check
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 
@@ -21,8 +18,6 @@ BLOCK = 1 << 18
 LONGEST_PAUSE = 60.0
 # A try that brought this much does not count as a failure.
 WORTH = 8 << 20
-# A size of which one knows the order alone.
-ROUGHLY = 2
 PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -52,39 +47,6 @@ class Network:
     free: Callable[[Path], int] = free_bytes
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What is known of a file before it is there, and what to say when it is not that file.
-
-    Attributes:
-        size: exactly, in bytes.
-        about: roughly, in bytes, where the exact size is not known.
-        checksum: its kind and hexadecimal digits, as ``sha256:...``.
-        called: what has that size and checksum.
-        mismatch: what another checksum means, and what to do.
-        instead: what to do where the file cannot be had.
-        elsewhere: what to choose where there is no space.
-    """
-
-    size: int | None = None
-    about: int | None = None
-    checksum: str | None = None
-    called: str = "official file"
-    mismatch: str = "it is damaged or another release"
-    instead: str = "get it in another way"
-    elsewhere: str = "another folder"
-
-
-@dataclass(frozen=True)
-class _Version:
-    """What tells one content of an address from another."""
-
-    url: str
-    etag: str | None
-    modified: str | None
-    size: int | None
-
-
 class UnreachableError(DensebenchError):
     """A file cannot be had from where it should be; ``reason`` tells why in a few words."""
 
@@ -101,44 +63,6 @@ class _PassingError(Exception):
         self.pause = pause
 
 
-def part_bytes(target: Path) -> int:
-    """How much of a file is there already."""
-    for path in (target, _beside(target, ".part")):
-        with suppress(OSError):
-            return path.stat().st_size
-    return 0
-
-
-def check(path: Path, wanted: Wanted, watcher: Watcher) -> None:
-    """Compare a file with the size and the checksum that it should have.
-
-    Raises:
-        DensebenchError: it is another file.
-    """
-    size = path.stat().st_size
-    if wanted.size is not None and size != wanted.size:
-        raise DensebenchError(
-            f"{path}: has {size:,} bytes, but the {wanted.called} has {wanted.size:,}; "
-            "it is incomplete or another release"
-        )
-    if wanted.checksum is None:
-        return
-    kind, _, known = wanted.checksum.partition(":")
-    digest = hashlib.new(kind, usedforsecurity=False)
-    with (
-        open_regular(path) as file,
-        watcher.phase(f"checking {path.name}", size, "bytes") as advance,
-    ):
-        while block := file.read(1 << 20):
-            digest.update(block)
-            advance(len(block))
-    if digest.hexdigest() != known:
-        raise DensebenchError(
-            f"{path}: its {kind.upper()} is {digest.hexdigest()}, but the {wanted.called}'s is "
-            f"{known}; {wanted.mismatch}"
-        )
-
-
 def download(
     url: str, target: Path, wanted: Wanted, watcher: Watcher, network: Network | None = None
 ) -> Path:
@@ -151,18 +75,13 @@ def download(
     return _Download(url, target, wanted, watcher, network or Network()).run()
 
 
-def _beside(target: Path, ending: str) -> Path:
-    return target.with_name(f"{target.name}{ending}")
-
-
 class _Download:
     def __init__(
         self, url: str, target: Path, wanted: Wanted, watcher: Watcher, network: Network
     ) -> None:
         self._url, self._target, self._wanted = url, target, wanted
         self._watcher, self._network = watcher, network
-        self._part = _beside(target, ".part")
-        self._state = _beside(target, ".part.json")
+        self._part = Part(target)
         self._resumed = False
 
     def run(self) -> Path:
@@ -171,17 +90,16 @@ class _Download:
             return self._target
         self._transfer()
         try:
-            check(self._part, self._wanted, self._watcher)
+            check(self._part.file, self._wanted, self._watcher)
         except DensebenchError as error:
-            self._discard()
+            self._part.discard()
             if not self._resumed:
                 raise DensebenchError(f"{self._url}: {error}") from error
             # What was there from before may have been of another version: once more, in one go.
             self._watcher.say(f"{self._target.name}: does not match; fetching it from the start")
             self._resumed = False
             return self.run()
-        self._part.replace(self._target)
-        self._state.unlink(missing_ok=True)
+        self._part.finish()
         return self._target
 
     def _is_official(self, path: Path) -> bool:
@@ -196,7 +114,7 @@ class _Download:
     def _transfer(self) -> None:
         failures = 0
         while True:
-            before = part_bytes(self._target)
+            before = self._part.n_bytes()
             try:
                 return self._once()
             except _PassingError as error:
@@ -209,7 +127,7 @@ class _Download:
                 reason, wished = str(error.reason), 0.0
             except (HTTPException, TimeoutError, ConnectionError) as error:
                 reason, wished = str(error) or type(error).__name__, 0.0
-            failures = 0 if part_bytes(self._target) - before >= WORTH else failures + 1
+            failures = 0 if self._part.n_bytes() - before >= WORTH else failures + 1
             if failures >= self._network.tries:
                 raise self._hopeless(f"{reason}; gave up after {failures} tries")
             pause = max(self._network.first_pause * 2 ** max(failures - 1, 0), wished)
@@ -220,7 +138,7 @@ class _Download:
         self._network.sleep(seconds)
 
     def _once(self) -> None:
-        known, have = self._read_state(), part_bytes(self._target)
+        known, have = self._part.version(), self._part.n_bytes()
         if known is None or known.url != self._url:
             have = 0
         elif known.size is not None and have == known.size:
@@ -237,7 +155,7 @@ class _Download:
             response = self._opened(headers)
         except HTTPError as error:
             if error.code == 416 and have:
-                self._discard()
+                self._part.discard()
                 raise _PassingError("the file on the server is another one now") from error
             raise
         with response:
@@ -250,27 +168,25 @@ class _Download:
         except ValueError as error:
             raise self._hopeless(f"not an address: {error}") from error
 
-    def _receive(self, response: HTTPResponse, known: _Version | None, have: int) -> None:
+    def _receive(self, response: HTTPResponse, known: Version | None, have: int) -> None:
         start, size = _range(response, have)
-        version = _Version(
+        version = Version(
             self._url, response.headers.get("ETag"), response.headers.get("Last-Modified"), size
         )
         if start and version != known:
-            self._discard()
+            self._part.discard()
             raise _PassingError("the file on the server is another one now")
         self._check_size(size, start)
-        if not start:
-            self._part.unlink(missing_ok=True)  # before the state that would vouch for it
-        write_atomically(self._state, json.dumps(asdict(version)))
+        self._part.begin(version, from_start=not start)
         self._resumed = self._resumed or start > 0
         self._copy(response, start, size)
-        if size is not None and part_bytes(self._target) != size:
-            raise _PassingError(f"broke off after {part_bytes(self._target):,} of {size:,} bytes")
+        if size is not None and self._part.n_bytes() != size:
+            raise _PassingError(f"broke off after {self._part.n_bytes():,} of {size:,} bytes")
 
     def _check_size(self, size: int | None, start: int) -> None:
-        known, most = self._wanted.size, self._most()
+        known, most = self._wanted.size, self._wanted.most
         if size is not None and known is not None and size != known:
-            self._discard()
+            self._part.discard()
             raise self._hopeless(
                 f"the server announces {size:,} bytes, but the {self._wanted.called} has "
                 f"{known:,}: another release, or a page in its place"
@@ -285,15 +201,11 @@ class _Download:
                 f"and {free / 1e9:.2f} GB are free; free some, or choose {self._wanted.elsewhere}"
             )
 
-    def _most(self) -> int | None:
-        rough = self._wanted.about
-        return self._wanted.size or (None if rough is None else ROUGHLY * rough)
-
     def _copy(self, response: HTTPResponse, start: int, size: int | None) -> None:
-        most = size or self._most() or self._network.free(self._target.parent) + start
+        most = size or self._wanted.most or self._network.free(self._target.parent) + start
         title = f"fetching {self._target.name}"
         with (
-            self._part.open("r+b" if start else "wb") as file,
+            self._part.file.open("r+b" if start else "wb") as file,
             self._watcher.phase(title, size, "bytes", done=start) as advance,
         ):
             file.seek(start)
@@ -301,20 +213,10 @@ class _Download:
                 start += len(block)
                 if start > most:
                     file.close()
-                    self._discard()
+                    self._part.discard()
                     raise self._hopeless(f"sent more than the {most:,} bytes that it may have")
                 file.write(block)
                 advance(len(block))
-
-    def _read_state(self) -> _Version | None:
-        try:
-            return _Version(**read_json(self._state))
-        except (OSError, ValueError, TypeError):
-            return None
-
-    def _discard(self) -> None:
-        self._part.unlink(missing_ok=True)
-        self._state.unlink(missing_ok=True)
 
     def _hopeless(self, reason: str) -> UnreachableError:
         message = f"cannot fetch {self._url} ({reason}); {self._wanted.instead}"

@@ -38,6 +38,13 @@ class Head(nn.Module):
         return logits
 
 
+def seeded_head(embed_dim: int, n_classes: int, kind: HeadKind, seed: int) -> Head:
+    """A head that has learnt nothing yet, the same for the same seed; no other draw is touched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Head(embed_dim, n_classes, kind)
+
+
 @dataclass(frozen=True)
 class Optimisation:
     """How a head is trained: SGD with momentum or AdamW, the rate cut to a tenth at ``drop_at``."""

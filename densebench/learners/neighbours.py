@@ -142,3 +142,14 @@ def recall(found: Int64[Tensor, "q k"], exact: Int64[Tensor, "q k"]) -> float:
     """Share of the exact neighbours that the approximate search found."""
     hits = (found[:, :, None] == exact[:, None, :]).any(dim=1)
     return float(hits.float().mean())
+
+
+def measured_recall(
+    features: Float[Tensor, "n d"],
+    queries: Float[Tensor, "q d"],
+    found: Int64[Tensor, "q k"],
+    device: torch.device,
+) -> float:
+    """The recall of an approximate search, by the exact one of the same queries."""
+    exact = build_search(features, device, "exact", 0, 0)
+    return recall(found, exact.search(queries, found.shape[1])[1].cpu())

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from densebench.files.download import Network, Wanted, check, download
+from densebench.files.download import Network, download
+from densebench.files.wanted import Wanted, check
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.prepare.sources import Archive

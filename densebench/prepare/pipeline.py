@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from densebench.files.download import Network, UnreachableError, part_bytes
+from densebench.files.download import Network, UnreachableError
 from densebench.files.locks import held
+from densebench.files.parts import Part
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.prepare.fetch import check_archive, fetch
@@ -154,7 +155,7 @@ class _Preparation:
             archive = self._table.archives[file]
             coming = 0
             if self._given(file) is None:
-                coming = max(0, archive.n_bytes - part_bytes(self._folder / file))
+                coming = max(0, archive.n_bytes - Part(self._folder / file).n_bytes())
             peak = max(peak, kept + coming + archive.unpacked)
             kept += archive.unpacked + (coming if self._options.keep_archives else 0)
         needed = peak + self._options.reserve if pending else 0

@@ -1,7 +1,8 @@
 """Fetching the published lists of image names, each verified by its size and SHA-256."""
 
 from densebench.datasets.published import PublishedList, published_lists
-from densebench.files.download import Network, Wanted, download
+from densebench.files.download import Network, download
+from densebench.files.wanted import Wanted
 from densebench.host.paths import cache_home
 from densebench.host.watcher import Watcher
 from densebench.prepare.fetch import MIRROR, mirrored

@@ -10,25 +10,33 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int, Int64, UInt8
+from jaxtyping import Float, UInt8
 from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from densebench.datasets.transforms import JitteredCrop, Squash, Transform, Triple, derived_seed
+from densebench.datasets.transforms import JitteredCrop, Squash, Transform, derived_seed
 from densebench.features.source import PatchBatch, PatchSource
 from densebench.host.errors import DensebenchError
-from densebench.learners.neighbours import Neighbours, build_search, recall
+from densebench.learners.memory_bank import (
+    ORIGIN_BYTES,
+    VOID,
+    MemoryBank,
+    Origins,
+    count_type,
+    patch_class_counts,
+    sample_rare,
+    vote,
+)
+from densebench.learners.neighbours import Neighbours, build_search, measured_recall
 from densebench.measures.labels import LabelScoring
 from densebench.measures.scoring import Prediction
 from densebench.protocols.base import Nearest, Needs, Protocol, ProtocolParams
 
 PUBLISHED_MEMORY = 10_240_000
 HBIRD_STD = (0.229, 0.224, 0.255)
-VOID = 255
 RECALL_QUERIES = 512
 PATCH_DRAWS = 1
-ORIGIN_BYTES = 4
 
 
 class InContextParams(ProtocolParams):
@@ -42,58 +50,6 @@ class InContextParams(ProtocolParams):
     memory_dtype: Literal["fp32", "fp16"] = "fp32"
     search: Literal["exact", "ivf"] = "exact"
     probes: int = Field(default=32, gt=0)
-
-
-class MemoryBank:
-    """Rows of features and class counts, in memory taken once for all of them.
-
-    Counts of pixels are whole numbers, so that the smallest integer type that holds a patch's area
-    keeps them exactly.
-    """
-
-    def __init__(self, rows: int, width: int, n_classes: int, area: int, fp16: bool) -> None:
-        self._features = torch.empty(rows, width, dtype=torch.float16 if fp16 else torch.float32)
-        self._counts = torch.empty(rows, n_classes, dtype=count_type(area))
-        self._filled = 0
-
-    def add(self, features: Float[Tensor, "n d"], counts: Int[Tensor, "n c"]) -> None:
-        """Append normalised features with the pixel counts of each class."""
-        end = self._filled + len(features)
-        self._features[self._filled : end] = features
-        self._counts[self._filled : end] = counts
-        self._filled = end
-
-    @property
-    def features(self) -> Float[Tensor, "n d"]:
-        """The rows that are filled."""
-        return self._features[: self._filled]
-
-    def soft_labels(self, rows: Int64[Tensor, "*n"]) -> Float[Tensor, "*n c"]:
-        """Class frequencies of some rows; each sums to 1."""
-        counts = self._counts[rows].float()
-        return counts / counts.sum(dim=-1, keepdim=True)
-
-
-class Origins:
-    """Which patch of which training view each row of a memory bank is."""
-
-    def __init__(self) -> None:
-        self._views: list[tuple[int, int]] = []
-        self._patches: list[Int[Tensor, " n"]] = []
-
-    def add(self, image: int, epoch: int, patches: Int64[Tensor, " n"]) -> None:
-        """The next rows of the bank are these patches of one view."""
-        self._views.append((image, epoch))
-        self._patches.append(patches.to(torch.int32))
-
-    def find(
-        self, rows: Int64[Tensor, "*n"]
-    ) -> tuple[Int64[Tensor, "*n"], Int64[Tensor, "*n"], Int64[Tensor, "*n"]]:
-        """Image, epoch and patch of some rows."""
-        ends = torch.tensor([len(patches) for patches in self._patches]).cumsum(dim=0)
-        views = torch.searchsorted(ends, rows, right=True)
-        image, epoch = torch.tensor(self._views)[views].unbind(dim=-1)
-        return image, epoch, torch.cat(self._patches)[rows].long()
 
 
 class InContext(Protocol):
@@ -149,7 +105,7 @@ class InContext(Protocol):
             self.params.memory_dtype == "fp16",
         )
         self._origins = Origins()
-        view = self._memory_view()
+        view = self._view(self.params.augment)
         for epoch in range(self.params.augmentation_epochs):
             for batch in train.batches(view, setting.seed, epoch):
                 self._remember(batch, per_image, epoch)
@@ -177,7 +133,8 @@ class InContext(Protocol):
         similarity, rows = self._search.search(normalize(queries, dim=-1), count)
         rows = rows.cpu()
         label = self._bank.soft_labels(rows).argmax(dim=-1)
-        return Nearest(similarity.cpu(), *self._origins.find(rows), label, self._memory_view())
+        view = self._view(self.params.augment)
+        return Nearest(similarity.cpu(), *self._origins.find(rows), label, view)
 
     def details(self) -> dict[str, Any]:
         """Rows of the bank, and the recall of an approximate search."""
@@ -193,19 +150,12 @@ class InContext(Protocol):
     def _capacity(self, n_train: int) -> int:
         return n_train * self.params.augmentation_epochs * self._rows_per_image(n_train)
 
-    def _std(self) -> Triple:
+    def _view(self, augmented: bool = False) -> Transform:
         """The reference's ImageNet deviation has 0.255 for blue, where 0.225 is meant."""
-        if self.setting.variant == "reference" and self.params.normalisation == "imagenet":
-            return HBIRD_STD
-        return self.setting.std
-
-    def _view(self) -> Transform:
-        return Squash(self.input_size, self.setting.mean, self._std())
-
-    def _memory_view(self) -> Transform:
-        if self.params.augment:
-            return JitteredCrop(self.input_size, self.setting.mean, self._std())
-        return self._view()
+        published = self.setting.variant == "reference"
+        quirk = published and self.params.normalisation == "imagenet"
+        kind = JitteredCrop if augmented else Squash
+        return kind(self.input_size, self.setting.mean, HBIRD_STD if quirk else self.setting.std)
 
     def _remember(self, batch: PatchBatch, per_image: int, epoch: int) -> None:
         masks = self._labelled(batch.masks)
@@ -233,7 +183,8 @@ class InContext(Protocol):
         queries = normalize(patches.flatten(0, 2), dim=-1)
         similarity, rows = self._search.search(queries, self.params.n_neighbours)
         if self.params.search == "ivf" and self._recall is None:
-            self._recall = self._measure_recall(queries[:RECALL_QUERIES], rows[:RECALL_QUERIES])
+            found = queries[:RECALL_QUERIES], rows[:RECALL_QUERIES]
+            self._recall = measured_recall(self._bank.features, *found, self.setting.device)
         # The labels of all neighbours of a batch would be its largest tensor: image by image.
         per_image = self.grid**2
         votes = [
@@ -242,50 +193,6 @@ class InContext(Protocol):
         ]
         scores = torch.stack(votes).transpose(1, 2).unflatten(2, patches.shape[1:3])
         return scores.to(self.setting.device)
-
-    def _measure_recall(self, queries: Float[Tensor, "q d"], rows: Int64[Tensor, "q k"]) -> float:
-        exact = build_search(self._bank.features, self.setting.device, "exact", 0, 0)
-        return recall(rows, exact.search(queries, self.params.n_neighbours)[1].cpu())
-
-
-def count_type(area: int) -> torch.dtype:
-    """The smallest integer type that holds the pixel counts of a patch of so many pixels."""
-    types = (torch.uint8, torch.int16, torch.int32, torch.int64)
-    return next(dtype for dtype in types if area <= torch.iinfo(dtype).max)
-
-
-def patch_class_counts(
-    masks: UInt8[Tensor, "b H W"], patch_size: int, n_classes: int
-) -> Int64[Tensor, "b p c"]:
-    """Pixels of each class in each patch, patches row by row; void pixels are not counted."""
-    grid = masks.shape[1] // patch_size, masks.shape[2] // patch_size
-    patches = masks.unflatten(1, (grid[0], patch_size)).unflatten(3, (grid[1], patch_size))
-    pixels = patches.permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2).long()
-    pixels = pixels.masked_fill(pixels == VOID, n_classes)
-    counts = torch.zeros(*pixels.shape[:2], n_classes + 1, dtype=torch.int64)
-    return counts.scatter_add_(2, pixels, torch.ones_like(pixels))[..., :n_classes]
-
-
-def sample_rare(
-    counts: Int64[Tensor, "p c"], uniform: Float[Tensor, " p"], n_rows: int
-) -> Int64[Tensor, " n_rows"]:
-    """Patches of one image for a bounded memory, those with rare classes first.
-
-    A patch scores the sum, over the classes in it, of the number of patches that have that class,
-    times a uniform draw; the lowest scores win. A patch without any label comes last.
-    """
-    present = counts > 0
-    score = present.float() @ present.sum(dim=0).float()
-    score = torch.where(present.any(dim=1), score * uniform, torch.inf)
-    return score.topk(n_rows, largest=False).indices
-
-
-def vote(
-    similarity: Float[Tensor, "q k"], labels: Float[Tensor, "q k c"], beta: float
-) -> Float[Tensor, "q c"]:
-    """Mean of the neighbours' soft labels under softmax(cosine / beta)."""
-    attention = (similarity / beta).softmax(dim=-1)
-    return (attention[:, None, :] @ labels)[:, 0]
 
 
 PROTOCOL = InContext

@@ -8,6 +8,13 @@ import torch
 
 from densebench.datasets.targets import labels
 from densebench.features.source import PatchBatch
+from densebench.learners.memory_bank import (
+    MemoryBank,
+    Origins,
+    count_type,
+    patch_class_counts,
+    sample_rare,
+)
 from densebench.learners.neighbours import recall
 from densebench.measures.segmentation import (
     class_counts,
@@ -18,15 +25,7 @@ from densebench.measures.segmentation import (
     mean_iou,
 )
 from densebench.protocols.base import Setting
-from densebench.protocols.in_context import (
-    InContext,
-    InContextParams,
-    MemoryBank,
-    Origins,
-    count_type,
-    patch_class_counts,
-    sample_rare,
-)
+from densebench.protocols.in_context import InContext, InContextParams
 
 ONE = (1.0, 1.0, 1.0)
 

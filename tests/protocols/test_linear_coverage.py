@@ -71,12 +71,12 @@ def _linear(variant="reference", **params):
 
 def _seen(source, epochs, variant, **params):
     protocol = _linear(variant, **params)
-    protocol._training = Recorded(source)
+    protocol._epochs.training = Recorded(source)
     seen = []
     for epoch in range(epochs):
         protocol._train_epoch(source, epoch)
-        seen.append(protocol._training.batches)
-        protocol._training.batches = []
+        seen.append(protocol._epochs.training.batches)
+        protocol._epochs.training.batches = []
     return seen
 
 
@@ -150,7 +150,6 @@ def test_validation_drops_the_images_that_the_published_loader_drops(data, extra
     for batch in extraction:
         source = NumberedPatches(n, batch, bad, order)
         protocol = _linear(batch_size=size, drop_last_val=True)
-        protocol._begin()
         counted, left_out = [], []
         for prediction in protocol.predict(source):
             (left_out if prediction.left_out else counted).extend(prediction.indices.tolist())
@@ -158,7 +157,7 @@ def test_validation_drops_the_images_that_the_published_loader_drops(data, extra
         assert left_out == readable[complete:]
         sizes = protocol.scoring.resolutions
         assert sizes == (100, PATCH, "original")
-        protocol._history = [0.5]
+        protocol._epochs.scores = [0.5]
         told = protocol.details()["scored_images"]
         assert told == {"100": complete, "7": len(readable), "original": len(readable)}
 

@@ -27,9 +27,10 @@ from huggingface_hub.errors import (
 
 from densebench.backbones.weights import ledger
 from densebench.cards import BackboneCard, WeightsSource
-from densebench.files.download import Network, UnreachableError, Wanted, download
+from densebench.files.download import Network, UnreachableError, download
 from densebench.files.locks import held
 from densebench.files.regular import open_regular
+from densebench.files.wanted import Wanted
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
 from densebench.host.progress import TerminalWatcher

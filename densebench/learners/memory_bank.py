@@ -1,0 +1,103 @@
+"""What in-context retrieval remembers: patches with the class counts of their pixels.
+
+Source: Balazevic et al., arXiv 2306.01667, as computed by vpariza/open-hummingbird-eval at 5e79da2.
+"""
+
+import torch
+from jaxtyping import Float, Int, Int64, UInt8
+from torch import Tensor
+
+VOID = 255
+ORIGIN_BYTES = 4
+
+
+class MemoryBank:
+    """Rows of features and class counts, in memory taken once for all of them.
+
+    Counts of pixels are whole numbers, so that the smallest integer type that holds a patch's area
+    keeps them exactly.
+    """
+
+    def __init__(self, rows: int, width: int, n_classes: int, area: int, fp16: bool) -> None:
+        self._features = torch.empty(rows, width, dtype=torch.float16 if fp16 else torch.float32)
+        self._counts = torch.empty(rows, n_classes, dtype=count_type(area))
+        self._filled = 0
+
+    def add(self, features: Float[Tensor, "n d"], counts: Int[Tensor, "n c"]) -> None:
+        """Append normalised features with the pixel counts of each class."""
+        end = self._filled + len(features)
+        self._features[self._filled : end] = features
+        self._counts[self._filled : end] = counts
+        self._filled = end
+
+    @property
+    def features(self) -> Float[Tensor, "n d"]:
+        """The rows that are filled."""
+        return self._features[: self._filled]
+
+    def soft_labels(self, rows: Int64[Tensor, "*n"]) -> Float[Tensor, "*n c"]:
+        """Class frequencies of some rows; each sums to 1."""
+        counts = self._counts[rows].float()
+        return counts / counts.sum(dim=-1, keepdim=True)
+
+
+class Origins:
+    """Which patch of which training view each row of a memory bank is."""
+
+    def __init__(self) -> None:
+        self._views: list[tuple[int, int]] = []
+        self._patches: list[Int[Tensor, " n"]] = []
+
+    def add(self, image: int, epoch: int, patches: Int64[Tensor, " n"]) -> None:
+        """The next rows of the bank are these patches of one view."""
+        self._views.append((image, epoch))
+        self._patches.append(patches.to(torch.int32))
+
+    def find(
+        self, rows: Int64[Tensor, "*n"]
+    ) -> tuple[Int64[Tensor, "*n"], Int64[Tensor, "*n"], Int64[Tensor, "*n"]]:
+        """Image, epoch and patch of some rows."""
+        ends = torch.tensor([len(patches) for patches in self._patches]).cumsum(dim=0)
+        views = torch.searchsorted(ends, rows, right=True)
+        image, epoch = torch.tensor(self._views)[views].unbind(dim=-1)
+        return image, epoch, torch.cat(self._patches)[rows].long()
+
+
+def count_type(area: int) -> torch.dtype:
+    """The smallest integer type that holds the pixel counts of a patch of so many pixels."""
+    types = (torch.uint8, torch.int16, torch.int32, torch.int64)
+    return next(dtype for dtype in types if area <= torch.iinfo(dtype).max)
+
+
+def patch_class_counts(
+    masks: UInt8[Tensor, "b H W"], patch_size: int, n_classes: int
+) -> Int64[Tensor, "b p c"]:
+    """Pixels of each class in each patch, patches row by row; void pixels are not counted."""
+    grid = masks.shape[1] // patch_size, masks.shape[2] // patch_size
+    patches = masks.unflatten(1, (grid[0], patch_size)).unflatten(3, (grid[1], patch_size))
+    pixels = patches.permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2).long()
+    pixels = pixels.masked_fill(pixels == VOID, n_classes)
+    counts = torch.zeros(*pixels.shape[:2], n_classes + 1, dtype=torch.int64)
+    return counts.scatter_add_(2, pixels, torch.ones_like(pixels))[..., :n_classes]
+
+
+def sample_rare(
+    counts: Int64[Tensor, "p c"], uniform: Float[Tensor, " p"], n_rows: int
+) -> Int64[Tensor, " n_rows"]:
+    """Patches of one image for a bounded memory, those with rare classes first.
+
+    A patch scores the sum, over the classes in it, of the number of patches that have that class,
+    times a uniform draw; the lowest scores win. A patch without any label comes last.
+    """
+    present = counts > 0
+    score = present.float() @ present.sum(dim=0).float()
+    score = torch.where(present.any(dim=1), score * uniform, torch.inf)
+    return score.topk(n_rows, largest=False).indices
+
+
+def vote(
+    similarity: Float[Tensor, "q k"], labels: Float[Tensor, "q k c"], beta: float
+) -> Float[Tensor, "q c"]:
+    """Mean of the neighbours' soft labels under softmax(cosine / beta)."""
+    attention = (similarity / beta).softmax(dim=-1)
+    return (attention[:, None, :] @ labels)[:, 0]
