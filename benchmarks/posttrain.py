@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
+from densebench.host.terminal import Console
 
 from densebench.backbones import load_backbone
 from densebench.cards import find_task, parse_value
