@@ -13,9 +13,12 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "DenseBackbone": "densebench.backbones",
+    "Metric": "densebench.measures.base",
     "PosttrainOptions": "densebench.posttrain.session",
+    "Prediction": "densebench.measures.scoring",
     "Protocol": "densebench.protocols.base",
     "RunOptions": "densebench.run.options",
+    "Scoring": "densebench.measures.scoring",
     "Watcher": "densebench.host.watcher",
     "compare": "densebench.api",
     "evaluate": "densebench.api",
@@ -26,9 +29,12 @@ _LAZY = {
 __all__ = [
     "DenseBackbone",
     "DensebenchError",
+    "Metric",
     "PosttrainOptions",
+    "Prediction",
     "Protocol",
     "RunOptions",
+    "Scoring",
     "Watcher",
     "__version__",
     "compare",

@@ -1,9 +1,14 @@
-"""Metrics by name, so that a board finds how the evidence of a record becomes its number."""
+"""Metrics by name, so that a board finds how the evidence of a record becomes its number.
+
+A metric of somebody else's is registered by the entry point ``densebench.metrics`` of its name. Its
+module needs no torch, so that a board is made without.
+"""
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
+from densebench.cards import Registry
+from densebench.host.errors import DensebenchError
 from densebench.measures.base import Metric
 from densebench.measures.segmentation import (
     MeanIoU,
@@ -12,25 +17,31 @@ from densebench.measures.segmentation import (
     PixelAccuracy,
 )
 
-GROUP = "densebench.metrics"
 OWN: dict[str, type[Metric]] = {
     "miou": MeanIoU,
     "miou_absent_zero": MeanIoUAbsentZero,
     "miou_absent_left_out": MeanIoUAbsentLeftOut,
     "pixel_accuracy": PixelAccuracy,
 }
+METRICS = Registry("metric", "densebench.measures", "METRIC", "densebench.metrics")
 
 
 def find_metric(name: str, parameters: Mapping[str, Any]) -> Metric | None:
     """The metric of that name; none where no installed package has it, or not so.
 
     Only what packages have registered is imported, whatever a record says.
+
+    Raises:
+        DensebenchError: the package that registers it cannot be imported, or it is no metric.
     """
     kind = OWN.get(name)
     if kind is None:
-        points = entry_points(group=GROUP, name=name)
-        kind = next(iter(points)).load() if points else None
+        if name not in METRICS.names():
+            return None
+        kind = METRICS.load(name)
+        if not (isinstance(kind, type) and issubclass(kind, Metric)):
+            raise DensebenchError(f"metric '{name}': {kind!r} is no Metric")
     try:
-        return None if kind is None else kind(**parameters)
+        return kind(**parameters)
     except TypeError:
         return None

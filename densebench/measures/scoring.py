@@ -220,7 +220,7 @@ class Scorer:
         """
         found = [(resolution, self._repeats(resolution)) for resolution in self._tallies]
         for _, repeats in found:
-            if reason := self._scoring.why_not(sum(_totals(repeats))):
+            if reason := self._scoring.why_not(np.sum(_totals(repeats), axis=0)):
                 raise DensebenchError(reason)
         return [self._result(resolution, repeats) for resolution, repeats in found]
 

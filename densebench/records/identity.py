@@ -1,13 +1,98 @@
-"""Which records may stand in one column, and which of them make one row: written here once."""
+"""Which runs are one run, which records may stand in one column, and which of them make one row.
 
-from collections.abc import Sequence
+What can move a number is in a run's id; what is not in it moves no number.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from densebench.files.hashes import content_hash
 from densebench.records.schema import RunRecord
 
 Stored = tuple[Path, RunRecord]  # a record and its file
 ColumnKey = tuple[str | int, ...]
-RowKey = tuple[str, ...]
+
+
+class RowKey(NamedTuple):
+    """What the runs of a row share.
+
+    Attributes:
+        name: the backbone, or the recipe and its base.
+        weights: their fingerprint; of a post-training, that of its base, the recipe's hash and the
+            steps.
+        precision: of the features.
+        nondeterministic: whether features were others at every pass.
+    """
+
+    name: str
+    weights: tuple[str, ...]
+    precision: str
+    nondeterministic: bool
+
+    @property
+    def told_weights(self) -> str:
+        """What tells the weights apart, in short."""
+        return self.weights[-2 if len(self.weights) > 1 else 0][:8]
+
+
+def run_id(
+    *,
+    backbone: str,
+    task: str,
+    dataset: str,
+    subset: tuple[str, int] | None,
+    limit: int | None,
+    skip_bad: bool,
+    protocol: str,
+    seed: int,
+    precision: str,
+    allow_nondeterministic: bool,
+) -> str:
+    """The id of a run.
+
+    Args:
+        backbone: fingerprint of the weights and of their card's choices.
+        task: its name.
+        dataset: fingerprint of all images that those of the run were chosen from.
+        subset: the share of the training images and its seed.
+        limit: of images, where it leaves any out.
+        skip_bad: whether images that cannot be read are left out.
+        protocol: its hash.
+        seed: of the run.
+        precision: of the features.
+        allow_nondeterministic: whether features that are others at every pass are allowed.
+    """
+    return content_hash(
+        {
+            "backbone": backbone,
+            "task": task,
+            "dataset": dataset,
+            "subset": None if subset is None else list(subset),
+            "limit": limit,
+            "skip_bad": skip_bad,
+            "protocol": protocol,
+            "seed": seed,
+            "precision": precision,
+            "allow_nondeterministic": allow_nondeterministic,
+        }
+    )[:12]
+
+
+def protocol_hash(
+    *, name: str, version: int, variant: str, params: Mapping[str, Any], target: Mapping[str, Any]
+) -> str:
+    """Of all that changes the number of a backbone on the same images.
+
+    Args:
+        name: the protocol's.
+        version: of its code.
+        variant: of the protocol.
+        params: all of them, resolved.
+        target: what the values of the dataset's maps mean.
+    """
+    known = {"protocol": name, "version": version, "variant": variant, "params": dict(params)}
+    return content_hash({**known, **target})
 
 
 def column_key(record: RunRecord) -> ColumnKey:
@@ -29,12 +114,11 @@ def row_key(record: RunRecord) -> RowKey:
     """
     training = record.backbone.training
     if training is None:
-        backbone = (record.backbone.name, record.backbone.fingerprint)
+        name, weights = record.backbone.name, (record.backbone.fingerprint,)
     else:
-        base = f"{training.recipe} of {training.base}"
-        backbone = (base, f"{training.base_fingerprint} {training.recipe_hash} {training.steps}")
-    told = ("nondeterministic",) if record.nondeterministic else ()
-    return (*backbone, record.precision, *told)
+        name = f"{training.recipe} of {training.base}"
+        weights = (training.base_fingerprint, training.recipe_hash, str(training.steps))
+    return RowKey(name, weights, record.precision, record.nondeterministic)
 
 
 def runs(found: Sequence[Stored]) -> tuple[Stored, ...]:
@@ -62,18 +146,15 @@ def _name(found: Sequence[Stored]) -> str:
     trainings = {seeds(record)[0] for _, record in found}
     if len(names) == len(trainings) == 1:
         return names.pop()
-    name = names.pop() if len(names) == 1 else row_key(found[0][1])[0]
+    name = names.pop() if len(names) == 1 else row_key(found[0][1]).name
     return f"{name} ({len(trainings)} training{'s' * (len(trainings) > 1)})"
 
 
 def _told(name: str, key: RowKey, names: Sequence[str], keys: Sequence[RowKey]) -> str:
     same = [other for other, known in zip(keys, names, strict=True) if known == name]
-    told = [key[2]] if len({other[2] for other in same}) > 1 else []
-    told += key[3:] if len({other[3:] for other in same}) > 1 else ()
-    told += [f"weights {_short(key)}"] if len({other[1] for other in same}) > 1 else []
+    told = [key.precision] if len({other.precision for other in same}) > 1 else []
+    if key.nondeterministic and len({other.nondeterministic for other in same}) > 1:
+        told.append("nondeterministic")
+    if len({other.weights for other in same}) > 1:
+        told.append(f"weights {key.told_weights}")
     return name + (f" ({', '.join(told)})" if told else "")
-
-
-def _short(key: RowKey) -> str:
-    """The beginning of the weights' fingerprint; of a recipe's hash for several weights."""
-    return key[1].split(" ")[-2 if " " in key[1] else 0][:8]

@@ -217,6 +217,8 @@ class RunRecord(Part):
     precision: str
     tf32: bool = False  # matrix products of the backbone were rounded to TF32
     nondeterministic: bool = False  # features were others at every pass, and that was allowed
+    allow_nondeterministic: bool = False  # it was, whether they were or not
+    skip_bad: bool = False  # images that cannot be read were to be left out
     device: str
     feature_devices: list[str] = Field(default_factory=list)  # where features were computed
     batch_size: int

@@ -9,7 +9,7 @@ from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Triple
 from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.shares import data_fingerprint, limited, share_of
 from densebench.datasets.targets import Target
-from densebench.files.hashes import content_hash
+from densebench.records.identity import protocol_hash, run_id
 from densebench.run.plan import Plan
 from densebench.run.remembered import Weights, remembering
 
@@ -69,35 +69,31 @@ class Identity:
 
     @property
     def run_id(self) -> str:
-        """A hash of all that can move a number."""
+        """Of all that can move a number."""
         plan, options = self.plan, self.plan.options
-        return content_hash(
-            {
-                "backbone": self.weights.fingerprint,
-                "task": plan.card.name,
-                "dataset": self.images.fingerprint,
-                "subset": [plan.share, options.subset_seed] if plan.share else None,
-                "limit": self.images.limit,
-                "skip_bad": options.skip_bad,
-                "protocol": self.protocol_hash,
-                "seed": options.seed,
-                "precision": plan.precision,
-                "allow_nondeterministic": options.allow_nondeterministic,
-            }
-        )[:12]
+        return run_id(
+            backbone=self.weights.fingerprint,
+            task=plan.card.name,
+            dataset=self.images.fingerprint,
+            subset=(plan.share, options.subset_seed) if plan.share else None,
+            limit=self.images.limit,
+            skip_bad=options.skip_bad,
+            protocol=self.protocol_hash,
+            seed=options.seed,
+            precision=plan.precision,
+            allow_nondeterministic=options.allow_nondeterministic,
+        )
 
     @property
     def protocol_hash(self) -> str:
         """Of all that changes the number of a backbone on these images."""
         plan = self.plan
-        return content_hash(
-            {
-                "protocol": plan.card.protocol,
-                "version": plan.protocol.version,
-                "variant": plan.options.variant,
-                "params": plan.params.model_dump(mode="json"),
-                **_target_hashed(self.images.dataset.target),
-            }
+        return protocol_hash(
+            name=plan.card.protocol,
+            version=plan.protocol.version,
+            variant=plan.options.variant,
+            params=plan.params.model_dump(mode="json"),
+            target=_target_hashed(self.images.dataset.target),
         )
 
 

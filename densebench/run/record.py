@@ -67,6 +67,8 @@ def make_record(
         precision=plan.precision,
         tf32=options.precision == "tf32",
         nondeterministic=measured.nondeterministic,
+        allow_nondeterministic=options.allow_nondeterministic,
+        skip_bad=options.skip_bad,
         contamination=contamination(options.backbone, inputs.dataset.val, options.weights),
         device=device_name(plan.device),
         feature_devices=sorted(measured.produced_on),

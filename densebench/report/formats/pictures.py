@@ -88,11 +88,11 @@ def _by_image(table: Table) -> dict[str, list[Shown]]:
     for number, row in enumerate(table.rows):
         path, record = row.found[0]
         folder = panel_folder(path)
-        index = load_panels(folder)
-        if index is None:
+        index, ignored = load_panels(folder), record.dataset.ignore_index
+        if index is None or ignored is None:
             continue
         for panel in index.panels:
-            shown = Shown(number, folder, index, panel, record.dataset.ignore_index)
+            shown = Shown(number, folder, index, panel, ignored)
             images.setdefault(panel.name, []).append(shown)
     return images
 
