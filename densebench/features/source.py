@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +15,11 @@ from densebench.backbones.base import DenseBackbone
 from densebench.datasets.base import Split
 from densebench.datasets.transforms import Transform, derived_seed
 from densebench.features.cache import Entry, FeatureCache
+from densebench.features.precision import Precision
 from densebench.host.device import device_name, exact_products
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 
-Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 CPU = torch.device("cpu")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -1,18 +1,13 @@
-"""Where a run computes, and with which versions of what."""
+"""Where a run computes."""
 
 import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 
 import torch
 
-from densebench import __version__
 from densebench.host.errors import DensebenchError
-
-PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "scikit-learn")
-FAISS_PACKAGES = ("faiss-gpu", "faiss-cpu")
 
 
 def pick_device(name: str) -> torch.device:
@@ -88,14 +83,3 @@ def device_name(device: torch.device) -> str:
 def peak_cuda(device: torch.device) -> int | None:
     """The most bytes that tensors took on a GPU so far."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that have a part in the number."""
-    found = {"densebench": __version__, "python": platform.python_version()}
-    for package in (*PACKAGES, *FAISS_PACKAGES):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

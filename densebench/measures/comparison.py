@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import scipy  # whose parts are imported when they are used
 from jaxtyping import Bool, Float, UInt8
-from scipy.special import ndtri
 
 from densebench.measures.base import Metric
 from densebench.measures.jackknife import (
@@ -165,7 +165,7 @@ class _Pair:
         self._unit = max(1.0, abs(first), abs(second))
         self.p = p_value(above.value - below.value, left_out, self._unit)
         # The error is estimated from few images: of Student's t that is as unlikely, the z.
-        self.size = -float(ndtri(self.p / 2))
+        self.size = -float(scipy.special.ndtri(self.p / 2))
         self._above, self._below = above, below
 
     def null(self) -> Float[np.ndarray, " resamples"]:

@@ -17,8 +17,8 @@ estimates of variance components, 1946.
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import scipy  # whose parts are imported when they are used
 from jaxtyping import Float, Int64, Integer
-from scipy.special import stdtr, stdtrit
 
 from densebench.measures.base import Metric, Vectors, sum_type
 
@@ -102,7 +102,7 @@ def interval(
         bounds: What no score or difference can leave.
         size: Of the numbers, where they are above 1.
     """
-    half = float(stdtrit(degrees_of_freedom(left_out), (1 + LEVEL) / 2))
+    half = float(scipy.special.stdtrit(degrees_of_freedom(left_out), (1 + LEVEL) / 2))
     half *= standard_error(left_out, size)
     return max(bounds[0], estimate - half), min(bounds[1], estimate + half)
 
@@ -114,4 +114,4 @@ def p_value(difference: float, left_out: Float[np.ndarray, " n"], size: float = 
     error = standard_error(left_out, size)
     if not error:
         return 0.0
-    return float(2 * stdtr(degrees_of_freedom(left_out), -abs(difference) / error))
+    return float(2 * scipy.special.stdtr(degrees_of_freedom(left_out), -abs(difference) / error))

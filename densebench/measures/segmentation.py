@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy  # whose parts are imported when they are used
 from jaxtyping import Float, Int64, Integer, UInt8
-from scipy.optimize import linear_sum_assignment
 
 from densebench.measures.base import Metric
 
@@ -60,7 +60,7 @@ def match(confusion: Int64[np.ndarray, "g p"], matching: Matching) -> Int64[np.n
     if matching != "hungarian":
         return score.argmax(axis=0)
     mapping = np.zeros(n_predicted, dtype=np.int64)
-    classes, predictions = linear_sum_assignment(1.0 - score)
+    classes, predictions = scipy.optimize.linear_sum_assignment(1.0 - score)
     mapping[predictions] = classes
     return mapping
 

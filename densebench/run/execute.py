@@ -10,11 +10,12 @@ from densebench.host.device import room_on_gpu
 from densebench.host.watcher import Watcher
 from densebench.measures.scoring import Scorer
 from densebench.protocols.base import Protocol, Setting
-from densebench.records.panels import load_panels, panel_folder
 from densebench.records.schema import RunRecord
-from densebench.records.store import find_record, load_record
+from densebench.records.store import load_record
+from densebench.run import done
 from densebench.run.checks import check_memory, check_repeatable
-from densebench.run.inputs import Identity, Inputs, load_images, load_inputs
+from densebench.run.images import load_images
+from densebench.run.inputs import Identity, Inputs, load_inputs
 from densebench.run.keeper import PanelKeeper
 from densebench.run.options import CacheMode, RunOptions
 from densebench.run.phases import Phases
@@ -49,7 +50,7 @@ class Run:
         with self._phases.phase("load"):
             self._plan = plan_run(options)
             self._cache = _cache(options.cache, watcher)
-            self._images = load_images(self._plan)
+            self._images = load_images(self._plan.task, options)
 
     @cached_property
     def inputs(self) -> Inputs:
@@ -64,12 +65,22 @@ class Run:
 
     def record(self) -> tuple[RunRecord, Path]:
         """The record of this run, done now or before."""
+        key = done.key_of(self._options)  # before weights are loaded
         known = recall(self._plan)
-        done = known and self._done(Identity(self._plan, self._images, known))
-        done = done or self._done(self.inputs)
-        if done:
-            self._watcher.say(f"already done: {done[1]} (--overwrite repeats it)")
-            return done
+        found = known and self._stored(Identity(self._plan, self._images, known))
+        found = found or self._stored(self.inputs)
+        if found:
+            self._watcher.say(done.told(found[1]))
+        else:
+            found = self._computed()
+        done.remember(key, self._options, self._images, found[0])
+        return found
+
+    def _stored(self, run: Identity) -> tuple[RunRecord, Path] | None:
+        names = run.weights.name, run.plan.card.name, run.run_id
+        return None if self._options.overwrite else done.stored(self._options, run.images, *names)
+
+    def _computed(self) -> tuple[RunRecord, Path]:
         inputs, protocol, watcher = self.inputs, self.protocol, self._watcher
         self._options.results.mkdir(parents=True, exist_ok=True)  # not found out hours later
         check_memory(inputs, protocol, self._cache, watcher)
@@ -80,21 +91,10 @@ class Run:
         path = save_run(record, inputs, protocol, measured, watcher)
         return load_record(path), path
 
-    def _done(self, run: Identity) -> tuple[RunRecord, Path] | None:
-        """The record that may stand, with as many panels as are wanted and can be."""
-        options = self._options
-        path = find_record(options.results, run.weights.name, run.plan.card.name, run.run_id)
-        if path is None or options.overwrite:
-            return None
-        record = load_record(path)
-        wanted = min(self._panels, len(run.images.dataset.val)) - len(record.dataset.skipped)
-        index = load_panels(panel_folder(path))
-        return (record, path) if (0 if index is None else len(index.panels)) >= wanted else None
-
     def _measure(self, nondeterministic: bool) -> Measured:
         """Learn, predict and score."""
         protocol, data = self.protocol, self.inputs.dataset
-        panels = PanelKeeper(self._panels)
+        panels = PanelKeeper(done.panels_wanted(self._options, data))
         train, val = self._source("train", "fit"), panels.watching(self._source("val", "predict"))
         n_train = len(train) * protocol.needs.train_passes
         if n_train:
@@ -114,11 +114,6 @@ class Run:
             produced_on=train.produced_on | val.produced_on,
             nondeterministic=nondeterministic,
         )
-
-    @property
-    def _panels(self) -> int:
-        """How many are wanted and can be: they show labels, in the colours of their classes."""
-        return self._options.panels if self._images.dataset.target.is_labels else 0
 
     def _source(self, split: str, phase: str) -> PatchSource:
         options, device = self._options, self.inputs.plan.device
@@ -153,7 +148,7 @@ def _make_protocol(inputs: Inputs, watcher: Watcher) -> Protocol:
         about=_about(inputs),
         workdir=inputs.workdir,
         watcher=watcher,
-        explained=plan.options.panels > 0 and dataset.target.is_labels,
+        explained=done.panels_wanted(plan.options, dataset) > 0,
     )
     return plan.protocol(plan.params, setting)
 

@@ -6,51 +6,12 @@ from typing import Any
 
 from densebench.backbones import DenseBackbone, load_backbone
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Triple
-from densebench.datasets import Dataset, load_dataset
-from densebench.datasets.shares import data_fingerprint, limited, share_of
+from densebench.datasets import Dataset
 from densebench.datasets.targets import Target
 from densebench.records.identity import protocol_hash, run_id
+from densebench.run.images import Images
 from densebench.run.plan import Plan
 from densebench.run.remembered import Weights, remembering
-
-
-@dataclass(frozen=True)
-class Images:
-    """The images of a run.
-
-    Attributes:
-        dataset: those that are used.
-        fingerprint: of all that they were chosen from.
-        limit: of images, if it leaves any out.
-    """
-
-    dataset: Dataset
-    fingerprint: str
-    limit: int | None
-
-
-def load_images(plan: Plan) -> Images:
-    """Find and fingerprint the images.
-
-    Raises:
-        DensebenchError: images that are missing or cannot be read.
-    """
-    options = plan.options
-    dataset = load_dataset(
-        plan.card.dataset,
-        card_path=plan.task.file,
-        data_root=options.data_root,
-        train_list=options.train_list,
-        val_list=options.val_list,
-    )
-    chosen, limit = dataset, None
-    if plan.share is not None:
-        chosen = share_of(dataset, plan.share, options.subset_seed)
-    if options.limit is not None:
-        cut = limited(chosen, options.limit)
-        limit = options.limit if cut != chosen else None
-        dataset, chosen = limited(dataset, options.limit), cut
-    return Images(chosen, data_fingerprint(dataset), limit)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from densebench.host.watcher import Watcher
 from densebench.records.remarks import Remark, remarks, with_marks
 from densebench.records.schema import RunRecord
 from densebench.records.store import load_record
+from densebench.run import done as done_before
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 
@@ -91,6 +92,10 @@ def _words(options: RunOptions) -> str:
 
 def _run_apart(options: RunOptions, watcher: Watcher) -> Outcome:
     """One run in a process of its own, in smaller batches while the system kills it."""
+    known = done_before.recall(options)
+    if known is not None:
+        watcher.say(done_before.told(known[1]))
+        return Outcome(options, *known)
     command = [sys.executable, "-c", CHILD, str(Path(__file__).parents[1])]
     with tied() as rope:
         done = subprocess.run(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from densebench.cards import LARGEST
-from densebench.features.source import Precision
+from densebench.features.precision import Precision
 from densebench.host.errors import DensebenchError
 from densebench.records.store import DEFAULT_RESULTS
 

@@ -15,6 +15,7 @@ from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
 from densebench.protocols import load_protocol, task_params
 from densebench.protocols.base import Protocol, ProtocolParams, resolve_input_size
+from densebench.run.images import share_asked
 from densebench.run.options import RunOptions
 
 
@@ -68,7 +69,7 @@ def plan_run(options: RunOptions) -> Plan:
     task = find_task(options.task)
     card, protocol = task.card, load_protocol(task.card.protocol)
     params = _resolved(task, options.params, options.variant)
-    share = options.subset or card.dataset.subset
+    share = share_asked(card, options)
     if share is not None:
         check_share(card.dataset.kind, share, options.subset_seed)
     _check_target(card, protocol)

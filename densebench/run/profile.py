@@ -22,10 +22,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from densebench.backbones import DenseBackbone, card_for, load_backbone
 from densebench.cards import find_task
-from densebench.features.source import AUTOCAST, Precision
+from densebench.features.precision import Precision
+from densebench.features.source import AUTOCAST
 from densebench.host import memory
-from densebench.host.device import peak_cuda, pick_device, versions
+from densebench.host.device import peak_cuda, pick_device
 from densebench.host.errors import DensebenchError
+from densebench.host.versions import versions
 from densebench.host.watcher import Watcher
 from densebench.protocols import task_params
 from densebench.protocols.base import InputSize, resolve_input_size

@@ -8,7 +8,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from densebench.files.hashes import content_hash
-from densebench.host.device import device_name, peak_cuda, versions
+from densebench.host.device import device_name, peak_cuda
+from densebench.host.versions import versions
 from densebench.host.watcher import Watcher
 from densebench.measures.scoring import Result
 from densebench.protocols.base import Protocol

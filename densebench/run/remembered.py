@@ -17,9 +17,9 @@ from densebench.cards import FAMILIES
 from densebench.files.atomic import write_atomically
 from densebench.files.hashes import content_hash, content_hashes
 from densebench.files.regular import read_json
-from densebench.host.device import versions
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
+from densebench.host.versions import versions
 from densebench.run.plan import Plan
 
 

@@ -80,7 +80,7 @@ def test_of_a_dataset_that_names_groups_interval_and_evidence_are_over_these(
         val = replace(found.val, groups=("first", "second", "first", "second"))
         return replace(found, val=val, group_name="sequences")
 
-    monkeypatch.setattr("densebench.run.inputs.load_dataset", grouped)
+    monkeypatch.setattr("densebench.run.images.load_dataset", grouped)
     record, path = evaluate(RunOptions("rgb_s14", str(colour_task), results=tmp_path))
     assert record.dataset.groups == "sequences"
     assert (record.score.interval.over, record.score.interval.n) == ("sequences", 2)

@@ -13,10 +13,8 @@ from densebench.run.plan import plan_run
 
 @pytest.fixture(autouse=True)
 def nothing_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for load in ("load_dataset", "load_backbone"):
-        monkeypatch.setattr(
-            f"densebench.run.inputs.{load}", lambda *_, **__: pytest.fail("it was loaded")
-        )
+    for load in ("images.load_dataset", "inputs.load_backbone"):
+        monkeypatch.setattr(f"densebench.run.{load}", lambda *_, **__: pytest.fail("it was loaded"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from densebench.features.source import Precision
+from densebench.features.precision import Precision
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.records.store import load_profiles, load_records, save_record

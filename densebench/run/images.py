@@ -1,0 +1,52 @@
+"""The images of a run, found and fingerprinted, without torch."""
+
+from dataclasses import dataclass
+
+from densebench.cards import Found, TaskCard
+from densebench.datasets import Dataset, load_dataset
+from densebench.datasets.shares import data_fingerprint, limited, share_of
+from densebench.run.options import RunOptions
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a run.
+
+    Attributes:
+        dataset: those that are used.
+        fingerprint: of all that they were chosen from.
+        limit: of images, if it leaves any out.
+    """
+
+    dataset: Dataset
+    fingerprint: str
+    limit: int | None
+
+
+def share_asked(task: TaskCard, options: RunOptions) -> str | None:
+    """The share of the training images, the command's or else the task's."""
+    return options.subset or task.dataset.subset
+
+
+def load_images(task: Found[TaskCard], options: RunOptions) -> Images:
+    """Find and fingerprint the images.
+
+    Raises:
+        DensebenchError: images that are missing or cannot be read.
+    """
+    dataset = load_dataset(
+        task.card.dataset,
+        card_path=task.file,
+        data_root=options.data_root,
+        train_list=options.train_list,
+        val_list=options.val_list,
+    )
+    chosen, limit = dataset, None
+    share = share_asked(task.card, options)
+    if share is not None:
+        chosen = share_of(dataset, share, options.subset_seed)
+    if options.limit is not None:
+        cut = limited(chosen, options.limit)
+        limit = options.limit if cut != chosen else None
+        dataset, chosen = limited(dataset, options.limit), cut
+    return Images(chosen, data_fingerprint(dataset), limit)
