@@ -1,5 +1,6 @@
 """Which records may stand in one column, and which of them make one row: written here once."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,9 +39,12 @@ def row_key(record: RunRecord) -> RowKey:
 
 
 def runs(found: Sequence[Stored]) -> tuple[Stored, ...]:
-    """The records of one row in the order of their seeds; copies of one run count once."""
-    once = {record.run_id: (path, record) for path, record in reversed(found)}
-    return tuple(sorted(once.values(), key=lambda f: (*seeds(f[1]), f[1].run_id)))
+    """The records of one row in the order of their seeds; of equal seeds the first counts alone.
+
+    Two runs of one row with the same seeds are one run made twice, or copied, whatever their ids.
+    """
+    once = {seeds(record): (path, record) for path, record in reversed(found)}
+    return tuple(once[of_run] for of_run in sorted(once))
 
 
 def seeds(record: RunRecord) -> tuple[int, int, int]:
@@ -53,7 +57,11 @@ def labels(rows: Sequence[Sequence[Stored]]) -> list[str]:
     """Names of rows; where two would be one, with what tells them apart."""
     names = [_name(found) for found in rows]
     keys = [row_key(found[0][1]) for found in rows]
-    return [_told(name, key, names, keys) for name, key in zip(names, keys, strict=True)]
+    same: dict[str, list[RowKey]] = defaultdict(list)
+    for name, key in zip(names, keys, strict=True):
+        same[name].append(key)
+    apart = {name: _differences(of_name) for name, of_name in same.items()}
+    return [_told(name, key, apart[name]) for name, key in zip(names, keys, strict=True)]
 
 
 def _name(found: Sequence[Stored]) -> str:
@@ -66,11 +74,21 @@ def _name(found: Sequence[Stored]) -> str:
     return f"{name} ({len(trainings)} training{'s' * (len(trainings) > 1)})"
 
 
-def _told(name: str, key: RowKey, names: Sequence[str], keys: Sequence[RowKey]) -> str:
-    same = [other for other, known in zip(keys, names, strict=True) if known == name]
-    told = [key[2]] if len({other[2] for other in same}) > 1 else []
-    told += key[3:] if len({other[3:] for other in same}) > 1 else ()
-    told += [f"weights {_short(key)}"] if len({other[1] for other in same}) > 1 else []
+def _differences(keys: Sequence[RowKey]) -> tuple[bool, bool, bool]:
+    """Whether rows of one name differ in weights, in precision, and in what follows."""
+    weights, precisions, others = (
+        {key[1] for key in keys},
+        {key[2] for key in keys},
+        {key[3:] for key in keys},
+    )
+    return len(weights) > 1, len(precisions) > 1, len(others) > 1
+
+
+def _told(name: str, key: RowKey, apart: tuple[bool, bool, bool]) -> str:
+    weights, precision, others = apart
+    told = [key[2]] if precision else []
+    told += key[3:] if others else ()
+    told += [f"weights {_short(key)}"] if weights else []
     return name + (f" ({', '.join(told)})" if told else "")
 
 
