@@ -3,6 +3,7 @@
 What can move a number is in a run's id; what is not in it moves no number.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,6 +114,7 @@ def row_key(record: RunRecord) -> RowKey:
     The post-trainings of one base by one recipe are one row, whatever the seeds and names.
     """
     training = record.backbone.training
+    weights: tuple[str, ...]
     if training is None:
         name, weights = record.backbone.name, (record.backbone.fingerprint,)
     else:
@@ -122,9 +124,12 @@ def row_key(record: RunRecord) -> RowKey:
 
 
 def runs(found: Sequence[Stored]) -> tuple[Stored, ...]:
-    """The records of one row in the order of their seeds; copies of one run count once."""
-    once = {record.run_id: (path, record) for path, record in reversed(found)}
-    return tuple(sorted(once.values(), key=lambda f: (*seeds(f[1]), f[1].run_id)))
+    """The records of one row in the order of their seeds; of equal seeds the first counts alone.
+
+    Two runs of one row with the same seeds are one run made twice, or copied, whatever their ids.
+    """
+    once = {seeds(record): (path, record) for path, record in reversed(found)}
+    return tuple(once[of_run] for of_run in sorted(once))
 
 
 def seeds(record: RunRecord) -> tuple[int, int, int]:
@@ -137,7 +142,11 @@ def labels(rows: Sequence[Sequence[Stored]]) -> list[str]:
     """Names of rows; where two would be one, with what tells them apart."""
     names = [_name(found) for found in rows]
     keys = [row_key(found[0][1]) for found in rows]
-    return [_told(name, key, names, keys) for name, key in zip(names, keys, strict=True)]
+    same: dict[str, list[RowKey]] = defaultdict(list)
+    for name, key in zip(names, keys, strict=True):
+        same[name].append(key)
+    apart = {name: _differences(of_name) for name, of_name in same.items()}
+    return [_told(name, key, apart[name]) for name, key in zip(names, keys, strict=True)]
 
 
 def _name(found: Sequence[Stored]) -> str:
@@ -150,11 +159,21 @@ def _name(found: Sequence[Stored]) -> str:
     return f"{name} ({len(trainings)} training{'s' * (len(trainings) > 1)})"
 
 
-def _told(name: str, key: RowKey, names: Sequence[str], keys: Sequence[RowKey]) -> str:
-    same = [other for other, known in zip(keys, names, strict=True) if known == name]
-    told = [key.precision] if len({other.precision for other in same}) > 1 else []
-    if key.nondeterministic and len({other.nondeterministic for other in same}) > 1:
+def _differences(keys: Sequence[RowKey]) -> tuple[bool, bool, bool]:
+    """Whether rows of one name differ in weights, in precision, and in repeatability."""
+    weights, precisions, repeated = (
+        {key.weights for key in keys},
+        {key.precision for key in keys},
+        {key.nondeterministic for key in keys},
+    )
+    return len(weights) > 1, len(precisions) > 1, len(repeated) > 1
+
+
+def _told(name: str, key: RowKey, apart: tuple[bool, bool, bool]) -> str:
+    weights, precision, repeated = apart
+    told = [key.precision] if precision else []
+    if repeated and key.nondeterministic:
         told.append("nondeterministic")
-    if len({other.weights for other in same}) > 1:
+    if weights:
         told.append(f"weights {key.told_weights}")
     return name + (f" ({', '.join(told)})" if told else "")

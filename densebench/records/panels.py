@@ -5,6 +5,7 @@ palette PNGs of class indices at input size, the principal components of its pat
 retrieval a sprite of the nearest memory patches; ``index.json`` says what is what.
 """
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from densebench.records.store import INDEX, PANELS, beside
 
 VOID_COLOUR = (224, 224, 224)
 GAP, HEADER = 6, 22
+PICTURES = ("PNG", "JPEG", "WEBP")  # no format whose reader starts a program
 
 # A plain name: an index that somebody sends cannot lead out of its folder.
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_@+-][A-Za-z0-9_.@+-]*$")]
@@ -104,6 +106,25 @@ def load_panels(folder: Path) -> PanelIndex | None:
     return validate(PanelIndex, values, str(file))
 
 
+def open_picture(file: Path) -> tuple[Image.Image, bytes]:
+    """A picture of a panel, decoded, and the file's content.
+
+    Only a file that lies in the folder itself: a link could show another of the machine.
+
+    Raises:
+        DensebenchError: it is a link, no regular file, or no PNG, JPEG or WebP.
+    """
+    if file.is_symlink() or not file.is_file():
+        raise DensebenchError(f"{file}: not a picture of a panel: no regular file")
+    content = file.read_bytes()
+    try:
+        with Image.open(io.BytesIO(content), formats=PICTURES) as image:
+            image.load()
+            return image, content
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DensebenchError(f"{file}: not a picture of a panel: {error}") from error
+
+
 def coloured(
     labels: UInt8[np.ndarray, "h w"], palette: Sequence[tuple[int, int, int]]
 ) -> Image.Image:
@@ -146,7 +167,8 @@ def contact_sheet(predictions: dict[str, Path], side: int) -> Image.Image:
 
 def _cells(panels: Sequence[tuple[Path, Panel]], side: int) -> list[Image.Image]:
     folder, first = panels[0]
-    photograph = Image.open(folder / first.image).resize((side, side), Image.Resampling.BILINEAR)
+    photograph, _ = open_picture(folder / first.image)
+    photograph = photograph.resize((side, side), Image.Resampling.BILINEAR)
     files = [folder / first.truth, *(f / panel.prediction for f, panel in panels)]
-    maps = [Image.open(file).convert("RGB") for file in files]
+    maps = [open_picture(file)[0].convert("RGB") for file in files]
     return [photograph, *(m.resize((side, side), Image.Resampling.NEAREST) for m in maps)]

@@ -7,13 +7,16 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from densebench.measures.base import Evidence, grouped
+from densebench.files.hashes import content_hash
+from densebench.measures import registry
+from densebench.measures.base import Evidence, Metric, grouped
 from densebench.measures.jackknife import interval, leave_one_out
 from densebench.measures.segmentation import (
     MeanIoU,
@@ -124,6 +127,90 @@ def save_of_images(
 def save_images() -> Callable[..., Path]:
     """Saves a record that follows from the confusion matrices of images."""
     return save_of_images
+
+
+@dataclass(frozen=True)
+class RootMeanSquare(Metric):
+    """A metric that no package has: its evidence is squared errors, and how many."""
+
+    name: str = "rmse"
+    title: str = "RMSE"
+    unit: str = "m"
+    higher: bool = False
+    decimals: int = 3
+    bounds: tuple[float, float] = (0.0, float("inf"))
+
+    def finish(self, sums: Any) -> Any:
+        return np.sqrt(sums[..., 0] / np.maximum(sums[..., 1], 1))
+
+
+@pytest.fixture
+def keep_depth(
+    results: Path, tiny_record: RunRecord, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Path]:
+    """Saves a run that is ranked by an error in metres, of a score without classes.
+
+    ``error`` is about that of each image; with its spread over them.
+    """
+    monkeypatch.setitem(registry.OWN, "rmse", RootMeanSquare)
+
+    def save(
+        name: str, error: float, task: str = "depth", spread: float = 0.01, **changes: Any
+    ) -> Path:
+        rng = np.random.default_rng(len(name))
+        errors = np.abs(error + spread * rng.standard_normal(40))
+        vectors = np.stack([100 * errors**2, np.full(40, 100.0)], axis=-1)[None]
+        value = float(RootMeanSquare().of(vectors.sum(axis=1))[0])
+        low, high = interval(value, leave_one_out([vectors], RootMeanSquare()), (0.0, np.inf))
+        around = {"low": low, "high": high, "level": 0.95, "n": 40}
+        near = {"name": "near", "title": "within 25%", "unit": "%", "scale": 100.0}
+        record = tiny_record.model_dump()
+        record["scores"] = [
+            {
+                "resolution": "original",
+                "metrics": [
+                    {
+                        **facts_of(RootMeanSquare()),
+                        "value": value,
+                        "repeats": [value],
+                        "interval": around,
+                    },
+                    {**near, "value": 1 - error, "repeats": [1 - error]},
+                ],
+            }
+        ]
+        record["backbone"] |= {"name": name, **changes.pop("backbone", {})}
+        record["protocol"] |= {"name": "ridge", "hash": "d" * 64}
+        record["dataset"] |= {"classes": (), **changes.pop("dataset", {})}
+        record |= {"task": task, "run_id": content_hash([name, task, error, str(changes)])[:12]}
+        evidence = Evidence(tuple(f"image{i:03d}" for i in range(40)), vectors)
+        valid = RunRecord.model_validate({**record, **changes})
+        return save_record(valid, results, Companions(evidence))
+
+    return save
+
+
+def facts_of(metric: Metric) -> dict[str, Any]:
+    """What a record says of a metric."""
+    names = ("name", "title", "unit", "higher", "scale", "decimals")
+    return {name: getattr(metric, name) for name in names}
+
+
+@pytest.fixture
+def mixed(
+    keep: Callable[..., Path],
+    keep_depth: Callable[..., Path],
+    pictures: Callable[..., Any],
+    results: Path,
+) -> Path:
+    """Two tasks of mIoU and two of RMSE; who is best by the one is worst by the other."""
+    for name, skill, error in (("sharp", 0.8, 0.6), ("flat", 0.5, 0.4)):
+        card = {"card": {"adapted_from": "flat"} if name == "sharp" else {}}
+        for task in ("colours", "shapes"):
+            keep(backbone={"name": name, **card}, images=pictures(skill), task=task)
+        for task in ("depth", "far"):
+            keep_depth(name, error, task, backbone=card)
+    return results
 
 
 def interval_of(miou: float, images: Any, groups: tuple[str, ...] | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Numbers share a table only where ``identity.column_key`` agrees.
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from densebench.host.errors import DensebenchError
@@ -14,6 +15,7 @@ from densebench.records.schema import MetricScore
 from densebench.records.store import load_profiles, load_records
 from densebench.report.board.overall import Overall, overall_tables
 from densebench.report.board.published import PublishedNumber, load_published
+from densebench.report.board.ranking import MOST_ROWS
 from densebench.report.board.rows import check_number
 from densebench.report.board.tables import FoundProfile, Table, make_table
 
@@ -27,12 +29,12 @@ class Board:
     tables: tuple[Table, ...]
     overall: tuple[Overall, ...]  # where a variant has two tables or more of one metric
 
-    @property
+    @cached_property
     def mains(self) -> tuple[MetricScore, ...]:
         """The metrics that its tables are ranked by, in the tables' order."""
         return tuple({table.metric.name: table.metric for table in self.tables}.values())
 
-    @property
+    @cached_property
     def metrics(self) -> tuple[MetricScore, ...]:
         """All metrics: those that rank, then the others."""
         others = {metric.name: metric for table in self.tables for metric in table.others}
@@ -76,6 +78,7 @@ def _tables(
     tables = []
     for (task, variant, *_), column in sorted(columns.items()):
         if len(column) > MANY_ROWS:
-            say(f"{task}, {variant}: comparing {len(column)} backbones")
+            pairs = "" if len(column) <= MOST_ROWS else f", of more than {MOST_ROWS} no pairs"
+            say(f"{task}, {variant}: comparing {len(column)} backbones{pairs}")
         tables.append(make_table([runs(found) for found in column.values()], published, profiles))
     return tuple(tables)

@@ -17,6 +17,7 @@ from densebench.measures.jackknife import Runs
 from densebench.records.identity import Stored
 from densebench.records.store import load_evidence
 
+MOST_ROWS = 250  # of a table whose pairs are all tested: 31,125 pairs take some seconds
 STATEMENT = (
     "Better / worse: how many rows of its table a row is better and worse than, by a test of all "
     "pairs at once on the same images (step-down, Romano and Wolf 2005; about 5% over all pairs). "
@@ -54,12 +55,19 @@ class Standings:
 
     def __init__(self, rows: Sequence[Sequence[Stored]]) -> None:
         self._rows = rows
-        counts = [[load_evidence(path, record) for path, record in found] for found in rows]
+        self._many = len(rows) > MOST_ROWS  # then the evidence of two at a time is read
+        read = [] if self._many else rows
+        counts = [[load_evidence(path, record) for path, record in found] for found in read]
         self._counts = _sharing_groups(counts)
         self._resamplers: dict[int, Resampler] = {}
 
     def why_not(self, *places: int) -> str:
         """Why these rows cannot be compared on the same images, or nothing; without any, all."""
+        if self._many:
+            return (
+                f"the test of all pairs is made for at most {MOST_ROWS} rows, and these are "
+                f"{len(self._rows):,}; `densebench compare` tests two alone"
+            )
         chosen = places or range(len(self._rows))
         counts = [counts for place in chosen for counts in self._counts[place]]
         found = [found for place in chosen for found in self._rows[place]]
@@ -94,6 +102,8 @@ class Standings:
 
     def compare(self, first: int, second: int) -> Comparison | None:
         """How much better one row is than another; none where they cannot be compared."""
+        if self._many:
+            return Standings([self._rows[first], self._rows[second]]).compare(0, 1)
         if self.why_not(first, second):
             return None
         over, runs = self._known(first)[0].over, (self._runs(first), self._runs(second))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from densebench.records.identity import Stored, labels
@@ -30,7 +31,7 @@ class Table:
         """The metric that the rows are ranked by."""
         return self.rows[0].metric
 
-    @property
+    @cached_property  # asked for with every row
     def others(self) -> tuple[MetricScore, ...]:
         """What else was measured, in the records' order.
 

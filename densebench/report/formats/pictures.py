@@ -13,12 +13,11 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from densebench.host.errors import DensebenchError
-from densebench.records.panels import Panel, PanelIndex, load_panels, panel_folder
+from densebench.records.panels import Panel, PanelIndex, load_panels, open_picture, panel_folder
 from densebench.report.board.tables import Table
 
 BUDGET = 24_000_000  # characters of all pictures of a page
 LARGEST = 224  # pixels on a side of an embedded label map
-FORMATS = ("PNG", "WEBP")
 RIGHT, VOID, WRONG = 0, 1, 2
 ERROR_COLOURS = ((0, 0, 0, 0), (128, 128, 128, 90), (214, 69, 63, 255))
 
@@ -148,14 +147,14 @@ def _memory(shown: Shown) -> dict[str, Any] | None:
 
 
 def _labels(shown: Shown, file: str) -> UInt8[np.ndarray, "h w"]:
-    image = _open(shown.folder / file)
+    image, _ = open_picture(shown.folder / file)
     if image.mode != "P":
         raise DensebenchError(f"{shown.folder / file}: not a palette PNG of class indices")
     return np.asarray(image)
 
 
 def _palette_uri(shown: Shown, file: str) -> str:
-    image = _open(shown.folder / file)
+    image, _ = open_picture(shown.folder / file)
     return (
         _png_uri(_smaller(image)) if max(image.size) > LARGEST else _file_uri(shown.folder / file)
     )
@@ -174,18 +173,10 @@ def _smaller(image: Image.Image) -> Image.Image:
     return image.resize((LARGEST, LARGEST), Image.Resampling.NEAREST)
 
 
-def _open(file: Path) -> Image.Image:
-    try:
-        with Image.open(file, formats=FORMATS) as image:
-            image.load()
-            return image
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DensebenchError(f"{file}: not a picture of a panel: {error}") from error
-
-
 def _file_uri(file: Path) -> str:
     """A file as it is, once it is known to be a picture."""
-    return _uri(file.read_bytes(), str(_open(file).format))
+    image, content = open_picture(file)
+    return _uri(content, str(image.format))
 
 
 def _png_uri(image: Image.Image, **options: Any) -> str:

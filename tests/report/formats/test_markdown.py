@@ -335,7 +335,7 @@ def test_names_that_would_break_the_table_do_not(keep: Keep, results: Path) -> N
 class TestCommitted:
     """What is in the repository follows from the records in it."""
 
-    ROOT = Path(__file__).parents[2]
+    ROOT = Path(__file__).parents[3]
 
     def test_the_page_is_fresh(self, tmp_path: Path) -> None:
         board = tmp_path / "leaderboard"
