@@ -116,11 +116,11 @@ def row_key(record: RunRecord) -> RowKey:
     training = record.backbone.training
     weights: tuple[str, ...]
     if training is None:
-        name, weights = record.backbone.name, (record.backbone.fingerprint,)
+        name, *weights = record.backbone.name, record.backbone.fingerprint
     else:
         name = f"{training.recipe} of {training.base}"
-        weights = (training.base_fingerprint, training.recipe_hash, str(training.steps))
-    return RowKey(name, weights, record.precision, record.nondeterministic)
+        weights = [training.base_fingerprint, training.recipe_hash, str(training.steps)]
+    return RowKey(name, tuple(weights), record.precision, record.nondeterministic)
 
 
 def runs(found: Sequence[Stored]) -> tuple[Stored, ...]:

@@ -13,7 +13,7 @@ from densebench import cli
 from densebench.papers import planned
 from densebench.papers.planned import plan_reproduction
 from densebench.records.schema import ProfileRecord, RunRecord
-from densebench.records.store import load_records, save_record
+from densebench.records.store import load_records, save_profile, save_record
 from densebench.report.board.published import PublishedNumber
 from densebench.report.board.reproduced import ReproducedRow, Reproduction, why_apart
 from densebench.report.formats.reproduction import OURS, reproduction_page
@@ -317,10 +317,10 @@ class TestHours:
         record = tiny_record.model_copy(update={"seconds": {"fit": 3600.0}})
         save_record(record, Path("kept"))
         for name, rate in (("rgb_s14", 50.0), ("hog_s14", 10.0)):
-            save_record(profile(record, backbone=name, images_per_second=rate), Path("kept"))
+            save_profile(profile(record, backbone=name, images_per_second=rate), Path("kept"))
         rows = plan_reproduction(str(suite()), RunOptions("", "", results=Path("kept"))).rows
         assert [row.hours for row in rows] == [pytest.approx(1.0), pytest.approx(5.0)]
-        save_record(
+        save_profile(
             profile(record, backbone="hog_s14", images_per_second=1.0, size=280), Path("kept")
         )
         again = plan_reproduction(str(suite()), RunOptions("", "", results=Path("kept"))).rows
