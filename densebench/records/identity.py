@@ -115,12 +115,11 @@ def row_key(record: RunRecord) -> RowKey:
     """
     training = record.backbone.training
     weights: tuple[str, ...]
+    how = record.precision, record.nondeterministic
     if training is None:
-        name, *weights = record.backbone.name, record.backbone.fingerprint
-    else:
-        name = f"{training.recipe} of {training.base}"
-        weights = [training.base_fingerprint, training.recipe_hash, str(training.steps)]
-    return RowKey(name, tuple(weights), record.precision, record.nondeterministic)
+        return RowKey(record.backbone.name, (record.backbone.fingerprint,), *how)
+    weights = training.base_fingerprint, training.recipe_hash, str(training.steps)
+    return RowKey(f"{training.recipe} of {training.base}", weights, *how)
 
 
 def runs(found: Sequence[Stored]) -> tuple[Stored, ...]:

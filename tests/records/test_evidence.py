@@ -1,7 +1,8 @@
 """The evidence beside a record: what it is, and what is refused."""
 
+import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ import pytest
 
 from densebench.datasets import Dataset, load_dataset
 from densebench.host.errors import DensebenchError
-from densebench.measures.base import Evidence
+from densebench.measures import registry
+from densebench.measures.base import Evidence, Metric
 from densebench.measures.jackknife import average, interval, leave_one_out
 from densebench.measures.segmentation import MeanIoU, class_counts
-from densebench.records import evidence as evidence_module
 from densebench.records.schema import RunRecord
 from densebench.records.store import (
     EVIDENCE,
@@ -211,10 +212,53 @@ def test_half_a_file_is_refused(
         load_evidence(kept[0], tiny_record)
 
 
-def test_floats_are_kept_as_they_are(tmp_path: Path, tiny_record: RunRecord) -> None:
+@dataclass(frozen=True)
+class RMSE(Metric):
+    name: str = "rmse"
+    title: str = "RMSE"
+    higher: bool = False
+    bounds: tuple[float, float] = (0.0, math.inf)
+
+    def finish(self, sums: Any) -> Any:
+        return np.sqrt(sums[..., 0] / sums[..., 1])
+
+
+def in_metres(record: RunRecord, value: float) -> RunRecord:
+    """The record as that of a protocol that has this metric alone."""
+    values = record.model_dump()
+    interval_of = values["scores"][0]["metrics"][0]["interval"]
+    metric = {"name": "rmse", "title": "RMSE", "unit": "m", "higher": False, "value": value}
+    metric |= {"repeats": [value], "interval": interval_of}
+    values["scores"] = [{"resolution": "input", "metrics": [metric]}]
+    return RunRecord.model_validate(values)
+
+
+class TestFloats:
+    """Evidence of a metric of somebody else's, in floats."""
+
     evidence = Evidence(("a", "b"), np.array([[[0.1, 3.0], [1e-30, 2.0]]]))
-    file = tmp_path / "some.npz"
-    file.write_bytes(evidence_module.packed(evidence, tiny_record.run_id))
-    with np.load(file) as arrays:
-        np.testing.assert_array_equal(arrays["vectors"], evidence.vectors)
-        assert arrays["vectors"].dtype == np.float64
+
+    def saved(self, record: RunRecord, results: Path) -> tuple[Path, RunRecord]:
+        path = save_record(record, results, Companions(self.evidence))
+        return path, load_record(path)
+
+    def test_are_kept_as_they_are_where_nobody_knows_the_metric(
+        self, tmp_path: Path, tiny_record: RunRecord
+    ) -> None:
+        path, record = self.saved(in_metres(tiny_record, 0.5), tmp_path)
+        assert record.score.main.metric is None
+        loaded = load_evidence(path, record)
+        assert loaded is not None
+        np.testing.assert_array_equal(loaded.vectors, self.evidence.vectors)
+        assert loaded.vectors.dtype == np.float64
+
+    def test_give_the_number_where_its_package_is_installed(
+        self, tmp_path: Path, tiny_record: RunRecord, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(registry.OWN, "rmse", RMSE)
+        path, record = self.saved(in_metres(tiny_record, math.sqrt(0.1 / 5)), tmp_path)
+        assert record.score.main.metric == RMSE()
+        assert load_evidence(path, record) is not None
+        path, record = self.saved(in_metres(tiny_record, 0.15), tmp_path)
+        with pytest.raises(DensebenchError, match="the RMSE of the record beside it"):
+            load_evidence(path, record)

@@ -76,8 +76,8 @@ class Standings:
             (path, record), others = without[0], len(without) - 1
             more = f" (and {others} more)" if others else ""
             return (
-                f"{record.backbone.name}, {path.name}{more}: made before the counts of single "
-                "images were kept; repeat the run with --overwrite"
+                f"{record.backbone.name}, {path.name}{more}: no evidence of single images "
+                "lies beside it; repeat the run with --overwrite"
             )
         main = found[0][1].score.main
         if main.metric is None:

@@ -54,7 +54,7 @@ class TestStandings:
         old = keep(0.2, backbone={"name": "old"})
         table = only_table(results)
         assert [row.standing for row in table.rows] == [None, None]
-        assert table.untested.startswith(f"old, {old.name}: made before the counts")
+        assert table.untested.startswith(f"old, {old.name}: no evidence of single images")
         text = markdown_page(load_board(results), results)
         assert f"Not told apart: {table.untested}." in text
 
