@@ -10,6 +10,7 @@ import typer
 from densebench import cards
 from densebench.cli.app import app
 from densebench.cli.options import one_of
+from densebench.host.console import warn
 from densebench.host.errors import DensebenchError
 
 KINDS: tuple[cards.CardKind, ...] = get_args(cards.CardKind)
@@ -25,7 +26,10 @@ def list_cards(
         if kind in (shown, "all"):
             print(shown)
             for name, path in cards.card_names(shown).items():
-                print(f"  {name:<24} {LINES[shown](path)}")
+                try:
+                    print(f"  {name:<24} {LINES[shown](path)}")
+                except DensebenchError as error:  # the other cards are no worse for it
+                    warn(f"{error}; it is left out")
 
 
 def _backbone_line(path: Path) -> str:

@@ -95,6 +95,8 @@ class Run:
         """Learn, predict and score."""
         protocol, data = self.protocol, self.inputs.dataset
         panels = PanelKeeper(done.panels_wanted(self._options, data))
+        if panels.count < self._options.panels:
+            self._watcher.say(f"no panels: they show labels, and {data.kind} gives another target")
         train, val = self._source("train", "fit"), panels.watching(self._source("val", "predict"))
         n_train = len(train) * protocol.needs.train_passes
         if n_train:

@@ -68,11 +68,11 @@ def plan_run(options: RunOptions) -> Plan:
     device = pick_device(options.device)
     task = find_task(options.task)
     card, protocol = task.card, load_protocol(task.card.protocol)
+    _check_target(card, protocol)
     params = _resolved(task, options.params, options.variant)
     share = share_asked(card, options)
     if share is not None:
         check_share(card.dataset.kind, share, options.subset_seed)
-    _check_target(card, protocol)
     _check_lists(options)
     backbone = find(options.backbone)
     return Plan(

@@ -1,0 +1,1 @@
+"""Depth for densebench: what somebody else adds without touching it."""
