@@ -18,7 +18,7 @@ from densebench import cards
 from densebench.cards.suites import suite_members
 from densebench.cards.toml import tomllib
 from densebench.cli import app
-from densebench.cli.options import key_value, names
+from densebench.cli.shared import key_value, names
 from densebench.posttrain.recipe import load_recipe
 from densebench.prepare.sources import official_table
 from densebench.protocols import load_protocol, protocol_names, task_params

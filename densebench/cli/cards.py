@@ -9,7 +9,7 @@ import typer
 
 from densebench import cards
 from densebench.cli.app import app
-from densebench.cli.options import one_of
+from densebench.cli.shared import one_of
 from densebench.host.console import warn
 from densebench.host.errors import DensebenchError
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from densebench.cli.app import app
-from densebench.cli.options import AsJson, ResultsFolder
+from densebench.cli.shared import AsJson, ResultsFolder
 
 
 @app.command()
@@ -23,7 +23,7 @@ def compare(
 ) -> None:
     """Compare two backbones on the same validation images."""
     from densebench import api
-    from densebench.host.terminal import Console
+    from densebench.host.screen import Console
     from densebench.records.store import DEFAULT_RESULTS
     from densebench.report.formats.terminal import pair_tables
 

@@ -12,7 +12,7 @@ from densebench.host.console import clean_stdout
 from densebench.host.errors import DensebenchError
 
 if TYPE_CHECKING:
-    from densebench.host.terminal import Console
+    from densebench.host.screen import Console
     from densebench.prepare.licences import Ask
     from densebench.prepare.verify import Report
 
@@ -58,7 +58,7 @@ def prepare(
     with clean_stdout() as stdout:
         from densebench.host.paths import data_home
         from densebench.host.progress import TerminalWatcher
-        from densebench.host.terminal import Console
+        from densebench.host.screen import Console
         from densebench.prepare.pipeline import Options
         from densebench.prepare.pipeline import prepare as prepare_one
         from densebench.prepare.sources import official_table
@@ -95,7 +95,7 @@ def verify(
     with clean_stdout() as stdout:
         from densebench.host.paths import data_home
         from densebench.host.progress import TerminalWatcher
-        from densebench.host.terminal import Console
+        from densebench.host.screen import Console
         from densebench.prepare.verify import verify as verify_one
 
         place = root or data_home()

@@ -19,7 +19,7 @@ def demo(
     with clean_stdout() as stdout:
         from densebench.demo import run_demo
         from densebench.host.progress import TerminalWatcher
-        from densebench.host.terminal import Console
+        from densebench.host.screen import Console
 
         made = run_demo(out, TerminalWatcher(Console(stderr=True)))
         print(made.page.read_text(encoding="utf-8"), file=stdout)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from densebench.cli.app import app
-from densebench.cli.options import BackboneName, Device, Offline, WeightsFile
+from densebench.cli.shared import BackboneName, Device, Offline, WeightsFile
 from densebench.host.console import clean_stdout
 
 
@@ -22,7 +22,7 @@ def extract(
 ) -> None:
     """Write the patch features of images to an .npz file."""
     with clean_stdout() as stdout:
-        from densebench.features.export import extract_images
+        from densebench.features.arrays import extract_images
 
         shape = extract_images(
             backbone, image, size, out, weights=weights, device=device, offline=offline

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from densebench.cli.app import app
-from densebench.cli.options import ResultsFolder
+from densebench.cli.shared import ResultsFolder
 from densebench.host.errors import DensebenchError
 
 

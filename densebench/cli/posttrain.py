@@ -11,7 +11,7 @@ import typer
 
 from densebench.cards import find_task
 from densebench.cli.app import app
-from densebench.cli.options import (
+from densebench.cli.shared import (
     BackboneName,
     Device,
     Offline,
@@ -85,7 +85,7 @@ def posttrain(
     with clean_stdout() as stdout:
         from densebench.host.distributed import is_main_process
         from densebench.host.progress import TerminalWatcher
-        from densebench.host.terminal import Console
+        from densebench.host.screen import Console
         from densebench.posttrain.session import PosttrainOptions
 
         options = PosttrainOptions(
@@ -109,7 +109,7 @@ def posttrain(
             return
         print(f"{name}: {card}", file=stdout)
         if tasks:
-            from densebench.posttrain.comparison import compared
+            from densebench.posttrain.afterwards import compared
 
             table = compared(options, tasks, results, data_root, limit, watcher)
             Console(file=stdout).print(table)
@@ -122,7 +122,7 @@ def _trained(options: "PosttrainOptions", watcher: Watcher, compares: bool) -> P
     from densebench.posttrain.trainer import InterruptedTrainingError
 
     if compares:
-        from densebench.posttrain.comparison import check_base
+        from densebench.posttrain.afterwards import check_base
 
         check_base(options)
     try:

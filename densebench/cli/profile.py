@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from densebench.cli.app import app
-from densebench.cli.options import (
+from densebench.cli.shared import (
     AsRecord,
     BackboneName,
     BatchSize,
@@ -50,7 +50,7 @@ def profile(
     with clean_stdout() as stdout:
         from densebench import api
         from densebench.host.progress import TerminalWatcher
-        from densebench.host.terminal import Console
+        from densebench.host.screen import Console
         from densebench.report.formats.terminal import profile_table
         from densebench.run.profile import ProfileOptions
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from densebench.cli.app import app
-from densebench.cli.options import AsJson, BatchSize, Device, Offline, ResultsFolder, Seed, Workers
+from densebench.cli.shared import AsJson, BatchSize, Device, Offline, ResultsFolder, Seed, Workers
 from densebench.host.console import clean_stdout
 from densebench.host.errors import DensebenchError
 
@@ -51,7 +51,7 @@ def reproduce(
     """
     with clean_stdout() as stdout:
         from densebench.host.progress import TerminalWatcher
-        from densebench.host.terminal import Console
+        from densebench.host.screen import Console
         from densebench.papers.planned import plan_reproduction, run_reproduction
         from densebench.records.store import DEFAULT_RESULTS
         from densebench.report.formats import reproduction
@@ -84,7 +84,7 @@ def reproduce(
 
 
 def _show(found: "Reproduction", as_json: bool, stdout: TextIO) -> None:
-    from densebench.host.terminal import Console
+    from densebench.host.screen import Console
     from densebench.report.formats import reproduction
 
     if as_json:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from densebench.cli.app import app
-from densebench.cli.options import (
+from densebench.cli.shared import (
     AsRecord,
     BatchSize,
     DataRoot,
@@ -191,7 +191,7 @@ def _published_seeds(
 ) -> tuple[int, ...]:
     """The published subset seeds, once every task is seen to have the subset with each of them."""
     from densebench.cards import find_task
-    from densebench.datasets.published import SUBSET_SEEDS
+    from densebench.datasets.published_lists import SUBSET_SEEDS
     from densebench.datasets.shares import check_share
 
     if subset is None or subset_seed is not None:
@@ -209,7 +209,7 @@ def _run_one(backbone: str, task: str, options: dict[str, Any], as_json: bool) -
     with clean_stdout() as stdout:
         from densebench.api import evaluate
         from densebench.host.progress import TerminalWatcher
-        from densebench.host.terminal import Console
+        from densebench.host.screen import Console
         from densebench.report.formats.terminal import record_table
         from densebench.run.options import RunOptions
 
@@ -233,7 +233,7 @@ def _run_many(
 ) -> None:
     with clean_stdout() as stdout:
         from densebench.host.progress import TerminalWatcher
-        from densebench.host.terminal import Console
+        from densebench.host.screen import Console
         from densebench.run.matrix import matrix_table, run_matrix
         from densebench.run.options import RunOptions
 

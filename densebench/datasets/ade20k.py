@@ -6,7 +6,7 @@ from pathlib import Path
 
 from densebench.datasets.base import Split, SplitName
 from densebench.datasets.classes import ade20k_classes
-from densebench.datasets.files import MASKS, PHOTOS, list_files
+from densebench.datasets.image_files import MASKS, PHOTOS, list_files
 from densebench.datasets.kind import labelled
 from densebench.datasets.masks import LookupReader, identity_table
 from densebench.datasets.pairing import make_split

@@ -10,8 +10,8 @@ from jaxtyping import Shaped
 from PIL import Image
 
 from densebench.datasets.classes import Colour
-from densebench.datasets.files import image_size, read_image
 from densebench.datasets.fingerprint import sample_fingerprint
+from densebench.datasets.image_files import image_size, read_image
 from densebench.datasets.targets import Target
 from densebench.host.errors import DensebenchError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from densebench.datasets.base import Split, SplitName
 from densebench.datasets.classes import VOID, camvid_classes
-from densebench.datasets.files import MASKS, PHOTOS, Listing, list_files
+from densebench.datasets.image_files import MASKS, PHOTOS, Listing, list_files
 from densebench.datasets.kind import labelled
 from densebench.datasets.lists import listed_names
 from densebench.datasets.masks import LookupReader, lookup_table

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from densebench.datasets.base import Split, SplitName
 from densebench.datasets.classes import VOID, cityscapes_classes, cityscapes_train_ids
-from densebench.datasets.files import Listing, list_files
+from densebench.datasets.image_files import Listing, list_files
 from densebench.datasets.kind import labelled
 from densebench.datasets.masks import LookupReader, lookup_table
 from densebench.datasets.pairing import make_split

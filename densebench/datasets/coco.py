@@ -19,7 +19,7 @@ from densebench.datasets.classes import (
     supercategory_classes,
     supercategory_indices,
 )
-from densebench.datasets.files import MASKS, PHOTOS, Listing, list_files
+from densebench.datasets.image_files import MASKS, PHOTOS, Listing, list_files
 from densebench.datasets.masks import LookupReader, lookup_table
 from densebench.datasets.pairing import make_split
 from densebench.datasets.panoptic import read_panoptic

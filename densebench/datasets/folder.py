@@ -7,7 +7,7 @@ from pydantic import model_validator
 from densebench.cards import DatasetCard
 from densebench.datasets.base import Split, SplitName
 from densebench.datasets.classes import Classes, distinct_colours
-from densebench.datasets.files import MASKS, PHOTOS, list_files
+from densebench.datasets.image_files import MASKS, PHOTOS, list_files
 from densebench.datasets.kind import labelled
 from densebench.datasets.masks import LookupReader, identity_table
 from densebench.datasets.pairing import make_split

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int16, Integer, UInt8
 
 from densebench.datasets.classes import Classes
-from densebench.datasets.files import read_indices
+from densebench.datasets.image_files import read_indices
 from densebench.host.errors import DensebenchError
 
 NO_CLASS = -1

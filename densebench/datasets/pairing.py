@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from densebench.datasets.base import MaskReader, Split, SplitName, list_order
-from densebench.datasets.files import Listing
+from densebench.datasets.image_files import Listing
 from densebench.datasets.targets import Target
 from densebench.host.errors import DensebenchError
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from densebench.datasets.classes import VOID, coco_panoptic, coco_things, supercategory_indices
-from densebench.datasets.files import read_colours
+from densebench.datasets.image_files import read_colours
 from densebench.datasets.masks import unknown_ids
 from densebench.files.regular import parse_json
 from densebench.files.tree import read_text

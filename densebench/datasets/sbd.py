@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from densebench.datasets.files import Listing, list_files
+from densebench.datasets.image_files import Listing, list_files
 from densebench.datasets.lists import read_names
 from densebench.files.tree import archive_of, is_dir, open_file
 from densebench.host.errors import DensebenchError

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from densebench.datasets.base import Dataset, list_order
-from densebench.datasets.published import published_names, published_subset
+from densebench.datasets.published_lists import published_names, published_subset
 from densebench.files.hashes import content_hash
 from densebench.host.errors import DensebenchError
 

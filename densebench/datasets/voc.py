@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from densebench.datasets.base import Split, SplitName
 from densebench.datasets.classes import Classes, voc_classes
-from densebench.datasets.files import MASKS, PHOTOS, Listing, list_files
+from densebench.datasets.image_files import MASKS, PHOTOS, Listing, list_files
 from densebench.datasets.kind import labelled
 from densebench.datasets.lists import listed_names, read_names
 from densebench.datasets.masks import LookupReader, identity_table

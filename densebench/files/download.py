@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 from densebench.files.addresses import open_address, retry_after
-from densebench.files.parts import Part, Version
+from densebench.files.partial import Part, Version
 from densebench.files.wanted import Wanted, check
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher

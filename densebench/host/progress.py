@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from densebench.host.terminal import Console
+from densebench.host.screen import Console
 from densebench.host.transfers import transfer
 from densebench.host.watcher import Advance, Unit, Watcher
 

@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from densebench.host.terminal import Console
+from densebench.host.screen import Console
 from densebench.host.watcher import Advance, Unit, Watcher
 
 SECONDS_BETWEEN_LINES = 20.0

@@ -12,11 +12,11 @@ from densebench.backbones.base import DenseBackbone
 from densebench.backbones.trainable import attention_of
 from densebench.host.distributed import World
 from densebench.host.errors import DensebenchError
+from densebench.posttrain.aligned import Share
 from densebench.posttrain.foreground import foreground
 from densebench.posttrain.neco import pair_losses
 from densebench.posttrain.networks import Networks
 from densebench.posttrain.optimiser import Rates, apply_rates, build_optimiser, rates
-from densebench.posttrain.pairs import Share
 from densebench.posttrain.patch_queue import Draw, PatchQueue, random_draw
 from densebench.posttrain.photographs import Portion, Purpose, step_seed
 from densebench.posttrain.recipe import Recipe

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from densebench.host.errors import DensebenchError
-from densebench.posttrain.pairs import Pair, Share, aligned_pairs, check_batch
+from densebench.posttrain.aligned import Pair, Share, aligned_pairs, check_batch
 from densebench.posttrain.patch_queue import Draw, PatchQueue, random_draw
 from densebench.posttrain.softsort import Network, soft_sort_cross_entropy
 from densebench.posttrain.views import PairBoxes

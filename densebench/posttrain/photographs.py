@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from densebench.datasets.files import read_image
+from densebench.datasets.image_files import read_image
 from densebench.host.errors import DensebenchError
 from densebench.posttrain.views import MultiCrop, PairBoxes, Views, image_generator
 

@@ -18,9 +18,9 @@ from densebench.host.distributed import World, joined
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.posttrain.checkpoints import PATTERN
-from densebench.posttrain.export import STUDENT, Origin, export, register
 from densebench.posttrain.monitor import build_monitor
 from densebench.posttrain.optimiser import teachers_own_share
+from densebench.posttrain.outcome import STUDENT, Origin, export, register
 from densebench.posttrain.photographs import find_photographs
 from densebench.posttrain.recipe import Recipe, load_recipe, published_recipe
 from densebench.posttrain.trainer import LOG, PHASE, Place, Trainer

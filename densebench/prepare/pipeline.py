@@ -7,7 +7,7 @@ from pathlib import Path
 
 from densebench.files.download import Network, UnreachableError
 from densebench.files.locks import held
-from densebench.files.parts import Part
+from densebench.files.partial import Part
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.prepare.fetch import check_archive, fetch
@@ -15,7 +15,7 @@ from densebench.prepare.licences import Ask, require_acceptance
 from densebench.prepare.pieces import is_done, own_folder, require_vacant, unpack_pieces
 from densebench.prepare.sources import Archive, Piece, Source, Table, official_table
 from densebench.prepare.verify import Report, has_expected_counts, verify
-from densebench.prepare.voc import build_voc
+from densebench.prepare.voc_augmented import build_voc
 
 # Small files take more than their bytes, and other programs want some too.
 RESERVE = 256 << 20

@@ -1,6 +1,6 @@
 """Fetching the published lists of image names, each verified by its size and SHA-256."""
 
-from densebench.datasets.published import PublishedList, published_lists
+from densebench.datasets.published_lists import PublishedList, published_lists
 from densebench.files.download import Network, download
 from densebench.files.wanted import Wanted
 from densebench.host.paths import cache_home

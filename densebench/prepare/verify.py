@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from densebench.cards import DatasetCard
 from densebench.datasets import cityscapes
 from densebench.datasets.base import Split, SplitName
-from densebench.datasets.files import read_image
+from densebench.datasets.image_files import read_image
 from densebench.datasets.kind import dataset_kind
 from densebench.datasets.load import load_dataset
 from densebench.datasets.roots import Layout

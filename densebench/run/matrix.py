@@ -18,7 +18,7 @@ from rich.table import Table
 from densebench.host.children import end_with_parent, tied
 from densebench.host.console import INTERRUPTED, USAGE, clean_stdout, explained
 from densebench.host.progress import TerminalWatcher
-from densebench.host.terminal import Console
+from densebench.host.screen import Console
 from densebench.host.watcher import Watcher
 from densebench.records.remarks import Remark, remarks, with_marks
 from densebench.records.schema import RunRecord

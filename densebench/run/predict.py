@@ -8,7 +8,7 @@ from jaxtyping import Int64
 from PIL import Image
 
 from densebench.backbones import load_backbone
-from densebench.datasets.files import read_image
+from densebench.datasets.image_files import read_image
 from densebench.datasets.transforms import Squash
 from densebench.files.atomic import replacing
 from densebench.host.device import pick_device

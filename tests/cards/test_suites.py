@@ -5,7 +5,7 @@ import pytest
 
 from densebench import cards
 from densebench.cards.suites import PARTS, suite_members
-from densebench.cli.options import names
+from densebench.cli.shared import names
 from densebench.host.errors import DensebenchError
 from densebench.report.board.published import load_published
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from densebench.datasets.files import image_size, read_colours, read_image, read_indices
+from densebench.datasets.image_files import image_size, read_colours, read_image, read_indices
 from densebench.host.errors import DensebenchError
 
 READERS = (read_image, image_size, read_indices, read_colours)

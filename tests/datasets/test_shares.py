@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from densebench.cards import DatasetCard
-from densebench.datasets import Dataset, load_dataset, published
+from densebench.datasets import Dataset, load_dataset
+from densebench.datasets import published_lists as known
 from densebench.datasets.base import list_order
-from densebench.datasets.published import SUBSET_SEEDS, PublishedList, published_lists
+from densebench.datasets.published_lists import SUBSET_SEEDS, PublishedList, published_lists
 from densebench.datasets.shares import check_share, chosen_subset, limited, share_of
 from densebench.host.errors import DensebenchError
 from densebench.run.execute import evaluate
@@ -42,8 +43,8 @@ def publish(monkeypatch: pytest.MonkeyPatch) -> Publish:
     def put(path: str, text: str) -> None:
         sha256 = hashlib.sha256(text.encode()).hexdigest()
         entry = PublishedList(path, len(text), text.count("\n"), sha256)
-        others = [e for e in published.published_lists() if e.path != path]
-        monkeypatch.setattr(published, "published_lists", lambda: (entry, *others))
+        others = [e for e in known.published_lists() if e.path != path]
+        monkeypatch.setattr(known, "published_lists", lambda: (entry, *others))
         entry.file.parent.mkdir(parents=True, exist_ok=True)
         entry.file.write_text(text)
 
@@ -61,7 +62,7 @@ def test_the_table_of_published_lists() -> None:
         "file_sets/voc/full": [10582],
         "file_sets/voc": [1449],
     }
-    found = published._subsets()
+    found = known._subsets()
     assert {seed for kind in found.values() for _, seed in kind} == set(SUBSET_SEEDS)
     assert found["voc"]["1/128", 400].path == VOC_128
 
@@ -95,7 +96,7 @@ def test_without_the_lists_the_command_that_fetches_them_is_named() -> None:
 
 def test_a_list_with_another_content_is_not_used(voc: Dataset, publish: Publish) -> None:
     publish(VOC_128, "e\nb\nd\n")
-    published.published_subset("voc", "1/128", 400).file.write_text("e\nb\nc\n")
+    known.published_subset("voc", "1/128", 400).file.write_text("e\nb\nc\n")
     with pytest.raises(DensebenchError, match="`densebench data prepare subsets`"):
         chosen_subset(voc, "1/128", 400)
 

@@ -58,7 +58,7 @@ def test_sigterm_ends_as_ctrl_c_does() -> None:
 PRINTERS = {
     "print": "for i in range(100_000): print(i)",
     "clean": "with clean_stdout() as out:\n    for i in range(100_000): print(i, file=out)",
-    "rich": "from densebench.host.terminal import Console\n"
+    "rich": "from densebench.host.screen import Console\n"
     "for i in range(2000): Console(file=sys.stdout).print(i)",
 }
 

@@ -13,7 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from densebench.backbones.timm_vit import TimmBackbone
 from densebench.cards import BackboneCard
-from densebench.posttrain.export import as_toml
+from densebench.posttrain.outcome import as_toml
 from densebench.posttrain.photographs import Photographs, find_photographs
 from densebench.posttrain.recipe import Recipe
 from densebench.posttrain.trainer import Monitor, Place, Trainer

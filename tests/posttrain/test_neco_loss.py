@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from densebench.host.errors import DensebenchError
+from densebench.posttrain.aligned import Share, aligned_pairs
 from densebench.posttrain.neco import (
     NeCoSettings,
     neco_loss,
@@ -17,7 +18,6 @@ from densebench.posttrain.neco import (
     pair_losses,
     similarities,
 )
-from densebench.posttrain.pairs import Share, aligned_pairs
 from densebench.posttrain.patch_queue import Draw, PatchQueue, random_draw
 from densebench.posttrain.softsort import soft_sort
 from densebench.posttrain.views import PairBoxes, pair_boxes

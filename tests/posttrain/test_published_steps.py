@@ -17,9 +17,9 @@ from densebench.cards import BackboneCard
 from densebench.host.distributed import World
 from densebench.host.watcher import Watcher
 from densebench.posttrain import learner as module
+from densebench.posttrain.aligned import aligned_pairs
 from densebench.posttrain.learner import Draws, Learner, Outcome
 from densebench.posttrain.networks import build_networks
-from densebench.posttrain.pairs import aligned_pairs
 from densebench.posttrain.patch_queue import PatchQueue
 from densebench.posttrain.photographs import Portion
 from densebench.posttrain.recipe import Recipe

@@ -18,9 +18,9 @@ from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from densebench.cards import BackboneCard, card_names, find_backbone
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
-from densebench.posttrain.export import as_toml
 from densebench.posttrain.journal import read_journal
 from densebench.posttrain.optimiser import teachers_own_share
+from densebench.posttrain.outcome import as_toml
 from densebench.posttrain.recipe import load_recipe
 from densebench.posttrain.session import PosttrainOptions, posttrain
 from densebench.run.execute import evaluate

@@ -409,13 +409,15 @@ def test_killed_while_fetching_and_while_unpacking(
 def test_broken_off_while_masks_are_made(
     root: Path, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from densebench.prepare import voc
+    from densebench.prepare import voc_augmented
 
-    real = voc._convert
-    monkeypatch.setattr(voc, "_convert", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    real = voc_augmented._convert
+    monkeypatch.setattr(
+        voc_augmented, "_convert", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     with pytest.raises(KeyboardInterrupt):
         prepare("voc", root, options)
     assert not (root / "VOCdevkit/VOC2012/SegmentationClassAug").exists()
-    monkeypatch.setattr(voc, "_convert", real)
+    monkeypatch.setattr(voc_augmented, "_convert", real)
     assert prepare("voc", root, options).problems == []
     assert not [file for file in tree(root) if ".making" in file]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from densebench import cli
-from densebench.datasets.published import PublishedList, published_lists
+from densebench.datasets.published_lists import PublishedList, published_lists
 from densebench.host.errors import DensebenchError
 from densebench.prepare import subsets
 from densebench.prepare.subsets import prepare_subsets

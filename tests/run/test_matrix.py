@@ -9,7 +9,7 @@ import pytest
 
 import densebench
 from densebench import cli
-from densebench.datasets.published import SUBSET_SEEDS
+from densebench.datasets.published_lists import SUBSET_SEEDS
 from densebench.host.watcher import Watcher
 from densebench.run.matrix import CHILD, matrix_table, run_matrix
 from densebench.run.options import RunOptions

@@ -34,7 +34,7 @@ from densebench.files.wanted import Wanted
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
 from densebench.host.progress import TerminalWatcher
-from densebench.host.terminal import Console
+from densebench.host.screen import Console
 
 NETWORK = Network()
 HERE = Path()  # paths in a card that was made in the program

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 
 from densebench.backbones import DenseBackbone, load_backbone
-from densebench.datasets.files import read_image
+from densebench.datasets.image_files import read_image
 from densebench.datasets.transforms import Squash
 from densebench.files.atomic import replacing
 from densebench.host.device import pick_device

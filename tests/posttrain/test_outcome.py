@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from densebench.backbones import load_backbone
 from densebench.cards import card_names, find_backbone
 from densebench.posttrain.architecture import unfold_class_token
-from densebench.posttrain.export import (
+from densebench.posttrain.outcome import (
     Origin,
     as_toml,
     export,

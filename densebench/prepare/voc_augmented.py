@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from densebench.datasets.classes import voc_classes
-from densebench.datasets.files import MASKS, list_files
+from densebench.datasets.image_files import MASKS, list_files
 from densebench.datasets.lists import read_names
 from densebench.datasets.masks import LookupReader, identity_table
 from densebench.datasets.sbd import read_sbd_mask, sbd_masks, sbd_names
