@@ -165,7 +165,7 @@ def keep_depth(
         low, high = interval(value, leave_one_out([vectors], RootMeanSquare()), (0.0, np.inf))
         around = {"low": low, "high": high, "level": 0.95, "n": 40}
         near = {"name": "near", "title": "within 25%", "unit": "%", "scale": 100.0}
-        record = tiny_record.model_dump()
+        rmse, record = facts_of(RootMeanSquare()), tiny_record.model_dump()
         record["scores"] = [
             {
                 "resolution": "original",
