@@ -31,6 +31,7 @@ from densebench.records.store import Companions, load_record, save_profile, save
 DRIVERS = ("chromedriver",)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+AWKWARD = r'a_b&50%$#{x}~^\|<y>,"z"'
 HOSTILE = "<script>document.title='taken'</script>"
 
 
@@ -164,13 +165,13 @@ def keep_depth(
         low, high = interval(value, leave_one_out([vectors], RootMeanSquare()), (0.0, np.inf))
         around = {"low": low, "high": high, "level": 0.95, "n": 40}
         near = {"name": "near", "title": "within 25%", "unit": "%", "scale": 100.0}
-        record = tiny_record.model_dump()
+        rmse, record = facts_of(RootMeanSquare()), tiny_record.model_dump()
         record["scores"] = [
             {
                 "resolution": "original",
                 "metrics": [
                     {
-                        **facts_of(RootMeanSquare()),
+                        **rmse,
                         "value": value,
                         "repeats": [value],
                         "interval": around,
@@ -364,3 +365,23 @@ def crowd(
                 score={"iou": {name: draw.random() for name in classes}},
             )
     return results
+
+
+@pytest.fixture
+def papers(
+    keep: Callable[..., Path], results: Path, pictures: Callable[..., Any], awkward: str
+) -> Path:
+    """A base and what was adapted from it on one task, two seeds of a third on two tasks."""
+    keep(backbone={"name": "base"}, images=pictures(0.6, seed=4))
+    card = {"adapted_from": "base"}
+    keep(backbone={"name": awkward, "card": card}, images=pictures(0.7, seed=4))
+    for seed in range(2):
+        keep(backbone={"name": "seeds"}, images=pictures(0.65, seed=seed), seed=seed)
+        keep(0.5 + 0.1 * seed, backbone={"name": "seeds"}, task="t2", seed=seed)
+    return results
+
+
+@pytest.fixture(scope="session")
+def awkward() -> str:
+    """The name of a backbone with all that formats give a meaning to."""
+    return AWKWARD

@@ -25,7 +25,6 @@ from densebench.records.schema import RunRecord
 from densebench.report.board.board import load_board
 from densebench.report.formats import pictures
 from densebench.report.formats.html import _block
-from densebench.report.formats.pictures import RIGHT, VOID, WRONG, error_map
 from densebench.report.outputs import write_formats
 
 BLOCK = re.compile(r'<script type="application/json" id="([^"]+)">(.*?)</script>', re.DOTALL)
@@ -134,6 +133,23 @@ class TestFile:
                 write(tmp_path / "results", file)
         assert file.read_bytes() == before
 
+    def test_numbers_that_json_has_not_are_none(self) -> None:
+        values = {"a": [float("nan"), (1.0, float("-inf"))], "b": {"c": float("inf"), "d": True}}
+        ((_, text),) = BLOCK.findall(_block("data", values))
+        assert json.loads(text) == {"a": [None, [1.0, None]], "b": {"c": None, "d": True}}
+
+    def test_a_thousand_classes(
+        self, keep: Callable[..., Path], results: Path, own_places: Path
+    ) -> None:
+        iou = {f"class {number}": number / 1000 for number in range(1000)}
+        keep(0.5, dataset={"classes": tuple(iou)}, score={"iou": iou})
+        file = results.parent / "all.html"
+        formats = {"markdown": "a.md", "csv": "a.csv", "latex": "a.tex", "html": "all.html"}
+        files = {name: results.parent / to for name, to in formats.items()}
+        write_formats(load_board(results), files)
+        ((row,),) = (table["rows"] for table in blocks(file)["data"]["tables"])
+        assert row["classes"] == list(iou.values())
+
     def test_no_record(self, tmp_path: Path) -> None:
         (tmp_path / "results").mkdir()
         write(tmp_path / "results", tmp_path / "page.html")
@@ -147,17 +163,6 @@ def test_no_text_ends_its_block(text: str, key: str) -> None:
     ((_, content),) = BLOCK.findall(block)
     assert json.loads(content) == {key: [text, "</script><!--"]}
     assert not set("<>&\u2028\u2029") & set(content)
-
-
-@settings(max_examples=20)
-@given(st.integers(0, 2**31), st.integers(0, 4))
-def test_errors_are_where_labels_differ_and_count(seed: int, ignored: int) -> None:
-    rng = np.random.default_rng(seed)
-    truth, prediction = rng.integers(0, 4, (2, 6, 7)).astype(np.uint8)
-    errors = error_map(truth, prediction, ignored)
-    for place in np.ndindex(6, 7):
-        expected = WRONG if truth[place] != prediction[place] else RIGHT
-        assert errors[place] == (VOID if truth[place] == ignored else expected)
 
 
 class TestCommand:
@@ -264,6 +269,50 @@ def reader(browser: Any, page: Path) -> Iterator[Reader]:
     person.problems()
     yield person
     assert person.problems() == []
+
+
+@pytest.fixture
+def errors(browser: Any, mixed: Path, own_places: Path) -> Iterator[Reader]:
+    """A reader of a board of two metrics."""
+    file = mixed.parent / "mixed.html"
+    write(mixed, file)
+    person = Reader(browser, file)
+    person.problems()
+    yield person
+    assert person.problems() == []
+
+
+class TestAnErrorInMetres:
+    def test_less_is_better_in_every_view(self, errors: Reader) -> None:
+        errors.open("depth, reference")
+        assert errors.names() == ["flat", "sharp"]
+        assert "RMSE (m)" in errors.texts("#results thead th")
+        best, worst = errors.texts("#results tbody tr td:nth-child(2)")
+        assert re.fullmatch(r"0\.\d{3}", best) and float(best) < float(worst)
+        assert not errors.driver.find_element("id", "classes").is_displayed()
+        errors.click("#sort-value")
+        assert errors.names() == ["sharp", "flat"]
+        errors.see("tradeoff")
+        assert errors.texts("#tradeoff-title") == ["RMSE against cost"]
+        assert "RMSE m (less is better)" in errors.texts("#tradeoff svg text")
+        assert errors.texts("#tradeoff-about") == ["The line is the Pareto front: flat."]
+        errors.see("pairs")
+        ((change, told),) = zip(
+            errors.texts("#pairs .big"), errors.texts("#pairs .minor"), strict=True
+        )
+        assert change.startswith("+0.") and told.startswith("RMSE 0.")
+        assert errors.ask("return document.querySelector('#pairs .big').classList.contains('down')")
+
+    def test_the_other_metric_is_as_ever(self, errors: Reader) -> None:
+        errors.open("colours, reference")
+        assert errors.names() == ["sharp", "flat"]
+        errors.see("classes")
+        assert errors.texts("#classes-title") == ["IoU of each class"]
+
+    def test_all_tasks_of_each_metric(self, errors: Reader) -> None:
+        for metric, first in (("mIoU", "sharp"), ("RMSE", "flat")):
+            errors.open(f"All tasks, reference, {metric}")
+            assert errors.names()[0] == first
 
 
 class TestTables:

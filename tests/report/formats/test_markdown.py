@@ -191,7 +191,7 @@ class TestLinks:
 
 
 class TestPublishedNumbers:
-    COMMITTED = Path(__file__).parents[2] / "leaderboard" / "results"
+    COMMITTED = Path(__file__).parents[3] / "leaderboard" / "results"
     NUMBER = PublishedNumber(
         task="tiny_retrieval",
         variant="reference",
@@ -330,6 +330,49 @@ def test_names_that_would_break_the_table_do_not(keep: Keep, results: Path) -> N
     keep(backbone={"name": "a|b.py:f"})
     (line,) = [line for line in page(results).splitlines() if line.startswith("| a")]
     assert len(re.findall(r"(?<!\\)\|", line)) == 9
+
+
+class TestSeveralMetrics:
+    def test_each_table_has_its_own_unit_and_order(self, mixed: Path) -> None:
+        text = page(mixed)
+        said = " ".join(text.partition("do not edit.")[2].partition("Brackets")[0].split())
+        assert said == (
+            "mIoU, pixel accuracy and within 25% in per cent; RMSE in m, lower is better; rows in "
+            "the order of mIoU or RMSE."
+        )
+        sections = {part.split("\n")[0]: part for part in text.split("\n## ")}
+        columns = "| backbone | RMSE (m) | better / worse | interval | within 25% |"
+        assert columns in sections["depth, reference"]
+        assert "classes" not in sections["depth, reference"].split("\n")[2]
+        flat, sharp = sections["far, reference"].split("\n")[6:8]
+        number = r"0\.\d{3}"
+        row = rf"\| flat \| \[\*\*{number}\*\*\]\S+ \| 1 / 0 \| \[{number}, {number}\] \| 60\.00"
+        assert re.match(row, flat)
+        assert re.search(rf"\| \+{number} flat \[\+{number}, \+{number}\]", sharp)
+        assert "RMSE (m) of every column" in sections["Overall, reference, RMSE"]
+        assert "mIoU of every column" in sections["Overall, reference, mIoU"]
+
+
+class TestTextOfRecords:
+    HOSTILE = "<script>x</script> [y](javascript:z)\n\n# head | a\\| \x1b[31m"
+
+    def test_is_text_wherever_it_stands(self, keep: Keep, results: Path) -> None:
+        card = {"description": self.HOSTILE, "notice": self.HOSTILE, "adapted_from": self.HOSTILE}
+        keep(0.4, backbone={"name": self.HOSTILE})
+        keep(
+            backbone={"name": f"b{self.HOSTILE}", "card": card, "fingerprint": self.HOSTILE},
+            dataset={"kind": self.HOSTILE, "fingerprint": self.HOSTILE, "subset": "1/2"},
+            protocol={"params": {"k": self.HOSTILE}, "hash": self.HOSTILE, "name": self.HOSTILE},
+            task=self.HOSTILE,
+            device=self.HOSTILE,
+            versions={self.HOSTILE: self.HOSTILE},
+        )
+        text = page(results)
+        assert not re.search(r"<(?!/?(u|details|summary)>)", text)
+        assert "](javascript" not in text
+        assert "\x1b" not in text
+        heads = [line for line in text.splitlines() if line.startswith("#")]
+        assert all(line.startswith(("# densebench", "## ")) for line in heads)
 
 
 class TestCommitted:
