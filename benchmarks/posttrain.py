@@ -28,7 +28,7 @@ from densebench.backbones import load_backbone
 from densebench.cards import find_task, parse_value
 from densebench.datasets import load_dataset
 from densebench.host.progress import TerminalWatcher
-from densebench.host.terminal import Console
+from densebench.host.screen import Console
 from densebench.measures.base import Evidence
 from densebench.measures.comparison import Comparison, compare_runs
 from densebench.posttrain.consistency import neighbour_consistency
