@@ -9,9 +9,6 @@ import torch
 from densebench.datasets.targets import labels
 from densebench.features.source import PatchBatch
 from densebench.learners.memory_bank import (
-    MemoryBank,
-    Origins,
-    count_type,
     patch_class_counts,
     sample_rare,
 )
@@ -178,33 +175,3 @@ def test_rows_are_traced_to_the_patches_that_they_are(golden):
     assert epoch.tolist() == [0] * 480
     patches = torch.nn.functional.normalize(torch.from_numpy(arrays["mem_feat"]), dim=-1)
     torch.testing.assert_close(patches[image, patch], protocol._bank.features)
-
-
-def test_origins_of_views_of_other_lengths_and_of_none():
-    origins = Origins()
-    for image, epoch, patches in ((4, 0, [7, 2]), (9, 0, []), (1, 1, [3])):
-        origins.add(image, epoch, torch.tensor(patches, dtype=torch.int64))
-    found = origins.find(torch.tensor([[2, 0], [1, 2]]))
-    assert [part.tolist() for part in found] == [
-        [[1, 4], [4, 1]],
-        [[1, 0], [0, 1]],
-        [[3, 7], [2, 3]],
-    ]
-
-
-@pytest.mark.parametrize("patch", [14, 16, 181, 182, 200])
-def test_counts_of_any_patch_fit(patch):
-    rows = patch * patch * 15 // 100
-    mask = torch.ones(1, patch, patch, dtype=torch.uint8)
-    mask.view(-1)[:rows] = 0
-    counts = patch_class_counts(mask, patch, 3)[0]
-    bank = MemoryBank(1, 2, 3, patch * patch, fp16=False)
-    bank.add(torch.ones(1, 2), counts)
-    share = rows / patch**2
-    expected = torch.tensor([[share, 1 - share, 0]])
-    torch.testing.assert_close(bank.soft_labels(torch.tensor([0])), expected)
-
-
-def test_count_types_are_the_smallest_that_hold_the_area():
-    sizes = {15: 1, 16: 2, 181: 2, 182: 4, 46340: 4, 46341: 8}
-    assert {side: count_type(side**2).itemsize for side in sizes} == sizes
