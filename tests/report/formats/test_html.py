@@ -294,7 +294,9 @@ class TestAnErrorInMetres:
         assert errors.names() == ["sharp", "flat"]
         errors.see("tradeoff")
         assert errors.texts("#tradeoff-title") == ["RMSE against cost"]
-        assert "RMSE m (less is better)" in errors.texts("#tradeoff svg text")
+        assert "RMSE m (less is better)" in errors.ask(
+            "return document.getElementById('tradeoff-body').textContent"
+        )
         assert errors.texts("#tradeoff-about") == ["The line is the Pareto front: flat."]
         errors.see("pairs")
         ((change, told),) = zip(
