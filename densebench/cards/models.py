@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -34,16 +34,20 @@ def _numbers(value: Any) -> Iterator[int]:
 
 
 class Card(BaseModel):
-    """What every table of a card shares: frozen, and an unknown key is an error."""
+    """What every table of a card shares: frozen, and an unknown key is an error.
+
+    ``largest`` is what no whole number in it may go beyond.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+    largest: ClassVar[int] = LARGEST
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_endless_number(cls, value: Any) -> Any:
         """Counts beyond it would be counted to for ever, and seeds not fit where they go."""
-        if any(abs(number) > LARGEST for number in _numbers(value)):
-            raise ValueError(f"a number has no place here beyond {LARGEST:,}")
+        if any(abs(number) > cls.largest for number in _numbers(value)):
+            raise ValueError(f"a number has no place here beyond {cls.largest:,}")
         return value
 
     @field_validator("*", mode="before")

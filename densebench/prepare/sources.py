@@ -2,7 +2,7 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -10,7 +10,13 @@ from densebench.cards import Card, read_toml, suggestion, validate
 from densebench.host.errors import DensebenchError
 
 
-class Archive(Card):
+class Bytes(Card):
+    """A table that counts bytes."""
+
+    largest: ClassVar[int] = 1 << 50
+
+
+class Archive(Bytes):
     """One file that the owners publish; without an address it is behind an account.
 
     ``size`` is exact, ``about`` a rough size where the exact one is not public, and ``unpacked``
@@ -78,7 +84,7 @@ class Source(Card):
         return self
 
 
-class Table(Card):
+class Table(Bytes):
     """Archives by file name, pieces and datasets by name."""
 
     archives: dict[str, Archive]

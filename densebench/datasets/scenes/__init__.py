@@ -19,12 +19,22 @@ from PIL import Image
 from densebench.datasets import voc
 from densebench.datasets.classes import Classes
 from densebench.datasets.kind import KEYS, labelled
-from densebench.datasets.scenes.render import SIZE, VOID, scene
-from densebench.datasets.scenes.shapes import OBJECTS
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
 
-CLASSES: tuple[str, ...] = ("sky", "ground", *OBJECTS)
+# What is drawn, in the order of ``shapes.OBJECTS``: that module is loaded only to draw.
+CLASSES: tuple[str, ...] = (
+    "sky",
+    "ground",
+    "house",
+    "tree",
+    "car",
+    "animal",
+    "tent",
+    "balloon",
+    "mushroom",
+    "rock",
+)
 PALETTE: tuple[tuple[int, int, int], ...] = (
     (120, 180, 230),
     (110, 140, 80),
@@ -88,6 +98,8 @@ def render_scene(split: str, index: int) -> _Pair:
     Returns:
         The RGB image (224, 224, 3) and its mask (224, 224): indices of ``CLASSES``, 255 = void.
     """
+    from densebench.datasets.scenes.render import scene
+
     return scene((int(_VERSION), list(COUNTS).index(split), index))
 
 
@@ -133,6 +145,8 @@ def _name(split: str, index: int) -> str:
 
 
 def _palette_bytes() -> bytes:
+    from densebench.datasets.scenes.render import VOID
+
     colours = [*PALETTE, *[(0, 0, 0)] * (VOID - len(PALETTE)), _VOID_COLOUR]
     return bytes(value for colour in colours for value in colour)
 
@@ -166,8 +180,6 @@ __all__ = [
     "COUNTS",
     "DATASET",
     "PALETTE",
-    "SIZE",
-    "VOID",
     "render_scene",
     "scenes_root",
 ]

@@ -79,6 +79,10 @@ def test_void_lies_between_any_two_classes(index: int) -> None:
         assert ((first == VOID) | (second == VOID))[meet].all()
 
 
+def test_the_classes_are_what_is_drawn() -> None:
+    assert CLASSES[2:] == tuple(OBJECTS)
+
+
 @pytest.mark.parametrize("name", list(OBJECTS))
 def test_objects_stand_on_their_foot_and_use_the_colours_given(name: str) -> None:
     rng = np.random.default_rng(0)

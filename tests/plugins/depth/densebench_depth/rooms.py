@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from densebench.datasets.files import MASKS, PHOTOS, list_files
 from jaxtyping import Float
 from PIL import Image
 from pydantic import Field
 
 from densebench.cards import DatasetCard
 from densebench.datasets.base import Split, SplitName
+from densebench.datasets.image_files import MASKS, PHOTOS, list_files
 from densebench.datasets.kind import DatasetKind
 from densebench.datasets.lists import listed_names
 from densebench.datasets.pairing import make_split
