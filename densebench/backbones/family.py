@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from densebench.cards import FAMILIES, BackboneCard, Found
-from densebench.host.errors import DensebenchError
 
 if TYPE_CHECKING:
     from densebench.backbones.base import DenseBackbone
@@ -70,7 +69,5 @@ def family_of(source: str) -> Family:
     Raises:
         DensebenchError: there is none, or the package that registers it is broken.
     """
-    family = FAMILIES.load(source)
-    if not isinstance(family, Family):
-        raise DensebenchError(f"backbone source '{source}': {family!r} is no Family")
+    family: Family = FAMILIES.load(source)
     return family

@@ -27,10 +27,15 @@ class Registry:
         package: Our own package, each of whose modules may export one.
         export: The name under which a module exports it.
         group: The entry points of installed packages.
+        wanted: What is exported: an instance of this class, or a class made from it, as
+            ``module:CLASS``. Who loads it checks that, where it is not given.
     """
 
-    def __init__(self, what: str, package: str, export: str, group: str) -> None:
+    def __init__(
+        self, what: str, package: str, export: str, group: str, wanted: str | None = None
+    ) -> None:
         self.what, self.package, self.export, self.group = what, package, export, group
+        self.wanted = wanted
 
     def names(self) -> list[str]:
         """Every name that can be asked for, sorted; an entry point without its package warns."""
@@ -42,7 +47,7 @@ class Registry:
         Raises:
             ValueError: it is not, with the nearest and all that are.
         """
-        if name in self._own or name in self._theirs:
+        if name in self._theirs or name in self._own:  # in this order: what is left out is told
             return
         known = self.names()
         raise ValueError(
@@ -54,12 +59,13 @@ class Registry:
         """What is registered under a name.
 
         Raises:
-            DensebenchError: nothing is, or the package that registers it cannot be imported.
+            DensebenchError: nothing is, or the package that registers it cannot be imported, or
+                registers something else.
         """
         if name in self._own:
             return getattr(import_module(self._own[name]), self.export)
         if name in self._theirs:
-            return _loaded(self._theirs[name])
+            return self._checked(self._theirs[name])
         known = self.names()
         raise DensebenchError(
             f"unknown {self.what} '{name}'{suggestion(name, known)}; known are {', '.join(known)}"
@@ -69,6 +75,17 @@ class Registry:
         """The Python files of the package that registers a name from outside; none for our own."""
         entry = None if name in self._own else self._theirs.get(name)
         return [] if entry is None else sorted(_package_files(entry.module.partition(".")[0]))
+
+    def _checked(self, entry: metadata.EntryPoint) -> Any:
+        loaded = _loaded(entry)
+        if self.wanted is None:
+            return loaded
+        module, _, name = self.wanted.partition(":")
+        wanted = getattr(import_module(module), name)
+        is_made_from = isinstance(loaded, type) and issubclass(loaded, wanted)
+        if not isinstance(loaded, wanted) and not is_made_from:
+            raise DensebenchError(f"{_told(entry)}: {loaded!r} is no {name}")
+        return loaded
 
     @cached_property
     def _own(self) -> dict[str, str]:
@@ -142,8 +159,24 @@ def _source(folder: Path, module: str) -> str:
     return "" if file is None else file.read_text(encoding="utf-8")
 
 
-DATASETS = Registry("dataset kind", "densebench.datasets", "DATASET", "densebench.datasets")
-FAMILIES = Registry(
-    "backbone source", "densebench.backbones.families", "FAMILY", "densebench.backbones"
+DATASETS = Registry(
+    what="dataset kind",
+    package="densebench.datasets",
+    export="DATASET",
+    group="densebench.datasets",
+    wanted="densebench.datasets.kind:DatasetKind",
 )
-PROTOCOLS = Registry("protocol", "densebench.protocols", "PROTOCOL", "densebench.protocols")
+FAMILIES = Registry(
+    what="backbone source",
+    package="densebench.backbones.families",
+    export="FAMILY",
+    group="densebench.backbones",
+    wanted="densebench.backbones.family:Family",
+)
+PROTOCOLS = Registry(
+    what="protocol",
+    package="densebench.protocols",
+    export="PROTOCOL",
+    group="densebench.protocols",
+    wanted="densebench.protocols.base:Protocol",
+)

@@ -15,7 +15,6 @@ from densebench.datasets.base import Split, SplitName
 from densebench.datasets.classes import Classes, Colour
 from densebench.datasets.roots import Layout, base_folder, find_layout
 from densebench.datasets.targets import Target
-from densebench.host.errors import DensebenchError
 
 ReadSplit = Callable[[DatasetCard, Path, SplitName, tuple[str, ...] | None], Split]
 FindRoot = Callable[[DatasetCard, Path | None, str | Path | None], Path]
@@ -103,7 +102,5 @@ def dataset_kind(name: str) -> DatasetKind:
     Raises:
         DensebenchError: there is none, or the package that registers it is broken.
     """
-    kind = DATASETS.load(name)
-    if not isinstance(kind, DatasetKind):
-        raise DensebenchError(f"dataset kind '{name}': {kind!r} is no DatasetKind")
+    kind: DatasetKind = DATASETS.load(name)
     return kind
