@@ -32,10 +32,10 @@ def leaderboard(
     partial: Annotated[bool, typer.Option("--partial", help="Show --limit runs too.")] = False,
 ) -> None:
     """Write the leaderboard of all records: markdown, or what else is asked for."""
+    from densebench.host.console import one_line
     from densebench.records.store import DEFAULT_RESULTS
     from densebench.report.board.board import load_board
     from densebench.report.formats import model_index as metadata
-    from densebench.report.formats.escapes import plain
     from densebench.report.outputs import check_outputs, write_formats
 
     if no_images and html is None:
@@ -46,7 +46,7 @@ def leaderboard(
     if not files and model_index is None:
         files = {"markdown": folder.parent / "README.md"}
     check_outputs(files)  # not found out a minute later
-    board = load_board(folder, partial, lambda line: typer.echo(plain(line), err=True))
+    board = load_board(folder, partial, lambda line: typer.echo(one_line(line), err=True))
     if model_index is not None:
         print(metadata.model_index(board, model_index), end="")
     write_formats(board, files, images=not no_images)

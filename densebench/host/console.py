@@ -94,8 +94,14 @@ def explained(error: Exception) -> str | None:
     return None
 
 
+def one_line(text: str) -> str:
+    """White space as blanks, and what cannot be seen, a control sequence above all, as �."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+
+
 def _fail(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     sys.exit(USAGE)
 
 

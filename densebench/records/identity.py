@@ -100,11 +100,17 @@ def column_key(record: RunRecord) -> ColumnKey:
     """What two numbers that are compared must share.
 
     Beside task, protocol and images: the share of the training images and where its list is from,
-    but not its seed; what was left out, as unreadable or by a limit.
+    but not its seed; what was left out, as unreadable or by a limit; what is ranked.
     """
     data, protocol = record.dataset, record.protocol
     skipped = ", ".join(sorted(data.skipped))
-    chosen = (data.fingerprint, data.subset or "", record.limit or 0, skipped)
+    chosen = (
+        data.fingerprint,
+        data.subset or "",
+        record.limit or 0,
+        skipped,
+        record.score.main.name,
+    )
     return (record.task, protocol.variant, protocol.hash, *chosen)
 
 

@@ -7,6 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from densebench.host.console import guarded, one_line
+from densebench.host.errors import DensebenchError
 
 SCRIPT = """
 import sys, time
@@ -99,3 +104,17 @@ def test_the_signal_is_the_main_threads_alone() -> None:
     )
     assert run(body).returncode == 0
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@given(st.text())
+def test_a_line_is_one_and_can_be_seen(text: str) -> None:
+    assert one_line(text).isprintable()
+
+
+def test_an_error_sends_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise DensebenchError("no record of 'a\x1b[2J'\nunder b\x9b")
+
+    with pytest.raises(SystemExit):
+        guarded(fail)
+    assert capsys.readouterr().err == "error: no record of 'a�[2J' under b�\n"

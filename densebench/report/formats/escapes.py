@@ -4,24 +4,20 @@ import re
 
 from rich.text import Text
 
+from densebench.host.console import one_line
+
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute, or hide one behind
 HTML = {"<": "&lt;", ">": "&gt;"}
 
 
-def plain(text: str) -> str:
-    """One line without control sequences: white space as blanks, what cannot be seen as �."""
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
-
-
 def literal(text: str, style: str = "") -> Text:
     """A cell of a terminal's table: neither markup nor control sequences; lines stay lines."""
-    return Text("\n".join(plain(line) for line in text.splitlines()), style=style)
+    return Text("\n".join(one_line(line) for line in text.splitlines()), style=style)
 
 
 def markdown(text: str) -> str:
     """Text for a markdown page: one line, no tag, no link."""
-    line = "".join(HTML.get(character, character) for character in plain(text))
+    line = "".join(HTML.get(character, character) for character in one_line(text))
     return line.replace("](", r"]\(")
 
 

@@ -7,6 +7,7 @@ want ``\usepackage{booktabs}`` alone. Published numbers are not in them.
 from collections.abc import Sequence
 from pathlib import Path
 
+from densebench.host.console import one_line
 from densebench.records.remarks import Remark
 from densebench.records.schema import MetricScore
 from densebench.report.board.board import Board
@@ -14,7 +15,6 @@ from densebench.report.board.columns import bracket, described, heading, marks, 
 from densebench.report.board.overall import Overall
 from densebench.report.board.rows import Row
 from densebench.report.board.tables import Table
-from densebench.report.formats.escapes import plain
 
 MARKED = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
 GENERATED = "% Made by `densebench leaderboard --latex`"
@@ -43,7 +43,7 @@ def latex_tables(board: Board, _: Path) -> str:
 
 def escape(text: str) -> str:
     """Text that LaTeX prints as it is, on one line."""
-    return "".join(ESCAPES.get(character, character) for character in plain(text))
+    return "".join(ESCAPES.get(character, character) for character in one_line(text))
 
 
 def _overall(overall: Overall) -> str:

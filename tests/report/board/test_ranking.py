@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from densebench.host.errors import DensebenchError
 from densebench.records.schema import RunRecord
+from densebench.records.store import EVIDENCE, beside, load_evidence, load_record
 from densebench.report.board.board import load_board
 from densebench.report.board.pairs import compare_backbones
-from densebench.report.board.ranking import SHARPER, STATEMENT
+from densebench.report.board.ranking import SHARPER, STATEMENT, Standings
 from densebench.report.board.tables import Table
 from densebench.report.formats.csv import csv_lines
 from densebench.report.formats.html import board_data
@@ -25,8 +27,14 @@ from densebench.report.formats.pictures import Examples
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
-
 Save = Callable[..., Path]
+Keep = Callable[..., Path]
+Pictures = Callable[..., Any]
+
+
+def only_table(results: Path) -> Table:
+    (table,) = load_board(results).tables
+    return table
 
 
 def save_table(
@@ -143,3 +151,87 @@ def test_smaller_differences_are_told_apart_by_two_alone(
             assert not told or pair.comparison.p < 0.05
             more += pair.comparison.p < 0.05 and not told
     assert more > 0
+
+
+def standing(results: Path) -> dict[str, str]:
+    return {
+        row.label: row.standing.text if row.standing else "" for row in only_table(results).rows
+    }
+
+
+class TestStandings:
+    def test_how_many_a_row_is_better_and_worse_than(
+        self, keep: Keep, results: Path, pictures: Pictures
+    ) -> None:
+        for name, skill, seed in (("a", 0.8, 1), ("b", 0.8, 2), ("c", 0.6, 3)):
+            keep(backbone={"name": name}, images=pictures(skill, seed=seed))
+        assert standing(results) == {"a": "1 / 0", "b": "1 / 0", "c": "0 / 2"}
+        assert only_table(results).untested == ""
+
+    def test_over_seeds_together(self, keep: Keep, results: Path, pictures: Pictures) -> None:
+        for seed in range(2):
+            keep(backbone={"name": "a"}, images=pictures(0.8, seed=seed), seed=seed)
+        keep(backbone={"name": "b"}, images=pictures(0.6, seed=5))
+        assert standing(results) == {"a": "1 / 0", "b": "0 / 1"}
+
+    def test_none_where_counts_are_missing_and_it_says_whose(
+        self, keep: Keep, results: Path, pictures: Pictures
+    ) -> None:
+        keep(backbone={"name": "a"}, images=pictures(0.8))
+        old = keep(0.2, backbone={"name": "old"})
+        table = only_table(results)
+        assert [row.standing for row in table.rows] == [None, None]
+        assert table.untested.startswith(f"old, {old.name}: no evidence of single images")
+        text = markdown_page(load_board(results), results)
+        assert f"Not told apart: {table.untested}." in text
+
+    def test_none_where_the_images_are_others(
+        self, keep: Keep, results: Path, pictures: Pictures
+    ) -> None:
+        keep(backbone={"name": "a"}, images=pictures(0.8))
+        keep(backbone={"name": "b"}, images=pictures(0.6, 39))
+        assert standing(results) == {"a": "", "b": ""}
+        assert only_table(results).untested == "not scored on the same images"
+
+    def test_one_image_says_nothing(self, keep: Keep, results: Path, pictures: Pictures) -> None:
+        for name in "ab":
+            keep(backbone={"name": name}, images=pictures(0.8, 1))
+        assert only_table(results).untested == "a single one of the images says nothing of others"
+
+    def test_groups_are_what_is_left_out_and_older_counts_have_those_of_others(
+        self, keep: Keep, results: Path, pictures: Pictures
+    ) -> None:
+        films = tuple(f"film{i // 4}" for i in range(40))
+        keep(backbone={"name": "a"}, images=pictures(0.8), groups=films)
+        keep(backbone={"name": "b"}, images=pictures(0.7))
+        table = only_table(results)
+        found = Standings([row.found for row in table.rows]).compare(0, 1)
+        assert found is not None
+        assert (found.n, found.over) == (10, "films")
+
+    def test_one_group_says_nothing(self, keep: Keep, results: Path, pictures: Pictures) -> None:
+        for name in "ab":
+            keep(backbone={"name": name}, images=pictures(0.8, 9), groups=("film",) * 9)
+        assert only_table(results).untested == "a single one of the films says nothing of others"
+
+    def test_a_table_that_takes_long_is_told_of(
+        self, keep: Keep, results: Path, pictures: Pictures
+    ) -> None:
+        told: list[str] = []
+        for number in range(11):
+            load_board(keep(backbone={"name": f"b{number}"}).parents[2], say=told.append)
+        assert told == ["tiny_retrieval, reference: comparing 11 backbones"]
+
+    def test_spoilt_counts_are_an_error(
+        self, keep: Keep, results: Path, pictures: Pictures
+    ) -> None:
+        path = keep(images=pictures(0.8))
+        beside(path, EVIDENCE).write_bytes(b"nothing")
+        with pytest.raises(DensebenchError, match=r"evidence\.npz: not the file that the record"):
+            load_board(results)
+
+    def test_the_kept_images_are_those_of_the_record(self, keep: Keep, pictures: Pictures) -> None:
+        path = keep(images=pictures(0.8, 7))
+        counts = load_evidence(path, load_record(path))
+        assert counts is not None
+        assert counts.vectors.shape == (1, 7, 9)

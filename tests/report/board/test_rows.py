@@ -63,6 +63,13 @@ def only_table_of(results: Path, task: str) -> Table:
 NOTHING = Comparison(0.1, 0.0, 0.2, 1.0, 0.95, "images", 40)
 
 
+def other_metric(record: RunRecord) -> dict[str, Any]:
+    """The record's first score, ranked by another metric."""
+    score = record.score.model_dump()
+    score["metrics"][0]["name"] = "another"
+    return score
+
+
 class TestTheKeys:
     def test_a_seed_is_in_neither_and_what_moves_a_number_is_in_one(
         self, tiny_record: RunRecord
@@ -84,6 +91,7 @@ class TestTheKeys:
             changed("dataset", subset="1/128"),
             changed("dataset", skipped={"a": "unreadable"}),
             changed("", limit=3),
+            changed("", scores=[other_metric(tiny_record)]),
         ):
             assert column_key(record) != column_key(tiny_record)
         for record in (
@@ -135,6 +143,14 @@ class TestTrainings:
         (row,) = only_table(results).rows
         assert len(row.found) == 1
         assert row.deviation is None
+
+    def test_one_run_under_another_id_is_one(self, keep: Keep, results: Path) -> None:
+        for _ in range(2):
+            keep(0.5, seed=3)
+        keep(0.7, seed=4)
+        (row,) = only_table(results).rows
+        assert [record.seed for _, record in row.found] == [3, 4]
+        assert row.spread == "2 seeds"
 
     def test_seeds_of_the_run_are_averaged_within_a_training(
         self, keep: Keep, results: Path
