@@ -6,11 +6,9 @@ image by image in order; an interrupted fill goes on where it stopped. One proce
 others wait. Every block has a checksum, and an entry that does not match is made anew.
 """
 
-import json
 import os
 import shutil
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,102 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
 
-from densebench.files.atomic import write_atomically
+from densebench.features.entries import DAMAGE, Entry, EntryInfo, entry_bytes, entry_info, read_meta
 from densebench.files.hashes import content_hash
 from densebench.files.locks import held
-from densebench.files.regular import read_json
 from densebench.host.errors import DensebenchError
 from densebench.host.memory import gigabytes
 from densebench.host.paths import cache_home
 from densebench.host.watcher import Watcher
 
 DEFAULT_LIMIT_GB = 50.0
-BLOCK_IMAGES = 16
 FREE_MARGIN = 1_000_000_000
-# How a file that was cut short or changed shows itself when it is read.
-DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError)
-
-
-@dataclass(frozen=True)
-class EntryInfo:
-    """One entry as a list shows it."""
-
-    key: str
-    folder: Path
-    n_bytes: int
-    images: int
-    filled: int
-    used: float  # seconds since the epoch
-    spec: dict[str, Any]
-
-
-class Entry:
-    """Patches (n, h, w, D) and masks (n, S, S) of one view; ``filled`` images are there."""
-
-    def __init__(self, folder: Path, meta: dict[str, Any]) -> None:
-        self._folder, self._meta = folder, meta
-        self.filled: int = meta["filled"]
-        self.unreadable: dict[str, str] = meta["unreadable"]
-        self._patches = _mapped(folder / "patches.npy", meta["dtype"], meta["patches"])
-        self._masks = _mapped(folder / "masks.npy", meta.get("values", "uint8"), meta["masks"])
-
-    def __len__(self) -> int:
-        return int(self._meta["patches"][0])
-
-    def read(
-        self, indices: np.ndarray
-    ) -> tuple[Float[np.ndarray, "b h w d"], Shaped[np.ndarray, "b S S"]]:
-        """Copies of some images' patches, as float32, and masks."""
-        return self._patches[indices].astype(np.float32), self._masks[indices]
-
-    def write(
-        self, start: int, patches: Float[np.ndarray, "b h w d"], masks: Shaped[np.ndarray, "b S S"]
-    ) -> None:
-        """Put the next images; they count once ``commit`` is called.
-
-        Raises:
-            DensebenchError: a feature is beyond the range of the cache's precision.
-        """
-        largest = np.abs(patches).max()
-        if largest > np.finfo(self._patches.dtype).max:
-            raise DensebenchError(f"features reach {largest:.3g}, beyond fp16; use --cache fp32")
-        self._patches[start : start + len(patches)] = patches
-        self._masks[start : start + len(masks)] = masks
-
-    @property
-    def devices(self) -> list[str]:
-        """Where the patches were computed; ``unknown`` for entries that do not say."""
-        return list(self._meta.get("devices", ["unknown"]))
-
-    def note_device(self, device: str) -> None:
-        """What is written from now on comes from that device; it stands with the next commit."""
-        known = self._meta.get("devices", ["unknown"] if self.filled else [])
-        self._meta["devices"] = sorted({*known, device})
-
-    def commit(self, filled: int) -> None:
-        """Make all images before ``filled`` count, with checksums of every whole block."""
-        self._patches.flush()
-        self._masks.flush()
-        sums = self._meta["checksums"]
-        blocks = -(-filled // BLOCK_IMAGES) if filled == len(self) else filled // BLOCK_IMAGES
-        sums += [self._checksum(block) for block in range(len(sums), blocks)]
-        self.filled = min(filled, blocks * BLOCK_IMAGES)
-        self._meta |= {"filled": self.filled, "unreadable": self.unreadable}
-        write_atomically(self._folder / "meta.json", json.dumps(self._meta))
-
-    def is_sound(self) -> bool:
-        """Whether every block is what was written."""
-        sums = self._meta["checksums"]
-        if self.filled != min(len(self), len(sums) * BLOCK_IMAGES):
-            return False
-        return all(self._checksum(block) == known for block, known in enumerate(sums))
-
-    def _checksum(self, block: int) -> int:
-        rows = slice(block * BLOCK_IMAGES, (block + 1) * BLOCK_IMAGES)
-        patches = np.ascontiguousarray(self._patches[rows]).view(np.uint8).data
-        return zlib.crc32(np.ascontiguousarray(self._masks[rows]).data, zlib.crc32(patches))
 
 
 @dataclass(frozen=True)
@@ -153,7 +66,7 @@ class FeatureCache:
 
     def entries(self) -> list[EntryInfo]:
         """Every entry, the one that was used last first."""
-        found = [_info(path.parent) for path in self.folder.glob("*/meta.json")]
+        found = [entry_info(path.parent) for path in self.folder.glob("*/meta.json")]
         return sorted((info for info in found if info is not None), key=lambda info: -info.used)
 
     def clear(self, keys: list[str] | None = None) -> int:
@@ -198,7 +111,7 @@ class FeatureCache:
         if not folder.exists():
             return None
         with suppress(*DAMAGE):
-            entry = Entry(folder, _read_meta(folder))
+            entry = Entry(folder, read_meta(folder))
             if folder in self._verified or entry.is_sound():
                 self._verified.add(folder)
                 return entry
@@ -244,7 +157,7 @@ class FeatureCache:
     def _sweep(self) -> int:
         """Remove what has no readable description, as a kill may leave; returns the bytes freed."""
         folders = [path for path in self.folder.glob("*") if path.is_dir()]
-        sizes = {folder: _size(folder) for folder in folders if _info(folder) is None}
+        sizes = {folder: entry_bytes(folder) for folder in folders if entry_info(folder) is None}
         return sum(size for folder, size in sizes.items() if self._remove(folder))
 
     @contextmanager
@@ -271,43 +184,8 @@ def feature_cache(dtype: str = "float32", watcher: Watcher | None = None) -> Fea
     return FeatureCache(cache_home() / "features", limit, dtype, watcher or Watcher())
 
 
-def _mapped(file: Path, dtype: str, shape: list[int]) -> np.memmap:
-    if not file.exists():
-        np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=tuple(shape))
-        _reserve(file)
-    mapped: np.memmap = np.lib.format.open_memmap(file, mode="r+")
-    if mapped.shape != tuple(shape) or mapped.dtype != dtype:
-        raise ValueError(f"{file} is not what its description says")
-    return mapped
-
-
-def _reserve(file: Path) -> None:
-    """Take the disk's space at once: a map of a sparse file kills the process on a full disk."""
-    if hasattr(os, "posix_fallocate"):
-        with file.open("r+b") as stream:
-            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
-
-
-def _read_meta(folder: Path) -> dict[str, Any]:
-    meta: dict[str, Any] = read_json(folder / "meta.json")
-    return meta
-
-
-def _info(folder: Path) -> EntryInfo | None:
-    """What a list shows of an entry; nothing for one that is damaged, or just now removed."""
-    with suppress(*DAMAGE):
-        meta, used = _read_meta(folder), (folder / "meta.json").stat().st_mtime
-        images, filled, spec = meta["patches"][0], meta["filled"], meta["spec"]
-        return EntryInfo(folder.name, folder, _size(folder), images, filled, used, spec)
-    return None
-
-
 def _give_up() -> None:
     raise BlockingIOError
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def _existing(folder: Path) -> Path:

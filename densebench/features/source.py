@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from densebench.backbones.base import DenseBackbone
 from densebench.datasets.base import Split
 from densebench.datasets.transforms import Transform, derived_seed
-from densebench.features.cache import Entry, FeatureCache
+from densebench.features.cache import FeatureCache
+from densebench.features.entries import Entry
 from densebench.features.precision import Precision
 from densebench.host.device import device_name, exact_products
 from densebench.host.errors import DensebenchError

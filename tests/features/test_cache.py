@@ -13,13 +13,12 @@ import pytest
 
 from densebench.features import cache as cache_module
 from densebench.features.cache import (
-    BLOCK_IMAGES,
     FREE_MARGIN,
-    Entry,
     FeatureCache,
     age,
     feature_cache,
 )
+from densebench.features.entries import BLOCK_IMAGES, Entry
 from densebench.host.errors import DensebenchError
 
 pytestmark = pytest.mark.usefixtures("own_places")

@@ -1,0 +1,137 @@
+"""One entry of the feature cache: two mapped arrays, and a description with their checksums."""
+
+import json
+import os
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from densebench.files.atomic import write_atomically
+from densebench.files.regular import read_json
+from densebench.host.errors import DensebenchError
+
+BLOCK_IMAGES = 16
+# How a file that was cut short or changed shows itself when it is read.
+DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError)
+
+
+@dataclass(frozen=True)
+class EntryInfo:
+    """One entry as a list shows it."""
+
+    key: str
+    folder: Path
+    n_bytes: int
+    images: int
+    filled: int
+    used: float  # seconds since the epoch
+    spec: dict[str, Any]
+
+
+class Entry:
+    """Patches (n, h, w, D) and masks (n, S, S) of one view; ``filled`` images are there."""
+
+    def __init__(self, folder: Path, meta: dict[str, Any]) -> None:
+        self._folder, self._meta = folder, meta
+        self.filled: int = meta["filled"]
+        self.unreadable: dict[str, str] = meta["unreadable"]
+        self._patches = _mapped(folder / "patches.npy", meta["dtype"], meta["patches"])
+        self._masks = _mapped(folder / "masks.npy", meta.get("values", "uint8"), meta["masks"])
+
+    def __len__(self) -> int:
+        return int(self._meta["patches"][0])
+
+    def read(
+        self, indices: np.ndarray
+    ) -> tuple[Float[np.ndarray, "b h w d"], Shaped[np.ndarray, "b S S"]]:
+        """Copies of some images' patches, as float32, and masks."""
+        return self._patches[indices].astype(np.float32), self._masks[indices]
+
+    def write(
+        self, start: int, patches: Float[np.ndarray, "b h w d"], masks: Shaped[np.ndarray, "b S S"]
+    ) -> None:
+        """Put the next images; they count once ``commit`` is called.
+
+        Raises:
+            DensebenchError: a feature is beyond the range of the cache's precision.
+        """
+        largest = np.abs(patches).max()
+        if largest > np.finfo(self._patches.dtype).max:
+            raise DensebenchError(f"features reach {largest:.3g}, beyond fp16; use --cache fp32")
+        self._patches[start : start + len(patches)] = patches
+        self._masks[start : start + len(masks)] = masks
+
+    @property
+    def devices(self) -> list[str]:
+        """Where the patches were computed; ``unknown`` for entries that do not say."""
+        return list(self._meta.get("devices", ["unknown"]))
+
+    def note_device(self, device: str) -> None:
+        """What is written from now on comes from that device; it stands with the next commit."""
+        known = self._meta.get("devices", ["unknown"] if self.filled else [])
+        self._meta["devices"] = sorted({*known, device})
+
+    def commit(self, filled: int) -> None:
+        """Make all images before ``filled`` count, with checksums of every whole block."""
+        self._patches.flush()
+        self._masks.flush()
+        sums = self._meta["checksums"]
+        blocks = -(-filled // BLOCK_IMAGES) if filled == len(self) else filled // BLOCK_IMAGES
+        sums += [self._checksum(block) for block in range(len(sums), blocks)]
+        self.filled = min(filled, blocks * BLOCK_IMAGES)
+        self._meta |= {"filled": self.filled, "unreadable": self.unreadable}
+        write_atomically(self._folder / "meta.json", json.dumps(self._meta))
+
+    def is_sound(self) -> bool:
+        """Whether every block is what was written."""
+        sums = self._meta["checksums"]
+        if self.filled != min(len(self), len(sums) * BLOCK_IMAGES):
+            return False
+        return all(self._checksum(block) == known for block, known in enumerate(sums))
+
+    def _checksum(self, block: int) -> int:
+        rows = slice(block * BLOCK_IMAGES, (block + 1) * BLOCK_IMAGES)
+        patches = np.ascontiguousarray(self._patches[rows]).view(np.uint8).data
+        return zlib.crc32(np.ascontiguousarray(self._masks[rows]).data, zlib.crc32(patches))
+
+
+def _mapped(file: Path, dtype: str, shape: list[int]) -> np.memmap:
+    if not file.exists():
+        np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=tuple(shape))
+        _reserve(file)
+    mapped: np.memmap = np.lib.format.open_memmap(file, mode="r+")
+    if mapped.shape != tuple(shape) or mapped.dtype != dtype:
+        raise ValueError(f"{file} is not what its description says")
+    return mapped
+
+
+def _reserve(file: Path) -> None:
+    """Take the disk's space at once: a map of a sparse file kills the process on a full disk."""
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """An entry's description."""
+    meta: dict[str, Any] = read_json(folder / "meta.json")
+    return meta
+
+
+def entry_info(folder: Path) -> EntryInfo | None:
+    """What a list shows of an entry; nothing for one that is damaged, or just now removed."""
+    with suppress(*DAMAGE):
+        meta, used = read_meta(folder), (folder / "meta.json").stat().st_mtime
+        images, filled, spec = meta["patches"][0], meta["filled"], meta["spec"]
+        return EntryInfo(folder.name, folder, entry_bytes(folder), images, filled, used, spec)
+    return None
+
+
+def entry_bytes(folder: Path) -> int:
+    """What an entry takes on the disk."""
+    return sum(file.stat().st_size for file in folder.iterdir())
