@@ -8,17 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from densebench.backbones.base import DenseBackbone, check_divisible
+    from densebench.backbones.family import Asked, Family
     from densebench.backbones.load import card_for, find, load_backbone, weights_file
 
 _LAZY = {
+    "Asked": "densebench.backbones.family",
     "DenseBackbone": "densebench.backbones.base",
+    "Family": "densebench.backbones.family",
     "card_for": "densebench.backbones.load",
     "check_divisible": "densebench.backbones.base",
     "find": "densebench.backbones.load",
     "load_backbone": "densebench.backbones.load",
     "weights_file": "densebench.backbones.load",
 }
-__all__ = ["DenseBackbone", "card_for", "check_divisible", "find", "load_backbone", "weights_file"]
+__all__ = [
+    "Asked",
+    "DenseBackbone",
+    "Family",
+    "card_for",
+    "check_divisible",
+    "find",
+    "load_backbone",
+    "weights_file",
+]
 
 
 def __getattr__(name: str) -> Any:

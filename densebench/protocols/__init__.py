@@ -1,10 +1,32 @@
 """The protocols by name: one module each that exports ``PROTOCOL``, ours or an installed package's.
 
 Ours are found by looking into this package; others by their entry points ``densebench.protocols``.
+The names below are what a protocol of one's own is made of; they outlive any move of the modules.
 """
 
 from densebench.cards import PROTOCOLS, TaskCard, validate
-from densebench.protocols.base import Protocol, ProtocolParams
+from densebench.datasets.transforms import FlippedCrop, JitteredCrop, Squash
+from densebench.features.source import PatchBatch, PatchSource
+from densebench.measures.scoring import Prediction, Scoring, upsampled
+from densebench.protocols.base import Needs, Protocol, ProtocolParams, Setting
+
+__all__ = [
+    "FlippedCrop",
+    "JitteredCrop",
+    "Needs",
+    "PatchBatch",
+    "PatchSource",
+    "Prediction",
+    "Protocol",
+    "ProtocolParams",
+    "Scoring",
+    "Setting",
+    "Squash",
+    "load_protocol",
+    "protocol_names",
+    "task_params",
+    "upsampled",
+]
 
 
 def protocol_names() -> list[str]:

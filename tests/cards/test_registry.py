@@ -19,12 +19,9 @@ REGISTRIES = (DATASETS, FAMILIES, PROTOCOLS)
 
 DATASET = """
 from densebench.cards import DatasetCard
-from densebench.datasets.classes import Classes
-from densebench.datasets.files import MASKS, PHOTOS, list_files
-from densebench.datasets.kind import labelled
-from densebench.datasets.masks import LookupReader, identity_table
-from densebench.datasets.pairing import make_split
-from densebench.datasets.roots import Layout
+from densebench.datasets import (
+    MASKS, PHOTOS, Classes, Layout, LookupReader, identity_table, labelled, list_files, make_split
+)
 
 CLASSES = Classes(("red", "green", "blue"), ((255, 0, 0), (0, 255, 0), (0, 0, 255)))
 
@@ -48,7 +45,7 @@ DATASET = labelled(
 )
 """
 FAMILY = """
-from densebench.backbones.family import Family
+from densebench.backbones import Family
 from densebench.cards import BackboneCard
 
 
@@ -58,7 +55,7 @@ class MeansCard(BackboneCard):
 
 def build(found, asked):
     import torch
-    from densebench.backbones.base import DenseBackbone
+    from densebench import DenseBackbone
 
     class Means(DenseBackbone):
         def patch_map(self, images):

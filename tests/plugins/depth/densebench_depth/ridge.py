@@ -5,16 +5,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from pydantic import Field
 from torch import Tensor
 
-from densebench.datasets.targets import Target
-from densebench.datasets.transforms import Squash
-from densebench.features.source import PatchBatch, PatchSource
-from densebench.measures.base import Metric
-from densebench.measures.scoring import Prediction, Scoring, Truth, upsampled
-from densebench.protocols.base import Needs, Protocol, ProtocolParams
+from densebench import Metric
+from densebench.datasets import Target
+from densebench.protocols import (
+    Needs,
+    PatchBatch,
+    PatchSource,
+    Prediction,
+    Protocol,
+    ProtocolParams,
+    Scoring,
+    Squash,
+    upsampled,
+)
 from densebench_depth.rmse import RootMeanSquareError
 
 NO_DEPTH = "no validation pixel has a depth"
@@ -32,7 +39,7 @@ class DepthScoring(Scoring):
         return (RootMeanSquareError(),)
 
     def vector(
-        self, prediction: Prediction, position: int, truth: Truth
+        self, prediction: Prediction, position: int, truth: Shaped[np.ndarray, "h w"]
     ) -> Float[np.ndarray, " 2"]:
         """What was predicted is upsampled bilinearly to the truth's size."""
         valid = self.target.valid(truth)

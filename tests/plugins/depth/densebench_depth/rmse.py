@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from densebench.measures.base import Metric
+from densebench import Metric
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,20 @@ from jaxtyping import Float
 from PIL import Image
 from pydantic import Field
 
+from densebench import DensebenchError
 from densebench.cards import DatasetCard
-from densebench.datasets.base import Split, SplitName
-from densebench.datasets.image_files import MASKS, PHOTOS, list_files
-from densebench.datasets.kind import DatasetKind
-from densebench.datasets.lists import listed_names
-from densebench.datasets.pairing import make_split
-from densebench.datasets.roots import base_folder
-from densebench.datasets.targets import Target
-from densebench.files.tree import open_file
-from densebench.host.errors import DensebenchError
+from densebench.datasets import (
+    MASKS,
+    PHOTOS,
+    DatasetKind,
+    Split,
+    SplitName,
+    Target,
+    base_folder,
+    list_files,
+    listed_names,
+    make_split,
+)
 from densebench.host.paths import cache_home
 
 COUNTS = {"train": 24, "val": 12}
@@ -50,7 +54,7 @@ class DepthReader:
             DensebenchError: no readable 16-bit PNG.
         """
         try:
-            with open_file(file) as stream, Image.open(stream, formats=["PNG"]) as image:
+            with Image.open(file, formats=["PNG"]) as image:
                 steps = np.array(image)
         except (OSError, SyntaxError, ValueError) as error:
             raise DensebenchError(f"{file}: not a readable depth map ({error})") from error
