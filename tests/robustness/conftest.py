@@ -1,5 +1,6 @@
 """Hundreds of bad inputs, each to a command in a process that was forked from a warm one."""
 
+import gc
 import importlib
 import os
 import shutil
@@ -97,6 +98,8 @@ def forked() -> Callable[..., Ended]:
     """Runs a command in a fork of this process."""
     for name in WARM:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # else each fork copies what its own collections touch
 
     def run(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> Ended:
         sys.stdout.flush()
