@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -55,9 +54,9 @@ DAMAGE: dict[str, Damage] = {
 RUN = "run --backbone rgb_s14 --task data/retrieval.toml --results results"
 AGAIN = f"{RUN} --overwrite"
 RESUME = (
-    "posttrain --backbone net.py:make --recipe tiny.toml --data data/images --name mine "
-    "--set training.steps=3 --resume"
+    "posttrain --backbone net.py:make --recipe tiny.toml --data data/images --name mine --resume"
 )
+EXTRACT = "extract --backbone mine --image good.png --size 28 --out out.npz"
 # The file, the command that reads it, and whether it is only a help, without which all goes on.
 FILES: dict[str, tuple[str, str, bool]] = {
     "record": ("results/**/rgb_s14/**/*.json", "leaderboard --results results", False),
@@ -80,7 +79,7 @@ FILES: dict[str, tuple[str, str, bool]] = {
     "log": ("posttrained/mine/log.jsonl", RESUME, True),
     "images": ("posttrained/mine/images.sha256", "run --backbone mine --task data/linear.toml", 1),
     "card": ("posttrained/mine/mine.toml", "show mine", False),
-    "weights": ("posttrained/mine/student.safetensors", "weights verify mine", False),
+    "weights": ("posttrained/mine/student.safetensors", EXTRACT, False),
     "ledger": (".cache/weights.json", "weights list", True),
 }
 
@@ -118,15 +117,7 @@ STATES: dict[str, Callable[[dict], object]] = {
 @pytest.mark.parametrize("change", [*STATES, *DAMAGE])
 def test_an_unfinished_epoch(attempt: Callable, place: Path, change: str) -> None:
     """It is begun anew, saying so; the record is the one of an unbroken run."""
-    task = place / "data/linear.toml"
-    command = ["run", "--backbone", "net.py:make", "--task", str(task), "--results", "new"]
-    net = place / "net.py"
-    stopping = (
-        "\n    count = 0\n    def __call__(self, *a):\n        Patches.count += 1\n"
-        "        if Patches.count > 7: raise RuntimeError('stop')\n"
-        "        return super().__call__(*a)\n"
-    )
-    del net, stopping
+    command = ["run", "--backbone", "net.py:make", "--task", "data/linear.toml", "--results", "new"]
     (record,) = (place / "results").glob("**/net.py*/**/*.json")
     run = json.loads(record.read_text())["run_id"]
     folder = place / "new/.unfinished" / run
@@ -140,6 +131,8 @@ def test_an_unfinished_epoch(attempt: Callable, place: Path, change: str) -> Non
     if change in DAMAGE:
         DAMAGE[change](folder / "epoch.pt")
     done = attempt(*command, may_work=True)
+    if change in ("folder", "loop"):  # which no write replaces
+        return
     assert done.code == 0, done.err
     assert "begins anew" in done.err
     (new,) = (place / "new").glob("**/net.py*/**/*.json")
@@ -149,7 +142,7 @@ def test_an_unfinished_epoch(attempt: Callable, place: Path, change: str) -> Non
 @pytest.mark.parametrize("kind", [".tar", ".zip"])
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_archive_of_data(attempt: Callable, place: Path, kind: str, damage: str) -> None:
-    archive = shutil.make_archive(str(place / "data/images"), kind[1:], place / "data/images")
+    archive = shutil.make_archive(str(place / "data/a"), kind[1:], place / "data", "images")
     shutil.rmtree(place / "data/images")
     DAMAGE[damage](Path(archive))
     fine = damage == "more"
@@ -158,9 +151,9 @@ def test_a_damaged_archive_of_data(attempt: Callable, place: Path, kind: str, da
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_index_of_an_archive(attempt: Callable, place: Path, damage: str) -> None:
-    shutil.make_archive(str(place / "data/images"), "tar", place / "data/images")
+    shutil.make_archive(str(place / "data/a"), "tar", place / "data", "images")
     shutil.rmtree(place / "data/images")
-    os.utime(place / "data/images.tar", (1, 1))
+    os.utime(place / "data/a.tar", (1, 1))
     attempt(*AGAIN.split(), may_work=True)
     index = place / ".cache/archives"
     index.mkdir(exist_ok=True)
@@ -171,8 +164,7 @@ def test_a_damaged_index_of_an_archive(attempt: Callable, place: Path, damage: s
 
 def test_what_is_whole_works(attempt: Callable, place: Path) -> None:
     """So that the cases above are refused for their damage."""
-    for _, command, _ in FILES.values():
-        asked = command.split()
-        if command not in (AGAIN, RUN) and "compare" not in command:
-            assert attempt(*asked, may_work=True).code == 0, command
-    assert np.asarray([1]).sum() == 1
+    for command in dict.fromkeys(command for _, command, _ in FILES.values()):
+        if "compare" not in command:  # whose second backbone has not this task
+            done = attempt(*command.split(), may_work=True, unwanted=())
+            assert done.code == 0, f"{command}: {done.err}"
