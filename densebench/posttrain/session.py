@@ -3,6 +3,8 @@
 import hashlib
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ import torch
 
 from densebench.backbones import DenseBackbone, card_for, load_backbone, weights_file
 from densebench.cards import NAME_PATTERN, card_names
-from densebench.files.atomic import write_atomically
+from densebench.files.atomic import require_writable, write_atomically
 from densebench.files.hashes import content_hashes
+from densebench.files.locks import held
 from densebench.host.device import pick_device
 from densebench.host.distributed import World, joined
 from densebench.host.errors import DensebenchError
@@ -20,7 +23,7 @@ from densebench.host.watcher import Watcher
 from densebench.posttrain.checkpoints import PATTERN
 from densebench.posttrain.monitor import build_monitor
 from densebench.posttrain.optimiser import teachers_own_share
-from densebench.posttrain.outcome import STUDENT, Origin, export, register
+from densebench.posttrain.outcome import STUDENT, Origin, export, register, registered_card
 from densebench.posttrain.photographs import find_photographs
 from densebench.posttrain.recipe import Recipe, load_recipe, published_recipe
 from densebench.posttrain.trainer import LOG, PHASE, Place, Trainer
@@ -69,11 +72,41 @@ def posttrain(options: PosttrainOptions, watcher: Watcher | None = None) -> Path
         InterruptedTrainingError: told to stop; after a checkpoint.
     """
     device = pick_device(options.device)
-    with joined(device) as world:
+    with joined(device) as world, _alone(options, world):
         if device.type == "cuda" and world.size > 1:
             device = torch.device("cuda", world.local_rank)
         told = watcher if watcher is not None and world.is_main else Watcher()
         return _Session(options, device, world, told).card()
+
+
+@contextmanager
+def _alone(options: PosttrainOptions, world: World) -> Iterator[None]:
+    """No other post-training writes to the folder meanwhile, and what comes out can be written.
+
+    Raises:
+        DensebenchError: another one does, or a name can stand in no card.
+        OSError: the folder, or the one of registered cards, cannot be written.
+    """
+
+    def refuse() -> None:
+        raise DensebenchError(
+            f"{options.folder}: another post-training is at work there; choose another --name"
+        )
+
+    for name in (str(options.folder.absolute()), options.backbone, *map(str, options.data)):
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise DensebenchError(f"{name!r}: no text, so that no card can name it") from error
+    if not world.is_main:
+        yield
+        return
+    require_writable(options.folder.parent)
+    if options.register:
+        require_writable(registered_card(options.name).parent)
+    lock = options.folder.with_name(f".{options.folder.name}.lock")
+    with held(lock, taken=refuse):
+        yield
 
 
 def load_base(options: PosttrainOptions, device: torch.device) -> DenseBackbone:

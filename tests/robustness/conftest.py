@@ -21,6 +21,7 @@ WARM = (
     "densebench.backbones.timm_vit",
     "densebench.backbones.weights.hub",
     "densebench.demo",
+    "densebench.features.export",
     "densebench.posttrain.session",
     "densebench.prepare.pipeline",
     "densebench.report.board.board",

@@ -78,6 +78,8 @@ COMMANDS = {
 }
 # What a command does not look at, or what is right as it is.
 FINE = {
+    ("extract", "return self.proj(images).permute(0, 2, 3, 1)[:1]"),
+    ("profile", "return self.proj(images).permute(0, 2, 3, 1)[:1]"),
     ("extract", "return torch.rand(b, h // 14, w // 14, 4)"),
     ("profile", "return torch.rand(b, h // 14, w // 14, 4)"),
     ("profile", "return self.proj(images).permute(0, 2, 3, 1) * float('nan')"),
@@ -185,6 +187,12 @@ SOURCES = [
     'repo = "a/b"\nfile = "x"\nrevision = "a b"', 'repo = ""\nfile = "x"',
     'repo = "a/b.git"\nfile = "x"', f'repo = "{"a" * 200}/b"\nfile = "x"',
 ]  # fmt: skip
+
+
+def label(text: str) -> str:
+    return text[:30].encode("unicode_escape").decode()
+
+
 CARD_COMMANDS = {
     "run": "run --backbone bad.toml --task data/retrieval.toml --results new --offline",
     "extract": "extract --backbone bad.toml --image good.png --size 28 --out out.npz --offline",
@@ -192,9 +200,7 @@ CARD_COMMANDS = {
 }
 
 
-@pytest.mark.parametrize(
-    "line", LINES, ids=lambda line: line[:24].encode("unicode_escape").decode()
-)
+@pytest.mark.parametrize("line", LINES, ids=label)
 @pytest.mark.parametrize("command", ["run", "extract", "show"])
 def test_no_card(attempt: Callable, place: Path, command: str, line: str) -> None:
     key = line.partition(" =")[0]
@@ -205,9 +211,7 @@ def test_no_card(attempt: Callable, place: Path, command: str, line: str) -> Non
     attempt(*CARD_COMMANDS.get(command, "show bad.toml").split(), may_work=shown)
 
 
-@pytest.mark.parametrize(
-    "source", SOURCES, ids=lambda text: text[:30].encode("unicode_escape").decode()
-)
+@pytest.mark.parametrize("source", SOURCES, ids=label)
 @pytest.mark.parametrize("command", CARD_COMMANDS)
 def test_no_place_of_weights(attempt: Callable, place: Path, command: str, source: str) -> None:
     os.mkfifo(place / "pipe")
