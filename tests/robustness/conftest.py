@@ -21,7 +21,7 @@ WARM = (
     "densebench.backbones.timm_vit",
     "densebench.backbones.weights.hub",
     "densebench.demo",
-    "densebench.features.export",
+    "densebench.features.arrays",
     "densebench.posttrain.session",
     "densebench.prepare.pipeline",
     "densebench.report.board.board",

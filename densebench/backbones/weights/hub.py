@@ -95,7 +95,7 @@ def cached(card: BackboneCard, folder: Path = HERE) -> Path | None:
             found = try_to_load_from_cache(str(source.repo), file, revision=revision(source))
         except ValueError as error:
             raise DensebenchError(
-                f"{name or card.name}: {place(source)} names nothing on the hub: "
+                f"weights {place(source)}: nothing on the hub can be called so: "
                 f"{_first_line(error)}"
             ) from error
         if isinstance(found, str):
