@@ -4,7 +4,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def posttrain(options: PosttrainOptions, watcher: Watcher | None = None) -> Path
         InterruptedTrainingError: told to stop; after a checkpoint.
     """
     device = pick_device(options.device)
-    with joined(device) as world, _alone(options, world):
+    with joined(device) as world:
         if device.type == "cuda" and world.size > 1:
             device = torch.device("cuda", world.local_rank)
         told = watcher if watcher is not None and world.is_main else Watcher()
@@ -84,7 +84,7 @@ def _alone(options: PosttrainOptions, world: World) -> Iterator[None]:
     """No other post-training writes to the folder meanwhile, and what comes out can be written.
 
     Raises:
-        DensebenchError: another one does, or a name can stand in no card.
+        DensebenchError: another one does.
         OSError: the folder, or the one of registered cards, cannot be written.
     """
 
@@ -93,11 +93,6 @@ def _alone(options: PosttrainOptions, world: World) -> Iterator[None]:
             f"{options.folder}: another post-training is at work there; choose another --name"
         )
 
-    for name in (str(options.folder.absolute()), options.backbone, *map(str, options.data)):
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise DensebenchError(f"{name!r}: no text, so that no card can name it") from error
     if not world.is_main:
         yield
         return
@@ -143,25 +138,26 @@ class _Session:
     def card(self) -> Path:
         """The new card, after what is left of the training."""
         options, folder = self._options, self._options.folder
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), ExitStack() as stack:
             trainer = self._trainer(folder)
+            stack.enter_context(_alone(options, self._world))
             self._world.barrier()  # before it, every process looked at the folder as it was
             if self._world.is_main:
                 _prepare_folder(options)
             self._world.barrier()
             self._keep_hashes(folder / IMAGES)
             self._train(trainer)
-        if self._world.is_main:
-            card = export(
-                folder,
-                options.name,
-                trainer.student.backbone,
-                trainer.teacher.backbone,
-                self._recipe,
-                self._origin(trainer),
-            )
-            if options.register:
-                register(options.name, card)
+            if self._world.is_main:
+                card = export(
+                    folder,
+                    options.name,
+                    trainer.student.backbone,
+                    trainer.teacher.backbone,
+                    self._recipe,
+                    self._origin(trainer),
+                )
+                if options.register:
+                    register(options.name, card)
         self._world.barrier()
         return folder / f"{options.name}.toml"
 
@@ -248,6 +244,11 @@ class _Session:
 
 def _check_name(options: PosttrainOptions) -> None:
     """Nothing, for a name that is free, or that this very folder has registered."""
+    for named in (str(options.folder.absolute()), options.backbone, *map(str, options.data)):
+        try:
+            named.encode()
+        except UnicodeEncodeError as error:
+            raise DensebenchError(f"{named!r}: no text, so that no card can name it") from error
     if not re.fullmatch(NAME_PATTERN.rstrip("$"), options.name):
         raise DensebenchError(f"--name '{options.name}': use letters, digits, '_', '-' and '.'")
     taken = card_names("backbones").get(options.name)
