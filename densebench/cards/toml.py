@@ -17,6 +17,7 @@ else:
     import tomli as tomllib
 
 C = TypeVar("C", bound=BaseModel)
+DEEPEST = 50
 UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
 
 
@@ -42,9 +43,21 @@ def parse_toml(text: str) -> dict[str, Any]:
             digits.
     """
     try:
-        return tomllib.loads(text.replace("\r\n", "\n"))
+        values = tomllib.loads(text.replace("\r\n", "\n"))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    _check_depth(values)
+    return values
+
+
+def _check_depth(values: dict[str, Any]) -> None:
+    """Dotted keys nest without a recursion of the parser's, and recur in all that comes after."""
+    level: list[Any] = [values]
+    for _ in range(DEEPEST):
+        inside = [v.values() if isinstance(v, dict) else v for v in level]
+        level = [v for held in inside for v in held if isinstance(v, dict | list)]
+    if level:
+        raise ValueError("it is nested too deeply")
 
 
 def parse_value(text: str) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from densebench.cards import suggestion
 from densebench.files.tree import is_dir, is_file, list_names, locate, read_text
 from densebench.host.errors import DensebenchError
+from densebench.host.paths import expanded
 
 # What follows the name itself in lists that give file names.
 _ENDINGS = (".jpg", ".jpeg", ".png", ".mat", "_leftImg8bit", "_gtFine_labelIds")
@@ -67,7 +68,7 @@ def find_list(spec: str | os.PathLike[str], own: Path | None, base: Path) -> Pat
         DensebenchError: a bare word, and the dataset has no such list.
     """
     if not is_bare(spec):
-        return locate(base, os.fspath(Path(spec).expanduser()))
+        return locate(base, os.fspath(expanded(spec)))
     if own is None:
         raise DensebenchError(
             f"this dataset keeps no lists of its own, so that '{spec}' names none; "

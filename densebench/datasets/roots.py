@@ -11,7 +11,7 @@ from densebench.cards import DatasetCard
 from densebench.files.archives import COMPRESSED, refuse_compressed
 from densebench.files.tree import is_dir, list_names, locate
 from densebench.host.errors import DensebenchError
-from densebench.host.paths import data_home
+from densebench.host.paths import data_home, expanded
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ def find_layout(kind: str, layout: Layout, base: Path) -> Path:
 
 def _base(card: DatasetCard, card_path: Path | None, data_root: str | Path | None) -> Path:
     if data_root is not None:
-        return Path(data_root).expanduser()
+        return expanded(data_root)
     if card.root is None:
         return data_home()
     folder = card_path.parent if card_path is not None else Path()
-    return folder / Path(card.root).expanduser()
+    return folder / expanded(card.root)
 
 
 def complete(base: Path, layout: Layout) -> Path | None:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from densebench.backbones import DenseBackbone, load_backbone
 from densebench.datasets.image_files import read_image
 from densebench.datasets.transforms import Squash
-from densebench.files.atomic import replacing
+from densebench.files.atomic import replacing, require_writable
 from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
 from densebench.host.memory import batch_bytes, require
@@ -39,6 +39,7 @@ def extract_images(
     """
     place = pick_device(device)
     files = image_files(source)
+    require_writable(out.parent)
     model = load_backbone(
         backbone, weights=weights, image_size=size, device=str(place), offline=offline
     )

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from densebench.files.atomic import write_atomically
-from densebench.files.regular import read_json
+from densebench.files.regular import open_regular, read_json
 from densebench.host.errors import DensebenchError
 
 BLOCK_IMAGES = 16
@@ -104,6 +104,7 @@ def _mapped(file: Path, dtype: str, shape: list[int]) -> np.memmap:
     if not file.exists():
         np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=tuple(shape))
         _reserve(file)
+    open_regular(file).close()
     mapped: np.memmap = np.lib.format.open_memmap(file, mode="r+")
     if mapped.shape != tuple(shape) or mapped.dtype != dtype:
         raise ValueError(f"{file} is not what its description says")

@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from densebench.files.atomic import write_atomically
+from densebench.files.regular import open_regular
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
 
@@ -179,17 +180,25 @@ def _new_index(path: Path) -> tuple[list[str], Int64[np.ndarray, "n 6"]]:
     if is_tar and path.stat().st_size > SLOW_TO_INDEX:
         print(f"indexing {path}, once", file=sys.stderr)
     try:
+        open_regular(path).close()
         found = _tar_rows(path) if is_tar else _zip_rows(path)
     except _BROKEN as error:
-        with path.open("rb") as file:
-            if file.read(8).startswith(_COMPRESSED_STARTS):
-                raise _compressed(path) from error
+        if _start(path).startswith(_COMPRESSED_STARTS):
+            raise _compressed(path) from error
         raise DensebenchError(
             f"{path}: not a readable {path.suffix} archive ({error}); fetch it again, "
             "or move it away"
         ) from error
     names = sorted(found)
     return names, np.array([found[name] for name in names], np.int64).reshape(-1, COLUMNS)
+
+
+def _start(path: Path) -> bytes:
+    try:
+        with open_regular(path) as file:
+            return file.read(8)
+    except OSError:
+        return b""
 
 
 def _tar_rows(path: Path) -> dict[str, Row]:
@@ -270,6 +279,7 @@ def _compressed(path: Path) -> DensebenchError:
 def _kept_index(file: Path, wanted: Stamp) -> tuple[list[str], Int64[np.ndarray, "n 6"]] | None:
     """The index from the cache, unless there is none, or the archive has changed since."""
     try:
+        open_regular(file).close()
         with np.load(file) as kept:
             rows, names = kept["rows"], bytes(kept["names"]).decode("utf-8", "surrogateescape")
             listed = names.split("\0") if names else []

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,6 +39,20 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def require_writable(folder: Path) -> None:
+    """Nothing, if files can be written there now; found out before hours of work, not after.
+
+    Raises:
+        OSError: they cannot; it names the folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def remove_leftovers(folder: Path, start: str = ".") -> None:

@@ -10,6 +10,7 @@ import psutil
 
 from densebench.host.errors import DensebenchError
 
+MOST_DIGITS = 20
 # Folder, limit, usage, and the prefix of the counters in memory.stat: cgroup version 2, then 1.
 CGROUPS = (
     (Path("/sys/fs/cgroup"), "memory.max", "memory.current", ""),
@@ -29,8 +30,8 @@ def available_bytes() -> int:
     chosen = os.environ.get("DENSEBENCH_MEMORY")
     if chosen is None:
         return free
-    if not chosen.isdecimal():
-        raise DensebenchError(f"DENSEBENCH_MEMORY must be a number of bytes, not '{chosen}'")
+    if not chosen.isdecimal() or len(chosen) > MOST_DIGITS:
+        raise DensebenchError(f"DENSEBENCH_MEMORY must be a number of bytes, not '{chosen:.40}'")
     return min(free, int(chosen))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from densebench.files.atomic import write_atomically
+from densebench.files.regular import parse_json, read_bytes
 from densebench.host.errors import DensebenchError
 
 
@@ -44,15 +45,18 @@ class Journal:
 
 
 def read_journal(file: Path) -> list[dict[str, Any]]:
-    """The lines of a log; a last one that was cut off is left out."""
+    """The lines of a log, up to the first that is cut off or damaged."""
     if not file.is_file():
         return []
     lines = []
-    for text in file.read_text(encoding="utf-8").splitlines():
+    for text in read_bytes(file).decode("utf-8", "replace").splitlines():
         try:
-            lines.append(json.loads(text))
+            line = parse_json(text)
         except ValueError:
             break
+        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+            break
+        lines.append(line)
     return lines
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from densebench.datasets.image_files import read_image
+from densebench.files.regular import read_bytes
 from densebench.host.errors import DensebenchError
 from densebench.posttrain.views import MultiCrop, PairBoxes, Views, image_generator
 
@@ -88,7 +89,9 @@ def _refuse(error: OSError) -> None:
 
 def _in_list(file: Path) -> list[Path]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = read_bytes(file).decode("utf-8").splitlines()
+    except OSError as error:
+        raise DensebenchError(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DensebenchError(
             f"{file}: no text; give a folder, or a list with one path a line"

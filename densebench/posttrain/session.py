@@ -3,6 +3,8 @@
 import hashlib
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ import torch
 
 from densebench.backbones import DenseBackbone, card_for, load_backbone, weights_file
 from densebench.cards import NAME_PATTERN, card_names
-from densebench.files.atomic import write_atomically
+from densebench.files.atomic import require_writable, write_atomically
 from densebench.files.hashes import content_hashes
+from densebench.files.locks import held
 from densebench.host.device import pick_device
 from densebench.host.distributed import World, joined
 from densebench.host.errors import DensebenchError
@@ -20,7 +23,7 @@ from densebench.host.watcher import Watcher
 from densebench.posttrain.checkpoints import PATTERN
 from densebench.posttrain.monitor import build_monitor
 from densebench.posttrain.optimiser import teachers_own_share
-from densebench.posttrain.outcome import STUDENT, Origin, export, register
+from densebench.posttrain.outcome import STUDENT, Origin, export, register, registered_card
 from densebench.posttrain.photographs import find_photographs
 from densebench.posttrain.recipe import Recipe, load_recipe, published_recipe
 from densebench.posttrain.trainer import LOG, PHASE, Place, Trainer
@@ -76,6 +79,31 @@ def posttrain(options: PosttrainOptions, watcher: Watcher | None = None) -> Path
         return _Session(options, device, world, told).card()
 
 
+@contextmanager
+def _alone(options: PosttrainOptions, world: World) -> Iterator[None]:
+    """No other post-training writes to the folder meanwhile, and what comes out can be written.
+
+    Raises:
+        DensebenchError: another one does.
+        OSError: the folder, or the one of registered cards, cannot be written.
+    """
+
+    def refuse() -> None:
+        raise DensebenchError(
+            f"{options.folder}: another post-training is at work there; choose another --name"
+        )
+
+    if not world.is_main:
+        yield
+        return
+    require_writable(options.folder.parent)
+    if options.register:
+        require_writable(registered_card(options.name).parent)
+    lock = options.folder.with_name(f".{options.folder.name}.lock")
+    with held(lock, taken=refuse):
+        yield
+
+
 def load_base(options: PosttrainOptions, device: torch.device) -> DenseBackbone:
     """The backbone to train; one of fixed input size is built for the recipe's global views."""
     card, size = card_for(options.backbone), None
@@ -110,25 +138,26 @@ class _Session:
     def card(self) -> Path:
         """The new card, after what is left of the training."""
         options, folder = self._options, self._options.folder
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), ExitStack() as stack:
             trainer = self._trainer(folder)
+            stack.enter_context(_alone(options, self._world))
             self._world.barrier()  # before it, every process looked at the folder as it was
             if self._world.is_main:
                 _prepare_folder(options)
             self._world.barrier()
             self._keep_hashes(folder / IMAGES)
             self._train(trainer)
-        if self._world.is_main:
-            card = export(
-                folder,
-                options.name,
-                trainer.student.backbone,
-                trainer.teacher.backbone,
-                self._recipe,
-                self._origin(trainer),
-            )
-            if options.register:
-                register(options.name, card)
+            if self._world.is_main:
+                card = export(
+                    folder,
+                    options.name,
+                    trainer.student.backbone,
+                    trainer.teacher.backbone,
+                    self._recipe,
+                    self._origin(trainer),
+                )
+                if options.register:
+                    register(options.name, card)
         self._world.barrier()
         return folder / f"{options.name}.toml"
 
@@ -215,6 +244,11 @@ class _Session:
 
 def _check_name(options: PosttrainOptions) -> None:
     """Nothing, for a name that is free, or that this very folder has registered."""
+    for named in (str(options.folder.absolute()), options.backbone, *map(str, options.data)):
+        try:
+            named.encode()
+        except UnicodeEncodeError as error:
+            raise DensebenchError(f"{named!r}: no text, so that no card can name it") from error
     if not re.fullmatch(NAME_PATTERN.rstrip("$"), options.name):
         raise DensebenchError(f"--name '{options.name}': use letters, digits, '_', '-' and '.'")
     taken = card_names("backbones").get(options.name)

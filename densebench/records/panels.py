@@ -6,7 +6,6 @@ retrieval a sprite of the nearest memory patches; ``index.json`` says what is wh
 """
 
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field, model_validator
 
 from densebench.cards import validate
+from densebench.files.regular import read_json
 from densebench.host.errors import DensebenchError
 from densebench.records.schema import Part
 from densebench.records.store import INDEX, PANELS, beside
@@ -98,7 +98,7 @@ def load_panels(folder: Path) -> PanelIndex | None:
     if not file.is_file():
         return None
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file)
     except (OSError, ValueError) as error:
         raise DensebenchError(f"{file}: not an index of panels: {error}") from error
     if not isinstance(values, dict):

@@ -15,6 +15,7 @@ from typing import Any
 from densebench.cards import validate
 from densebench.files.atomic import write_atomically
 from densebench.files.hashes import content_hash
+from densebench.files.regular import read_bytes, read_json
 from densebench.host.errors import DensebenchError
 from densebench.measures.base import Evidence
 from densebench.records.evidence import packed, read
@@ -165,7 +166,7 @@ def _check_companions(path: Path, record: RunRecord) -> None:
 
 
 def _sha256(file: Path) -> str:
-    return hashlib.sha256(_content(file).read_bytes()).hexdigest()
+    return hashlib.sha256(read_bytes(_content(file))).hexdigest()
 
 
 def _content(file: Path) -> Path:
@@ -175,7 +176,7 @@ def _content(file: Path) -> Path:
 
 def _json_object(path: Path, what: str) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except (OSError, ValueError) as error:
         raise DensebenchError(f"{path}: not {what}: {error}") from error
     if not isinstance(values, dict):

@@ -11,6 +11,7 @@ from pathlib import Path
 from densebench.cards import BackboneCard, Found, find_backbone
 from densebench.datasets.base import Split
 from densebench.files.hashes import content_hashes
+from densebench.files.regular import read_bytes
 from densebench.host.errors import DensebenchError
 from densebench.records.schema import ContaminationRecord
 
@@ -76,7 +77,7 @@ def _base_beside(folder: Path) -> str | None:
 
 
 def _read(file: Path) -> frozenset[str]:
-    lines = file.read_text(encoding="utf-8").split()
+    lines = read_bytes(file).decode("utf-8", "replace").split()
     wrong = next((line for line in lines if not _HASH.fullmatch(line)), None)
     if wrong is not None:
         raise DensebenchError(

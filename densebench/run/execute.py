@@ -6,6 +6,7 @@ from typing import Any
 
 from densebench.features.cache import FeatureCache, feature_cache
 from densebench.features.source import PatchSource
+from densebench.files.atomic import require_writable
 from densebench.host.device import room_on_gpu
 from densebench.host.watcher import Watcher
 from densebench.measures.scoring import Scorer
@@ -82,7 +83,7 @@ class Run:
 
     def _computed(self) -> tuple[RunRecord, Path]:
         inputs, protocol, watcher = self.inputs, self.protocol, self._watcher
-        self._options.results.mkdir(parents=True, exist_ok=True)  # not found out hours later
+        require_writable(self._options.results)
         check_memory(inputs, protocol, self._cache, watcher)
         with self._phases.phase("check"):
             repeats = check_repeatable(inputs, protocol, watcher)

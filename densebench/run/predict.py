@@ -10,7 +10,7 @@ from PIL import Image
 from densebench.backbones import load_backbone
 from densebench.datasets.image_files import read_image
 from densebench.datasets.transforms import Squash
-from densebench.files.atomic import replacing
+from densebench.files.atomic import replacing, require_writable
 from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
 from densebench.host.memory import require
@@ -45,6 +45,7 @@ def predict_image(
     """
     place = pick_device(device)
     trained = load_head(head)
+    require_writable(out.parent)
     model = load_backbone(backbone, weights=weights, device=str(place), offline=offline)
     if model.fingerprint != trained.fingerprint:
         raise DensebenchError(

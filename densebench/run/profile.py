@@ -24,6 +24,7 @@ from densebench.backbones import DenseBackbone, card_for, load_backbone
 from densebench.cards import find_task
 from densebench.features.precision import Precision
 from densebench.features.source import AUTOCAST
+from densebench.files.atomic import require_writable
 from densebench.host import memory
 from densebench.host.device import peak_cuda, pick_device
 from densebench.host.errors import DensebenchError
@@ -74,6 +75,7 @@ def profile_backbone(
     if options.task is not None and options.size is not None:
         raise DensebenchError("give --task or --size, not both")
     device = pick_device(options.device)
+    require_writable(options.results)
     backbone, size = _load(options, device)
     if device.type == "cpu":
         batch = (options.batch_size, size, backbone.patch_size, backbone.embed_dim)

@@ -19,8 +19,8 @@ CHILD = """
 import os, sys, time
 from densebench.host.children import end_with_parent
 end_with_parent(int(sys.argv[1]))
-print(os.getpid(), flush=True)
 try:
+    print(os.getpid(), flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     print("ended", flush=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from timm import create_model
 from densebench.backbones import load_backbone
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from densebench.cards import BackboneCard, card_names, find_backbone
+from densebench.files.locks import held
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.posttrain.journal import read_journal
@@ -322,3 +324,26 @@ def test_watching_stays_in_the_log(tiny_task: Path) -> None:
     posttrain(replace(BASE, name="unwatched"))
     plain = read_journal(Path("posttrained/unwatched/log.jsonl"))
     assert [line["loss"] for line in plain] == [line["loss"] for line in lines if "loss" in line]
+
+
+class TestAlone:
+    def test_another_training_of_the_name_is_refused(self) -> None:
+        Path("posttrained").mkdir()
+        with held(Path("posttrained/.mine.lock"), taken=lambda: None):
+            assert "another post-training is at work there" in error_of()
+        assert not Path("posttrained/mine").exists()
+        posttrain(BASE)
+
+    def test_a_name_that_is_no_text_is_found_before_the_training(self) -> None:
+        folder = Path(os.fsdecode(b"gr\xfcn"))
+        assert "no text, so that no card can name it" in error_of(out=folder)
+        assert not folder.exists()
+
+    def test_where_nothing_can_be_written_is_found_before_the_training(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Path("file").touch()
+        monkeypatch.setenv("DENSEBENCH_HOME", "file/home")
+        with pytest.raises(OSError, match="file/home"):
+            posttrain(BASE)
+        assert not Path("posttrained/mine").exists()

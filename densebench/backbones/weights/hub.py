@@ -27,6 +27,7 @@ from huggingface_hub.errors import (
 
 from densebench.backbones.weights import ledger
 from densebench.cards import BackboneCard, WeightsSource
+from densebench.files.addresses import ascii_url
 from densebench.files.download import Network, UnreachableError, download
 from densebench.files.locks import held
 from densebench.files.regular import open_regular
@@ -90,7 +91,13 @@ def cached(card: BackboneCard, folder: Path = HERE) -> Path | None:
         path = url_path(source.url)
         return path if path.is_file() else None
     for file in _candidates(source):
-        found = try_to_load_from_cache(str(source.repo), file, revision=revision(source))
+        try:
+            found = try_to_load_from_cache(str(source.repo), file, revision=revision(source))
+        except ValueError as error:
+            raise DensebenchError(
+                f"weights {place(source)}: nothing on the hub can be called so: "
+                f"{_first_line(error)}"
+            ) from error
         if isinstance(found, str):
             return Path(found)
     return None
@@ -151,9 +158,12 @@ def url_path(url: str) -> Path:
     Scheme, port and query tell addresses apart as well, so that the folder above the file is named
     by a hash of the whole address.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(ascii_url(url))
+    except ValueError as error:
+        raise DensebenchError(f"weights url '{url:.80}': no address: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise DensebenchError(f"weights url '{url}': only http and https addresses are fetched")
+        raise DensebenchError(f"weights url '{url:.80}': only http and https addresses are fetched")
     steps = [quote(step, safe="") for step in parts.path.split("/") if step not in ("", ".", "..")]
     whole = hashlib.sha256(url.encode()).hexdigest()[:16]
     return cache_home().joinpath("weights", parts.hostname, *steps[:-1], whole, *steps[-1:])

@@ -162,6 +162,9 @@ def check_kind(key: str, given: Tensor, wanted: Tensor | None, origin: object) -
     Raises:
         DensebenchError: whole or complex numbers or truth values, or floats for whole numbers.
     """
+    if given.is_meta or given.layout != torch.strided:
+        what = "no numbers" if given.is_meta else "a sparse tensor"
+        raise DensebenchError(f"{origin}: {key} is {what}; save the weights as plain tensors")
     if wanted is None or given.dtype == wanted.dtype:
         return
     if not (given.is_floating_point() and wanted.is_floating_point()):

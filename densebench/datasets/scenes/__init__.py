@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
@@ -19,6 +20,7 @@ from PIL import Image
 from densebench.datasets import voc
 from densebench.datasets.classes import Classes
 from densebench.datasets.kind import KEYS, labelled
+from densebench.files.locks import held
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
 
@@ -50,7 +52,7 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
 COUNTS = {"trainaug": 256, "val": 64}
 
 _VERSION = "1"  # to be raised with every change of the generator: it is what the marker holds
-_MARKER = "scenes-version.txt"
+_MARKER, _LOCK = "scenes-version.txt", "lock"
 _VOID_COLOUR = (224, 224, 192)
 _SETS = Path("ImageSets", "Segmentation")
 _Pair: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -61,7 +63,7 @@ def scenes_root(folder: Path | None = None) -> Path:
 
     The same images and masks come out on every machine, before JPEG. They are built in a sibling
     folder that takes its final name when it is complete, so that an interrupted or a simultaneous
-    generation never shows half a dataset.
+    generation never shows half a dataset; the next one goes on with what an interrupted one left.
 
     Args:
         folder: where to keep them; default ``scenes-v1`` in the cache.
@@ -72,19 +74,16 @@ def scenes_root(folder: Path | None = None) -> Path:
     root = cache_home() / "scenes-v1" if folder is None else Path(folder)
     if _is_complete(root):
         return root
-    building = root.parent / f".{root.name}.{uuid.uuid4().hex}"
     try:
         _refuse_foreign(root)
-        building.mkdir(parents=True)
-        _generate(building)
-        _install(building, root)
+        with _building(root) as building:
+            _generate(building)
+            _install(building, root)
     except OSError as error:
         raise DensebenchError(
             f"cannot write the scenes to {root}: {error.strerror or error}; set DENSEBENCH_CACHE "
             "to a folder that can be written"
         ) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return root
 
 
@@ -103,6 +102,26 @@ def render_scene(split: str, index: int) -> _Pair:
     return scene((int(_VERSION), list(COUNTS).index(split), index))
 
 
+@contextlib.contextmanager
+def _building(root: Path) -> Iterator[Path]:
+    """A folder to build in, this process's alone: one that a killed process left, or a new one."""
+    start = f".{root.name}.{_VERSION}."
+    left = sorted(root.parent.glob(f"{start}*")) if root.parent.is_dir() else []
+    for folder in (*left, root.parent / f"{start}{uuid.uuid4().hex}"):
+        with contextlib.ExitStack() as stack:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(folder / _LOCK, taken=_leave_alone))
+            except (BlockingIOError, FileNotFoundError):  # another process builds it, or has built
+                continue
+            yield folder
+            return
+
+
+def _leave_alone() -> None:
+    raise BlockingIOError
+
+
 def _is_complete(root: Path) -> bool:
     marker = root / _MARKER
     return marker.is_file() and marker.read_text(encoding="utf-8").strip() == _VERSION
@@ -118,7 +137,7 @@ def _refuse_foreign(root: Path) -> None:
 
 def _generate(root: Path) -> None:
     for name in ("JPEGImages", "SegmentationClass", "SegmentationClassAug", _SETS):
-        (root / name).mkdir(parents=True)
+        (root / name).mkdir(parents=True, exist_ok=True)
     jobs = [(split, index) for split, count in COUNTS.items() for index in range(count)]
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         for _ in pool.map(lambda job: _write_scene(root, *job), jobs):
@@ -130,14 +149,19 @@ def _generate(root: Path) -> None:
 
 
 def _write_scene(root: Path, split: str, index: int) -> None:
-    image, mask = render_scene(split, index)
     name = _name(split, index)
+    last = root / "SegmentationClassAug" / f"{name}.png"
+    if last.exists():  # of a generation that was interrupted
+        return
+    image, mask = render_scene(split, index)
     Image.fromarray(image).save(root / "JPEGImages" / f"{name}.jpg", quality=95)
     coloured = Image.fromarray(mask)
     coloured.putpalette(_palette_bytes())
     target = root / "SegmentationClass" / f"{name}.png"
     coloured.save(target)
-    shutil.copyfile(target, root / "SegmentationClassAug" / target.name)
+    part = last.with_suffix(".part")
+    shutil.copyfile(target, part)
+    part.replace(last)
 
 
 def _name(split: str, index: int) -> str:
@@ -153,7 +177,8 @@ def _palette_bytes() -> bytes:
 
 def _install(building: Path, root: Path) -> None:
     """Gives the finished folder its name, unless another process was first."""
-    stale = root.parent / f"{building.name}.stale"
+    stale = root.parent / f".{root.name}.old.{uuid.uuid4().hex}"
+    (building / _LOCK).unlink()
     try:
         if (root / _MARKER).is_file() and not _is_complete(root):
             with contextlib.suppress(FileNotFoundError):
@@ -164,6 +189,7 @@ def _install(building: Path, root: Path) -> None:
             raise
     finally:
         shutil.rmtree(stale, ignore_errors=True)
+        shutil.rmtree(building, ignore_errors=True)
 
 
 DATASET = labelled(

@@ -13,6 +13,7 @@ from densebench.datasets.scenes import CLASSES, COUNTS, PALETTE, render_scene, s
 from densebench.datasets.scenes.render import _filled
 from densebench.datasets.scenes.shapes import OBJECTS, box, ellipse
 from densebench.datasets.scenes.textures import PAINTS
+from densebench.files.locks import held
 from densebench.host.errors import DensebenchError
 
 VOID = 255
@@ -145,7 +146,7 @@ def test_they_are_made_once(
     assert siblings(root) == ["scenes"]
 
 
-def test_an_interruption_leaves_nothing(
+def test_an_interruption_leaves_no_dataset_and_the_next_goes_on(
     tmp_path: Path, few: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -157,8 +158,27 @@ def test_an_interruption_leaves_nothing(
         patch.setattr(scenes, "render_scene", interrupted)
         with pytest.raises(KeyboardInterrupt):
             scenes_root(tmp_path / "scenes")
-    assert list(tmp_path.iterdir()) == []
-    assert (scenes_root(tmp_path / "scenes") / "JPEGImages" / "val_000001.jpg").is_file()
+    assert not (tmp_path / "scenes").exists()
+    made: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            scenes, "render_scene", lambda *scene: made.append(scene[0]) or render_scene(*scene)
+        )
+        root = scenes_root(tmp_path / "scenes")
+    assert set(made) == {"val"}
+    assert (root / "JPEGImages" / "val_000001.jpg").is_file()
+    assert siblings(root) == ["scenes"]
+    assert len(list((root / "JPEGImages").iterdir())) == sum(few.values())
+
+
+def test_an_unfinished_generation_of_another_process_is_left_to_it(
+    tmp_path: Path, few: dict[str, int]
+) -> None:
+    theirs = tmp_path / f".scenes.{scenes._VERSION}.0"
+    theirs.mkdir()
+    with held(theirs / "lock", taken=lambda: None):
+        scenes_root(tmp_path / "scenes")
+    assert siblings(tmp_path / "scenes") == [theirs.name, "scenes"]
 
 
 def test_two_at_once_both_get_a_whole_dataset(

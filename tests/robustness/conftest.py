@@ -1,0 +1,216 @@
+"""Hundreds of bad inputs, each to a command in a process that was forked from a warm one."""
+
+import gc
+import importlib
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import pytest
+
+LIMIT = 30.0  # seconds that a case may take where much else is going on
+# What commands import when they need it: once for all cases.
+WARM = (
+    "densebench.cli",
+    "densebench.backbones.timm_vit",
+    "densebench.backbones.weights.hub",
+    "densebench.demo",
+    "densebench.features.arrays",
+    "densebench.posttrain.session",
+    "densebench.prepare.pipeline",
+    "densebench.report.board.board",
+    "densebench.report.formats.terminal",
+    "densebench.run.execute",
+    "densebench.run.matrix",
+    "densebench.run.predict",
+    "densebench.run.profile",
+    "faiss",
+    "sklearn.decomposition",
+    "torch.utils.data",
+)
+NET = """
+import torch
+
+class Patches(torch.nn.Module):
+    patch_size, embed_dim = 14, 4
+
+    def __init__(self):
+        super().__init__()
+        self.proj = torch.nn.Conv2d(3, 4, 14, stride=14)
+
+    def forward(self, images):
+        return self.proj(images).permute(0, 2, 3, 1)
+
+def make():
+    torch.manual_seed(0)
+    return Patches()
+"""
+RECIPE = """
+name = "tiny"
+[views]
+global_size = 28
+local_size = 14
+local_crops = 1
+global_scale = [0.6, 1.0]
+local_scale = [0.4, 0.6]
+[loss]
+queue_size = 16
+align_size = 2
+[model]
+head_hidden = 8
+head_dim = 4
+[optimiser]
+backbone_lr = 1e-4
+[training]
+batch_size = 2
+steps = 2
+checkpoint_every = 1
+"""
+
+
+class Ended(NamedTuple):
+    """How a command ended; no code if it had to be ended."""
+
+    code: int | None
+    out: str
+    err: str
+
+    @property
+    def fault(self) -> str:
+        """What no input may bring about, or nothing."""
+        if self.code is None:
+            return "it hangs"
+        if "Traceback" in self.err or "Traceback" in self.out:
+            return "a traceback"
+        told = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        if self.code == 2 and (len(told) != 1 or not self.err.rstrip().endswith(told[0].rstrip())):
+            return "no line that says why"
+        return "" if self.code in (0, 2) else f"exit code {self.code}"
+
+
+@pytest.fixture(scope="session")
+def forked() -> Callable[..., Ended]:
+    """Runs a command in a fork of this process."""
+    for name in WARM:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # else each fork copies what its own collections touch
+
+    def run(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> Ended:
+        sys.stdout.flush()
+        process = os.fork()
+        if not process:
+            _become(folder, list(arguments), env or {})
+        code = _wait(process)
+        told = [(folder / name).read_text("utf-8", "replace") for name in (".out", ".err")]
+        for name in (".out", ".err"):
+            (folder / name).unlink()
+        return Ended(code, *told)
+
+    return run
+
+
+def _become(folder: Path, arguments: list[str], env: dict[str, str]) -> NoReturn:
+    """The child: a command with its own streams, working directory and settings."""
+    code = 1
+    try:
+        os.setsid()
+        os.chdir(folder)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for number, name in ((1, ".out"), (2, ".err")):
+            os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY, 0o600), number)
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+        places = {"DENSEBENCH_CACHE": f"{folder}/.cache", "DENSEBENCH_HOME": f"{folder}/.home"}
+        os.environ.update({**places, "HF_HUB_OFFLINE": "1", "COLUMNS": "200", **env})
+        sys.argv = ["densebench", *arguments]
+        from densebench import cli
+
+        cli.main()
+    except SystemExit as error:
+        code = int(error.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+
+
+def _wait(process: int) -> int | None:
+    until = time.monotonic() + LIMIT
+    while time.monotonic() < until:
+        done, status = os.waitpid(process, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.003)
+    os.killpg(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    return None
+
+
+@pytest.fixture(scope="session")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory,
+    write_dataset: Callable[..., Path],
+    forked: Callable[..., Ended],
+) -> Path:
+    """A folder in which everything was done once: data, runs, a head, a post-training."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_dataset(folder / "data", 4, 2)
+    (folder / "net.py").write_text(NET)
+    (folder / "tiny.toml").write_text(RECIPE)
+    for arguments in (
+        ("run", "--backbone", "rgb_s14", "--task", "data/retrieval.toml", "--save-panels", "1"),
+        ("run", "--backbone", "net.py:make", "--task", "data/linear.toml"),
+    ):
+        done = forked(folder, *arguments, "--results", "results")
+        assert done.code == 0, done.err
+    training = ("posttrain", "--backbone", "net.py:make", "--recipe", "tiny.toml")
+    done = forked(folder, *training, "--name", "mine", "--data", "data/images")
+    assert done.code == 0, done.err
+    (head,) = (folder / "results").rglob("*.head.safetensors")
+    head.rename(folder / "head.safetensors")
+    shutil.copy(folder / "data/images/picture00.png", folder / "good.png")
+    return folder
+
+
+@pytest.fixture
+def place(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it to spoil."""
+    copy = Path(shutil.copytree(finished, tmp_path / "place", symlinks=True))
+    registered = copy / ".home/backbones/mine.toml"
+    registered.unlink()
+    registered.symlink_to(copy / "posttrained/mine/mine.toml")
+    return copy
+
+
+@pytest.fixture
+def attempt(place: Path, forked: Callable[..., Ended]) -> Callable[..., Ended]:
+    """Runs a command on bad input and judges how it ends.
+
+    ``may_work`` says that the input is odd, but what the command makes of it is right;
+    ``unwanted`` are files that a refusal must not leave.
+    """
+
+    def run(
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        may_work: bool = False,
+        unwanted: tuple[str, ...] = ("out", "out.npz", "out.png"),
+    ) -> Ended:
+        done = forked(place, *arguments, env=env)
+        assert not done.fault, f"{done.fault}: {arguments}\n{done.out}\n{done.err}"
+        assert may_work or done.code == 2, f"accepted: {arguments}\n{done.out}\n{done.err}"
+        left = [path for name in unwanted if (path := place / name).exists() and done.code == 2]
+        left += [path for path in place.rglob("*.part") if not path.name.startswith("weights")]
+        assert not left, f"half written: {left}"
+        return done
+
+    return run
