@@ -118,8 +118,6 @@ STILL_WITHOUT = [
     "records/panels",
     "records/remarks",
     "report/board/reproduced",
-    "report/formats/links",
-    "report/formats/ours",
     "report/formats/reproduction",
     "run/checks",
     "run/images",
