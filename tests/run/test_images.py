@@ -1,0 +1,49 @@
+"""The images of a run: what is used, what they were chosen from, and what was left out."""
+
+from pathlib import Path
+
+import pytest
+
+from densebench.cards import find_task
+from densebench.host.errors import DensebenchError
+from densebench.run.images import load_images, share_asked
+from densebench.run.options import RunOptions
+
+
+def test_a_limit_is_told_only_where_it_leaves_any_out(colour_task: Path) -> None:
+    task = find_task(colour_task)
+    found = [
+        load_images(task, RunOptions("rgb_s14", str(colour_task), limit=limit))
+        for limit in (None, 6, 2)
+    ]
+    assert [images.limit for images in found] == [None, None, 2]
+    assert [len(images.dataset.train) for images in found] == [6, 6, 2]
+    assert [len(images.dataset.val) for images in found] == [4, 4, 2]
+    assert found[0].fingerprint == found[1].fingerprint != found[2].fingerprint
+
+
+def test_a_share_is_of_the_training_images_and_leaves_the_fingerprint(colour_task: Path) -> None:
+    task = find_task(colour_task)
+    whole, half = (
+        load_images(task, RunOptions("rgb_s14", str(colour_task), subset=subset))
+        for subset in (None, "own:1/2")
+    )
+    assert (len(half.dataset.train), len(half.dataset.val)) == (3, 4)
+    assert half.fingerprint == whole.fingerprint
+    assert half.limit is None
+
+
+def test_the_command_s_share_goes_before_the_task_s(colour_task: Path) -> None:
+    task = find_task(colour_task).card
+    shared = task.model_copy(
+        update={"dataset": task.dataset.model_copy(update={"subset": "own:1/3"})}
+    )
+    assert share_asked(task, RunOptions("rgb_s14", "any")) is None
+    assert share_asked(shared, RunOptions("rgb_s14", "any")) == "own:1/3"
+    assert share_asked(shared, RunOptions("rgb_s14", "any", subset="own:1/2")) == "own:1/2"
+
+
+def test_a_list_that_is_not_there(colour_task: Path) -> None:
+    options = RunOptions("rgb_s14", str(colour_task), val_list=Path("gone/val.txt"))
+    with pytest.raises(DensebenchError, match="no such list of images"):
+        load_images(find_task(colour_task), options)
