@@ -25,7 +25,7 @@ class Images:
 
 def share_asked(task: TaskCard, options: RunOptions) -> str | None:
     """The share of the training images, the command's or else the task's."""
-    return options.subset or task.dataset.subset
+    return task.dataset.subset if options.subset is None else options.subset
 
 
 def load_images(task: Found[TaskCard], options: RunOptions) -> Images:

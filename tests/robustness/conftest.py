@@ -1,5 +1,6 @@
 """Hundreds of bad inputs, each to a command in a process that was forked from a warm one."""
 
+import contextlib
 import gc
 import importlib
 import os
@@ -8,12 +9,14 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 
+EACH_TIME = 45
 LIMIT = 30.0  # seconds that a case may take where much else is going on
 # What commands import when they need it: once for all cases.
 WARM = (
@@ -72,6 +75,45 @@ batch_size = 2
 steps = 2
 checkpoint_every = 1
 """
+
+
+# Checks that a test takes away, one at a time, to see that some case notices.
+CHECKS: dict[str, tuple[str, Any]] = {
+    "formats": ("densebench.datasets.image_files.IMAGE_FORMATS", None),
+    "regular files": ("densebench.files.regular.stat.S_ISREG", lambda mode: True),
+    "depth of masks": ("densebench.datasets.image_files.UNCHANGED", ("L;2", "L", "P", "RGB")),
+    "checksums": ("densebench.backbones.weights.state_dict.check_parts", lambda path: None),
+    "kinds of weights": ("densebench.backbones.weights.state_dict.check_kind", lambda *_: None),
+    "bounds": ("densebench.cards.models._numbers", lambda value: ()),
+    "nesting": ("densebench.cards.toml._check_depth", lambda values: None),
+    "exits": ("densebench.backbones.plugin._no_exit", contextlib.nullcontext),
+    "tensors": ("densebench.backbones.plugin._check_tensors", lambda module, target: None),
+    "whole numbers": ("densebench.backbones.plugin._whole", lambda value, *_: value),
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of each class some cases, evenly spread, are run each time; all of them with ``-m slow``."""
+    here = [item for item in items if item.path.parent == Path(__file__).parent]
+    classes: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in here:
+        classes[item.nodeid.partition("[")[0]].append(item)
+    for cases in classes.values():
+        step = -(-len(cases) // EACH_TIME)
+        for number, item in enumerate(cases):
+            if number % step:
+                item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _without_a_check() -> Iterator[None]:
+    """Takes away the check that the environment names, if it names any."""
+    removed = os.environ.get("ROBUSTNESS_WITHOUT")
+    with pytest.MonkeyPatch.context() as patch:
+        if removed:
+            patch.setattr(*CHECKS[removed])
+        yield
 
 
 class Ended(NamedTuple):
