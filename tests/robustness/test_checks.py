@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 # The check, the file of cases that need it, and which of them.
 NEEDED = {
     "formats": ("test_pictures.py", "test_no_image and extract and gif"),
-    "regular files": ("test_pictures.py", "test_no_image and extract and pipe"),
+    "regular files": ("test_pictures.py", "test_no_image and run and zero"),
     "depth of masks": ("test_pictures.py", "test_no_mask and bits and train"),
     "checksums": ("test_code_and_cards.py", "test_no_weights and flipped and pth"),
     "kinds of weights": ("test_code_and_cards.py", "test_no_weights and whole and pth"),
