@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch.nn.functional import interpolate
 
 from densebench.measures.base import Metric
-from densebench.measures.scoring import Detail, Prediction, Scoring, Truth, upsampled
+from densebench.measures.scoring import Detail, Prediction, Scoring, Truth
 from densebench.measures.segmentation import (
     Absent,
     Matching,
@@ -22,6 +22,7 @@ from densebench.measures.segmentation import (
     iou_per_class,
     match,
 )
+from densebench.measures.winners import winning_classes
 
 NOTHING_LABELLED = "no labelled pixel in the validation masks; check ignore_index and the masks"
 
@@ -94,7 +95,7 @@ def label_map(
     Class scores are upsampled bilinearly before the argmax, cluster labels to the nearest patch.
     """
     if prediction.scores is not None:
-        return upsampled(prediction.scores[position], size).argmax(dim=0).cpu().numpy()
+        return winning_classes(prediction.scores[position], size).cpu().numpy()
     assert prediction.labels is not None
     grid = prediction.labels[position].float()[None, None]
     return interpolate(grid, size=size, mode="nearest")[0, 0].long().cpu().numpy()

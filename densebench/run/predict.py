@@ -15,7 +15,7 @@ from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
 from densebench.host.memory import require
 from densebench.learners.heads import HeadFile, class_logits, load_head
-from densebench.measures.scoring import upsampled
+from densebench.measures.winners import winning_classes
 from densebench.records.panels import coloured
 
 PALETTE_COLOURS = 256
@@ -59,8 +59,7 @@ def predict_image(
     view = Squash(trained.input_size, trained.mean, trained.std)
     pixels, _ = view(picture, np.zeros((picture.height, picture.width), dtype=np.uint8))
     logits = class_logits(trained.head.to(place), model(pixels[None].to(place)).float())
-    winners = upsampled(logits[0], (picture.height, picture.width)).argmax(dim=0)
-    labels = winners.cpu().numpy()
+    labels = winning_classes(logits[0], (picture.height, picture.width)).cpu().numpy()
     with replacing(out) as file:
         _picture(labels, trained).save(file, format="PNG")
     return _shares(labels, trained.classes)
