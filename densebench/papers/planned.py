@@ -24,7 +24,8 @@ from densebench.protocols import task_params
 from densebench.records.store import load_profiles, load_records
 from densebench.report.board.published import PublishedNumber, load_published
 from densebench.report.board.reproduced import Missing, ReproducedRow, Reproduction
-from densebench.run.matrix import Outcome, run_matrix
+from densebench.run.apart import Outcome
+from densebench.run.matrix import run_matrix
 from densebench.run.options import RunOptions
 
 

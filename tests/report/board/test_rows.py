@@ -26,7 +26,8 @@ from densebench.report.formats.markdown import markdown_page
 from densebench.report.formats.model_index import model_index
 from densebench.report.formats.pictures import Examples
 from densebench.report.formats.terminal import pair_tables, record_table
-from densebench.run.matrix import Outcome, matrix_table
+from densebench.run.apart import Outcome
+from densebench.run.matrix import matrix_table
 from densebench.run.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("own_places")

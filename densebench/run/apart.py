@@ -1,0 +1,106 @@
+"""A run in a process of its own, which ends with the one that started it.
+
+A run that the system ends for memory is tried again with half the batch. One whose record exists is
+read, not repeated.
+"""
+
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from signal import SIGKILL
+
+from pydantic import TypeAdapter
+
+from densebench.host.children import end_with_parent, tied
+from densebench.host.console import INTERRUPTED, USAGE, clean_stdout, explained
+from densebench.host.progress import TerminalWatcher
+from densebench.host.screen import Console
+from densebench.host.watcher import Watcher
+from densebench.records.schema import RunRecord
+from densebench.records.store import load_record
+from densebench.run import done as done_before
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
+
+OPTIONS = TypeAdapter(RunOptions)
+# What `-m densebench.run.apart` would do, but with this package and without the working directory,
+# where a file such as statistics.py would be taken for the module of that name.
+CHILD = """
+import sys
+if sys.path[:1] == [""]:
+    del sys.path[0]
+from importlib.util import find_spec
+package = sys.argv[1]
+found = find_spec("densebench")
+if found is None or list(found.submodule_search_locations or ()) != [package]:
+    sys.path.insert(0, package.rpartition("/")[0])
+from densebench.run.apart import child
+sys.exit(child())
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run: its record, or the reason why there is none."""
+
+    options: RunOptions
+    record: RunRecord | None
+    path: Path | None
+    reason: str = ""
+
+    @property
+    def run(self) -> str:
+        """Which run it was, in words."""
+        return words(self.options)
+
+
+def words(options: RunOptions) -> str:
+    """A run, for whoever waits for it."""
+    part = f", subset {options.subset} of seed {options.subset_seed}" if options.subset else ""
+    return f"{options.backbone} on {options.task}, seed {options.seed}{part}"
+
+
+def run_apart(options: RunOptions, watcher: Watcher) -> Outcome:
+    """One run in a process of its own, in smaller batches while the system kills it."""
+    known = done_before.recall(options)
+    if known is not None:
+        watcher.say(done_before.told(known[1]))
+        return Outcome(options, *known)
+    command = [sys.executable, "-c", CHILD, str(Path(__file__).parents[1])]
+    with tied() as rope:
+        done = subprocess.run(
+            [*command, str(rope)],
+            input=OPTIONS.dump_json(options),
+            stdout=subprocess.PIPE,
+            check=False,
+            pass_fds=(rope,),
+        )
+    if done.returncode == -SIGKILL and options.batch_size > 1:
+        half = options.batch_size // 2
+        watcher.say(f"killed, most likely for memory; again with batches of {half}")
+        return run_apart(replace(options, batch_size=half), watcher)
+    told = done.stdout.decode().strip()
+    if done.returncode == 0 and told:
+        return Outcome(options, load_record(Path(told)), Path(told))
+    left = f"ended with exit code {done.returncode}, and left no record"
+    return Outcome(options, None, None, told or left)
+
+
+def child() -> int:
+    """One run: options on standard input; on standard output the record's path, or what failed."""
+    end_with_parent(int(sys.argv[2]))
+    options = OPTIONS.validate_json(sys.stdin.buffer.read())
+    with clean_stdout() as stdout:
+        try:
+            _, path = evaluate(options, TerminalWatcher(Console(stderr=True)))
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except Exception as error:
+            told = explained(error)
+            if told is None:
+                raise
+            print(" ".join(told.split()), file=stdout)
+            return USAGE
+        print(path, file=stdout)
+    return 0
