@@ -39,6 +39,9 @@ def _backbone_line(path: Path) -> str:
 
 
 def _task_line(path: Path) -> str:
+    if path.is_relative_to(cards.own_folder()):
+        values = cards.read_toml(path)  # checking it would load the kind of its dataset
+        return f"{values['protocol']:<15} {values['description']}"
     task = cards.find_task(path).card
     return f"{task.protocol:<15} {task.description}"
 

@@ -243,7 +243,8 @@ def test_a_name_of_ours_stays_ours(run: Run, own_places: Path) -> None:
     site = own_places / "site"
     install(site, datasets="voc = theirs:DATASET", backbones="timm = theirs:FAMILY")
     (site / "theirs.py").write_text("raise RuntimeError('not to be imported')")
-    done = run("list", "tasks")
+    assert "voc_linear" in run("list", "tasks").stdout
+    done = run("show", "voc_linear")
     assert "voc_linear" in done.stdout
     assert "'voc' in densebench.datasets of theirs is left out: densebench has" in done.stderr
 

@@ -471,8 +471,7 @@ class TestProcesses:
 
         arguments = ["--backbone", "rgb_s14", "--task", tiny_task, "--device", "cpu"]
         done = process("run", *arguments, preexec_fn=limit)
-        assert done.error.startswith("no space left")
-        assert "features cannot be kept" in done.err
+        assert done.error.startswith("no space left")  # found out before the work
         assert done.out == ""
         left = [path.name for path in Path("leaderboard").rglob("*") if path.is_file()]
         # What is there was written whole, before the record.
