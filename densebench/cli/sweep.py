@@ -108,9 +108,7 @@ def start(
     refuse_many_processes("sweep")
     one_of("--precision", precision, ("fp32", "tf32", "bf16", "fp16"))
     one_of("--cache", cache, ("fp32", "fp16", "off"))
-    for option, given in (("--backbone", backbone), ("--task", task)):
-        if not given:
-            raise DensebenchError(f"densebench sweep wants {option}; or status, or resume")
+    _want(backbone=backbone, task=task)
     options: dict[str, Any] = {
         "variant": variant,
         "params": overrides(param),
@@ -133,6 +131,12 @@ def start(
         options["results"] = results
     parts = names("backbones", backbone), names("tasks", task)
     _start(*parts, seeds, options, on, folder, dry_run, as_json)
+
+
+def _want(**given: str) -> None:
+    for option, value in given.items():
+        if not value:
+            raise DensebenchError(f"densebench sweep wants --{option}; or status, or resume")
 
 
 def _start(

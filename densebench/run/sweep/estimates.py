@@ -1,7 +1,7 @@
 """What a sweep will take, by the profiles of backbones that are there; no weights are loaded."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from densebench.cards import BackboneCard
 from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.shares import limited, share_of
+from densebench.files.hashes import content_hash
 from densebench.host.errors import DensebenchError
 from densebench.protocols.base import Protocol, Setting
 from densebench.records.schema import ProfileRecord
@@ -49,10 +50,11 @@ def estimates(runs: Sequence[RunOptions]) -> list[Estimate]:
     results, device = runs[0].results, runs[0].device.partition(":")[0]
     found = load_profiles(results) if results.is_dir() else []
     profiles = [p for _, p in found if device == "auto" or p.device.startswith(device)]
-    images: dict[tuple[str, int], Dataset | DensebenchError] = {}
+    images: dict[str, Dataset | DensebenchError] = {}
     told = []
     for run in runs:
-        plan, key = plan_run(replace(run, device="cpu")), (run.task, run.subset_seed)
+        plan = plan_run(replace(run, device="cpu"))
+        key = content_hash(asdict(replace(run, backbone="", seed=0)))
         if key not in images:
             images[key] = _images(plan)
         told.append(_estimate(plan, images[key], profiles))

@@ -29,7 +29,13 @@ with (home / "started.txt").open("a") as log:
 env = dict(os.environ, SLURM_JOB_ID=job, SLURM_PROCID="0")
 if task:
     env.update(SLURM_ARRAY_JOB_ID=job, SLURM_ARRAY_TASK_ID=task)
-subprocess.Popen(["bash", str(home / "script.sh")], env=env, start_new_session=True)
+subprocess.Popen(
+    ["bash", str(home / "script.sh")],
+    env=env,
+    start_new_session=True,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+)
 """
 SRUN = """#!{python}
 import os, sys

@@ -83,9 +83,9 @@ def test_what_slurm_says(cluster: Path, tmp_path: Path) -> None:
 def test_what_slurm_refuses(cluster: Path, tmp_path: Path) -> None:
     place = read_place("slurm:partition=closed")
     jobs = [Job(tmp_path, 0), Job(tmp_path, 1)]
-    with pytest.raises(DensebenchError, match="Slurm refused the jobs: .*invalid partition") as e:
+    with pytest.raises(DensebenchError, match=r"refused the jobs: .*invalid partition") as told:
         places.submit_array(jobs, place, tmp_path / "logs")
-    assert "\n" not in str(e.value)
+    assert "\n" not in str(told.value)
 
 
 def test_what_is_asked_of_slurm(cluster: Path, tmp_path: Path) -> None:

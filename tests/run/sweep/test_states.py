@@ -69,7 +69,7 @@ def test_names_that_logs_cannot_have(tmp_path: Path) -> None:
 
 
 def test_no_sweep(tmp_path: Path) -> None:
-    with pytest.raises(DensebenchError, match="no sweep in .*; start one with densebench sweep"):
+    with pytest.raises(DensebenchError, match=r"no sweep in .*; start one with densebench sweep"):
         SweepFolder(tmp_path).read()
 
 
@@ -102,7 +102,7 @@ def test_an_id_that_would_lead_elsewhere(files: SweepFolder) -> None:
     files.submit("local:1", "local", {0: "12"})
     file = files.folder / "submitted.json"
     file.write_text(file.read_text().replace('"12"', '"../../12"'))
-    with pytest.raises(DensebenchError, match="submitted.json"):
+    with pytest.raises(DensebenchError, match=r"submitted\.json"):
         files.submitted()
 
 
