@@ -15,6 +15,7 @@ from densebench.cli import (
     profile,
     reproduce,
     run,
+    sweep,
     weights,
 )
 from densebench.cli.app import app
@@ -35,6 +36,7 @@ __all__ = [
     "profile",
     "reproduce",
     "run",
+    "sweep",
     "weights",
 ]
 

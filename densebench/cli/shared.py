@@ -10,6 +10,10 @@ from densebench import cards
 from densebench.cards.suites import PREFIX, Part, suite_members
 from densebench.host.errors import DensebenchError
 
+DEFAULT_SUBSET_SEED = 42
+PUBLISHED = "published"
+MOST_SEEDS = 1000
+
 BackboneName = Annotated[
     str,
     typer.Option(
@@ -34,6 +38,56 @@ Seed = Annotated[int, typer.Option(min=0)]
 DataRoot = Annotated[Path | None, typer.Option(help="Where the dataset lies.")]
 AsRecord = Annotated[bool, typer.Option("--json", help="Print the record alone.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
+Backbones = Annotated[
+    str,
+    typer.Option(
+        help="A card's name or path, timm:ID, open_clip:ARCH/TAG or FILE.py:FUNCTION; "
+        "or several: a pattern such as 'dinov2_*', names with commas, or suite:NAME."
+    ),
+]
+Tasks = Annotated[str, typer.Option(help="A task card's name or path, or several, likewise.")]
+Variant = Annotated[
+    str, typer.Option(help="reference (as published), clean (without quirks); linear: cached.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a parameter of the task card."),
+]
+Subset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="1/N|own:1/N",
+        help="Only a published part of the training images, or a seeded share of them.",
+    ),
+]
+SubsetSeed = Annotated[
+    int | None, typer.Option(min=0, help="Which part; seeded shares are nested [42].")
+]
+Limit = Annotated[
+    int | None, typer.Option(help="Images of each split; marks the record as partial.")
+]
+Seeds = Annotated[
+    str,
+    typer.Option(
+        metavar="N|published",
+        help="Run that many, from --seed on; or the five published subset seeds.",
+    ),
+]
+PrecisionName = Annotated[str, typer.Option(help="fp32, tf32, bf16 or fp16 (of the backbone).")]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave unreadable images out, and record them.")
+]
+SavePanels = Annotated[
+    int, typer.Option(min=0, help="Keep the label maps of this many validation images.")
+]
+CacheName = Annotated[str, typer.Option(help="Keep extracted features as fp32 or fp16, or off.")]
+AllowNondeterministic = Annotated[
+    bool,
+    typer.Option(
+        "--allow-nondeterministic",
+        help="Evaluate a backbone whose features are others at every pass, and say so.",
+    ),
+]
 
 
 def names(kind: Part, text: str) -> list[str]:
@@ -88,3 +142,45 @@ def key_value(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise DensebenchError(f"--set wants KEY=VALUE, not '{text}'")
     return key.strip(), cards.parse_value(value.strip())
+
+
+def wanted_seeds(
+    tasks: list[str], seeds: str, options: dict[str, Any]
+) -> tuple[range, tuple[int, ...] | None]:
+    """The seeds of ``--seeds``, and the subset seeds where the published ones are asked for.
+
+    A subset seed that is not given takes its usual value in ``options``.
+    """
+    seed, subset_seed = options["seed"], options["subset_seed"]
+    options["subset_seed"] = DEFAULT_SUBSET_SEED if subset_seed is None else subset_seed
+    if seeds == PUBLISHED:
+        return range(seed, seed + 1), _published_seeds(tasks, options["subset"], subset_seed)
+    return range(seed, seed + _count(seeds)), None
+
+
+def _count(seeds: str) -> int:
+    is_number = seeds.isascii() and seeds.isdecimal() and len(seeds) <= len(str(MOST_SEEDS))
+    if not (is_number and 1 <= int(seeds) <= MOST_SEEDS):
+        raise DensebenchError(
+            f"--seeds wants a number from 1 to {MOST_SEEDS}, or {PUBLISHED}, not '{seeds:.20}'"
+        )
+    return int(seeds)
+
+
+def _published_seeds(
+    tasks: list[str], subset: str | None, subset_seed: int | None
+) -> tuple[int, ...]:
+    """The published subset seeds, once every task is seen to have the subset with each of them."""
+    from densebench.cards import find_task
+    from densebench.datasets.published_lists import SUBSET_SEEDS
+    from densebench.datasets.shares import check_share
+
+    if subset is None or subset_seed is not None:
+        raise DensebenchError(
+            f"--seeds {PUBLISHED} runs the subset seeds {', '.join(map(str, SUBSET_SEEDS))}: "
+            "give it a --subset, such as 1/128, and no --subset-seed"
+        )
+    for task in tasks:
+        for seed in SUBSET_SEEDS:
+            check_share(find_task(task).card.dataset.kind, subset, seed)
+    return SUBSET_SEEDS

@@ -4,11 +4,11 @@ A run that the system ends for memory is tried again with half the batch. One wh
 read, not repeated.
 """
 
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from signal import SIGKILL
 
 from pydantic import TypeAdapter
 
@@ -20,7 +20,6 @@ from densebench.host.watcher import Watcher
 from densebench.records.schema import RunRecord
 from densebench.records.store import load_record
 from densebench.run import done as done_before
-from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 
 OPTIONS = TypeAdapter(RunOptions)
@@ -48,6 +47,7 @@ class Outcome:
     record: RunRecord | None
     path: Path | None
     reason: str = ""
+    interrupted: bool = False  # from outside: it has not failed
 
     @property
     def run(self) -> str:
@@ -76,7 +76,7 @@ def run_apart(options: RunOptions, watcher: Watcher) -> Outcome:
             check=False,
             pass_fds=(rope,),
         )
-    if done.returncode == -SIGKILL and options.batch_size > 1:
+    if done.returncode == -signal.SIGKILL and options.batch_size > 1:
         half = options.batch_size // 2
         watcher.say(f"killed, most likely for memory; again with batches of {half}")
         return run_apart(replace(options, batch_size=half), watcher)
@@ -84,14 +84,17 @@ def run_apart(options: RunOptions, watcher: Watcher) -> Outcome:
     if done.returncode == 0 and told:
         return Outcome(options, load_record(Path(told)), Path(told))
     left = f"ended with exit code {done.returncode}, and left no record"
-    return Outcome(options, None, None, told or left)
+    return Outcome(options, None, None, told or left, done.returncode == INTERRUPTED)
 
 
 def child() -> int:
     """One run: options on standard input; on standard output the record's path, or what failed."""
     end_with_parent(int(sys.argv[2]))
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm's word to the parent reaches it too
     options = OPTIONS.validate_json(sys.stdin.buffer.read())
     with clean_stdout() as stdout:
+        from densebench.run.execute import evaluate  # torch is for the child alone
+
         try:
             _, path = evaluate(options, TerminalWatcher(Console(stderr=True)))
         except KeyboardInterrupt:

@@ -30,6 +30,21 @@ def wanted_runs(
     ]
 
 
+def check_names(backbones: Sequence[str], tasks: Sequence[str]) -> None:
+    """Nothing, if every name stands for something; found out before the first run, not between.
+
+    Raises:
+        DensebenchError: no such backbone or task.
+    """
+    from densebench.backbones import card_for, plugin
+
+    for backbone in dict.fromkeys(backbones):
+        if card_for(backbone) is None:
+            plugin.find_plugin(backbone)
+    for task in dict.fromkeys(tasks):
+        find_task(task)
+
+
 def sharing_features(runs: Sequence[RunOptions]) -> tuple[tuple[RunOptions, ...], ...]:
     """The runs in jobs, each a backbone on the images of one dataset, in the order of the first.
 
