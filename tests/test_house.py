@@ -56,7 +56,6 @@ STILL_WITHOUT = [
     "backbones/weights/ledger",
     "cards/models",
     "cards/toml",
-    "cli/app",
     "cli/cache",
     "cli/cards",
     "cli/compare",

@@ -93,7 +93,11 @@ AllowNondeterministic = Annotated[
 def names(kind: Part, text: str) -> list[str]:
     """The names that an option gives: with commas, by a pattern, or as ``suite:NAME``."""
     found: list[str] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in filter(None, (part.strip(" ") for part in text.split(","))):
+        if any(not character.isprintable() and ord(character) < 128 for character in part):
+            raise DensebenchError(
+                f"{part!r:.80} is no name: a line ends in it, or it cannot be seen"
+            )
         if part.startswith(PREFIX):
             found += suite_members(part, kind)
             continue

@@ -1,6 +1,5 @@
 """Hundreds of bad inputs, each to a command in a process that was forked from a warm one."""
 
-import contextlib
 import gc
 import importlib
 import os
@@ -10,9 +9,9 @@ import sys
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import pytest
 
@@ -77,21 +76,6 @@ checkpoint_every = 1
 """
 
 
-# Checks that a test takes away, one at a time, to see that some case notices.
-CHECKS: dict[str, tuple[str, Any]] = {
-    "formats": ("densebench.datasets.image_files.IMAGE_FORMATS", None),
-    "regular files": ("densebench.files.regular.stat.S_ISREG", lambda mode: True),
-    "depth of masks": ("densebench.datasets.image_files.UNCHANGED", ("L;2", "L", "P", "RGB")),
-    "checksums": ("densebench.backbones.weights.state_dict.check_parts", lambda path: None),
-    "kinds of weights": ("densebench.backbones.weights.state_dict.check_kind", lambda *_: None),
-    "bounds": ("densebench.cards.models._numbers", lambda value: ()),
-    "nesting": ("densebench.cards.toml._check_depth", lambda values: None),
-    "exits": ("densebench.backbones.plugin._no_exit", contextlib.nullcontext),
-    "tensors": ("densebench.backbones.plugin._check_tensors", lambda module, target: None),
-    "whole numbers": ("densebench.backbones.plugin._whole", lambda value, *_: value),
-}
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of each class some cases, evenly spread, are run each time; all of them with ``-m slow``."""
@@ -104,16 +88,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for number, item in enumerate(cases):
             if number % step:
                 item.add_marker(pytest.mark.slow)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _without_a_check() -> Iterator[None]:
-    """Takes away the check that the environment names, if it names any."""
-    removed = os.environ.get("ROBUSTNESS_WITHOUT")
-    with pytest.MonkeyPatch.context() as patch:
-        if removed:
-            patch.setattr(*CHECKS[removed])
-        yield
 
 
 class Ended(NamedTuple):
@@ -144,12 +118,14 @@ def forked() -> Callable[..., Ended]:
     gc.collect()
     gc.freeze()  # else each fork copies what its own collections touch
 
-    def run(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> Ended:
+    def run(
+        folder: Path, *arguments: str, env: dict[str, str] | None = None, limit: float = LIMIT
+    ) -> Ended:
         sys.stdout.flush()
         process = os.fork()
         if not process:
             _become(folder, list(arguments), env or {})
-        code = _wait(process)
+        code = _wait(process, limit)
         told = [(folder / name).read_text("utf-8", "replace") for name in (".out", ".err")]
         for name in (".out", ".err"):
             (folder / name).unlink()
@@ -185,8 +161,8 @@ def _become(folder: Path, arguments: list[str], env: dict[str, str]) -> NoReturn
         os._exit(code)
 
 
-def _wait(process: int) -> int | None:
-    until = time.monotonic() + LIMIT
+def _wait(process: int, limit: float) -> int | None:
+    until = time.monotonic() + limit
     while time.monotonic() < until:
         done, status = os.waitpid(process, os.WNOHANG)
         if done:
@@ -238,7 +214,7 @@ def attempt(place: Path, forked: Callable[..., Ended]) -> Callable[..., Ended]:
     """Runs a command on bad input and judges how it ends.
 
     ``may_work`` says that the input is odd, but what the command makes of it is right;
-    ``unwanted`` are files that a refusal must not leave.
+    ``unwanted`` are files that a refusal must not leave; ``limit`` is in seconds.
     """
 
     def run(
@@ -246,8 +222,9 @@ def attempt(place: Path, forked: Callable[..., Ended]) -> Callable[..., Ended]:
         env: dict[str, str] | None = None,
         may_work: bool = False,
         unwanted: tuple[str, ...] = ("out", "out.npz", "out.png"),
+        limit: float = LIMIT,
     ) -> Ended:
-        done = forked(place, *arguments, env=env)
+        done = forked(place, *arguments, env=env, limit=limit)
         assert not done.fault, f"{done.fault}: {arguments}\n{done.out}\n{done.err}"
         assert may_work or done.code == 2, f"accepted: {arguments}\n{done.out}\n{done.err}"
         left = [path for name in unwanted if (path := place / name).exists() and done.code == 2]

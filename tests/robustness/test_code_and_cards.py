@@ -196,8 +196,9 @@ def label(text: str) -> str:
 CARD_COMMANDS = {
     "run": "run --backbone bad.toml --task data/retrieval.toml --results new --offline",
     "extract": "extract --backbone bad.toml --image good.png --size 28 --out out.npz --offline",
-    "weights": "weights fetch bad.toml --offline",
+    "weights": "weights fetch mine",
 }
+NO_FILES = {"pipe": os.mkfifo, "folder": Path.mkdir, "loop": lambda path: path.symlink_to(path)}
 
 
 @pytest.mark.parametrize("line", LINES, ids=label)
@@ -215,8 +216,20 @@ def test_no_card(attempt: Callable, place: Path, command: str, line: str) -> Non
 @pytest.mark.parametrize("command", CARD_COMMANDS)
 def test_no_place_of_weights(attempt: Callable, place: Path, command: str, source: str) -> None:
     os.mkfifo(place / "pipe")
-    (place / "bad.toml").write_text(f"{CARD}\n[weights]\n{source}\n")
-    attempt(*CARD_COMMANDS[command].split())
+    (place / "cards").mkdir()
+    for name in ("bad.toml", "cards/mine.toml"):
+        (place / name).write_text(f"{CARD}\n[weights]\n{source}\n")
+    attempt(*CARD_COMMANDS[command].split(), env={"DENSEBENCH_PATH": "cards"})
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+def test_what_lies_in_the_place_of_weights(attempt: Callable, place: Path, kind: str) -> None:
+    """It is not said to be absent, which would send for it those who put it there."""
+    (place / "cards").mkdir()
+    NO_FILES[kind](place / "cards/put")
+    (place / "cards/mine.toml").write_text(f'{CARD}\n[weights]\npath = "put"\n')
+    done = attempt("weights", "verify", "mine", env={"DENSEBENCH_PATH": "cards"})
+    assert "not here" not in done.out + done.err
 
 
 FILES: dict[str, Callable[[Path], object]] = {

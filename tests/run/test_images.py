@@ -43,6 +43,11 @@ def test_the_command_s_share_goes_before_the_task_s(colour_task: Path) -> None:
     assert share_asked(shared, RunOptions("rgb_s14", "any", subset="own:1/2")) == "own:1/2"
 
 
+def test_an_empty_share_is_none_that_was_left_out(colour_task: Path) -> None:
+    with pytest.raises(DensebenchError, match="wants a share such as 1/8"):
+        load_images(find_task(colour_task), RunOptions("rgb_s14", str(colour_task), subset=""))
+
+
 def test_a_list_that_is_not_there(colour_task: Path) -> None:
     options = RunOptions("rgb_s14", str(colour_task), val_list=Path("gone/val.txt"))
     with pytest.raises(DensebenchError, match="no such list of images"):

@@ -1,10 +1,12 @@
 """The weights of cards as a whole: where they are from, whether they are here, and are the same."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from densebench.backbones.weights import hub
 from densebench.cards import find_backbone
+from densebench.host.errors import DensebenchError
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,15 @@ def verify_weights(name: str) -> WeightsState:
     """Reads the weights that are here and compares them; what is not yet recorded is recorded.
 
     Raises:
-        DensebenchError: they are other ones than they must be.
+        DensebenchError: they are other ones than they must be, or no file lies in their place.
     """
     state = weights_state(name)
-    card = find_backbone(name).card
-    if state.path is None or card.weights is None:
+    found = find_backbone(name)
+    source = found.card.weights
+    if state.path is not None and source is not None:
+        hub.check(source, name, state.path)
+    elif source is not None and source.path and os.path.lexists(found.folder / source.path):
+        raise DensebenchError(f"{found.folder / source.path}: there, but no file of weights")
+    else:
         return state
-    hub.check(card.weights, name, state.path)
     return weights_state(name)
