@@ -21,6 +21,7 @@ from torchvision.transforms import ColorJitter, InterpolationMode, RandomApply, 
 
 Triple = tuple[float, float, float]
 Pair = tuple[Float[Tensor, "3 H W"], Shaped[Tensor, "H W"]]
+RawPair = tuple[Shaped[Tensor, "3 H W"], Shaped[Tensor, "H W"]]
 
 BILINEAR = InterpolationMode.BILINEAR
 NEAREST = InterpolationMode.NEAREST
@@ -42,14 +43,23 @@ class Transform(ABC):
 
     def __call__(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int = 0) -> Pair:
         """The view of an RGB image and its mask; random ones follow ``seed``."""
+        pixels, labels = self.raw(image, mask, seed)
+        return self.normalised(pixels), labels
+
+    def raw(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int = 0) -> RawPair:
+        """The view, of eight bits where only the normalisation is left to be done."""
         return self._view(image, mask, seed)
 
-    @abstractmethod
-    def _view(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int) -> Pair: ...
+    def normalised(self, pixels: Shaped[Tensor, "*b 3 H W"]) -> Float[Tensor, "*b 3 H W"]:
+        """Pixels of ``raw`` as the backbone takes them, one image or many, on any device."""
+        if pixels.dtype != torch.uint8:
+            return pixels
+        shades = vision.to_dtype(pixels, torch.float32, scale=True)
+        return vision.normalize(shades, list(self.mean), list(self.std), inplace=True)
 
-    def _normalised(self, image: Image.Image) -> Float[Tensor, "3 h w"]:
-        pixels = vision.to_dtype(vision.pil_to_tensor(image), torch.float32, scale=True)
-        return vision.normalize(pixels, list(self.mean), list(self.std))
+    @abstractmethod
+    def _view(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int) -> RawPair:
+        """Pixels of eight bits, or normalised ones, and the mask."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +72,9 @@ class Squash(Transform):
 
     centred_mask: bool = False
 
-    def _view(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int) -> Pair:
+    def _view(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int) -> RawPair:
         side = (self.size, self.size)
-        pixels = self._normalised(image.resize(side, Image.Resampling.BILINEAR))
+        pixels = vision.pil_to_tensor(image.resize(side, Image.Resampling.BILINEAR))
         if self.centred_mask:
             resized = Image.fromarray(mask).resize(side, Image.Resampling.NEAREST)
             return pixels, torch.from_numpy(np.array(resized))
@@ -86,7 +96,7 @@ class JitteredCrop(Transform):
 
     random = True
 
-    def _view(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int) -> Pair:
+    def _view(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int) -> RawPair:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for channel in ("brightness", "contrast", "saturation", "hue"):
@@ -94,7 +104,8 @@ class JitteredCrop(Transform):
                 image = RandomApply([jitter], p=self.jitter_probability)(image)
             box = RandomResizedCrop.get_params(image, list(self.scale), list(self.ratio))
         side = [self.size, self.size]
-        pixels = vision.resized_crop(self._normalised(image), *box, side, BILINEAR, antialias=True)
+        whole = self.normalised(vision.pil_to_tensor(image))
+        pixels = vision.resized_crop(whole, *box, side, BILINEAR, antialias=True)
         labels = vision.resized_crop(torch.from_numpy(mask)[None], *box, side, NEAREST)
         return pixels, labels[0]
 
@@ -109,14 +120,14 @@ class FlippedCrop(Transform):
 
     random = True
 
-    def _view(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int) -> Pair:
+    def _view(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int) -> RawPair:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             box = RandomResizedCrop.get_params(image, list(self.scale), list(self.ratio))
         side = [self.size, self.size]
         image = vision.resized_crop(image, *box, side, BILINEAR)
         labels = np.array(vision.resized_crop(Image.fromarray(mask), *box, side, NEAREST))
-        pixels = self._normalised(image)
+        pixels = vision.pil_to_tensor(image)
         if random.Random(seed).random() < self.flip_probability:
             pixels, labels = pixels.flip(-1), labels[:, ::-1].copy()
         return pixels, torch.from_numpy(labels)

@@ -34,6 +34,8 @@ class FeatureCache:
     """The folder of all entries, with a limit on their size.
 
     When a new entry would exceed the limit, the entries that were used the longest ago go first.
+    None goes that was used through the same object: a run whose views do not all fit keeps the
+    first of them for the next run, and writes nothing that it would remove again.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class FeatureCache:
     watcher: Watcher = field(default_factory=Watcher)
     _verified: set[Path] = field(default_factory=set)
     _complaints: set[str] = field(default_factory=set)
+    _used: set[Path] = field(default_factory=set)
 
     @contextmanager
     def open(
@@ -89,6 +92,7 @@ class FeatureCache:
         entry = self._sound_entry(folder)
         if entry is not None:
             os.utime(folder / "meta.json")
+            self._used.add(folder)
             return entry
         sizes = np.dtype(self.dtype).itemsize, np.dtype(values).itemsize
         needed = sum(int(np.prod(s)) * size for s, size in zip(shapes, sizes, strict=True))
@@ -104,6 +108,7 @@ class FeatureCache:
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        self._used.add(folder)
         return entry
 
     def _sound_entry(self, folder: Path) -> Entry | None:
@@ -122,11 +127,12 @@ class FeatureCache:
     def _make_room(self, needed: int) -> bool:
         self._sweep()
         free = shutil.disk_usage(_existing(self.folder)).free - FREE_MARGIN
-        used = self.entries()
-        total = sum(entry.n_bytes for entry in used)
-        if needed <= min(self.limit, free + total):
-            while used and (total + needed > self.limit or needed > free):
-                oldest = used.pop()
+        entries = self.entries()
+        others = [entry for entry in entries if entry.folder not in self._used]
+        total, removable = (sum(e.n_bytes for e in part) for part in (entries, others))
+        if needed <= min(self.limit - total, free) + removable:
+            while others and (total + needed > self.limit or needed > free):
+                oldest = others.pop()
                 if self._remove(oldest.folder):
                     total, free = total - oldest.n_bytes, free + oldest.n_bytes
         if total + needed <= self.limit and needed <= free:

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from densebench.backbones.base import DenseBackbone
 from densebench.datasets.base import Split
-from densebench.datasets.transforms import Transform, derived_seed
+from densebench.datasets.transforms import Transform
 from densebench.features.cache import FeatureCache
 from densebench.features.entries import Entry
+from densebench.features.loading import Loader, Unreadable, Views, normalised
 from densebench.features.precision import Precision
 from densebench.host.device import device_name, exact_products
 from densebench.host.errors import DensebenchError
@@ -53,34 +53,6 @@ class FeatureSpec:
     def key(self) -> dict[str, str | None]:
         """All of it, for the key of cached features."""
         return {"backbone": self.fingerprint, "positions": self.positions}
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """Stands for an image that could not be read; a worker process hands it over unraised."""
-
-    name: str
-    reason: str
-
-
-class Views(Dataset[tuple[int, Tensor, Tensor] | Unreadable]):
-    """Images and masks of a split under one transform, seeded image by image."""
-
-    def __init__(self, split: Split, transform: Transform, seed: int, epoch: int) -> None:
-        self._split, self._transform = split, transform
-        self._seed, self._epoch = seed, epoch
-
-    def __len__(self) -> int:
-        return len(self._split)
-
-    def __getitem__(self, index: int) -> tuple[int, Tensor, Tensor] | Unreadable:
-        try:
-            image, mask = self._split.image(index), self._split.mask(index)
-        except DensebenchError as error:
-            return Unreadable(self._split.names[index], str(error))
-        seed = derived_seed(self._seed, self._epoch, index)
-        pixels, labels = self._transform(image, mask, seed=seed)
-        return index, pixels, labels
 
 
 @dataclass
@@ -183,7 +155,7 @@ class PatchSource:
 
     def _read(self, entry: Entry, order: Sequence[int]) -> Iterator[PatchBatch]:
         for name, reason in entry.unreadable.items():
-            self._is_read(Unreadable(name, reason))
+            self._note(Unreadable(name, reason))
         bad = {self.split.names.index(name) for name in entry.unreadable}
         kept = [index for index in order if index not in bad]
         for start in range(0, len(kept), self.batch_size):
@@ -195,10 +167,10 @@ class PatchSource:
     def _fill(self, entry: Entry, views: Views) -> Iterator[PatchBatch]:
         if entry.filled == len(self):
             return
-        for batch in self._extracted(views, range(entry.filled, len(self))):
+        for batch in self._extracted(views, range(entry.filled, len(self)), late=False):
+            patches, masks = batch.patches.cpu().numpy(), batch.masks.numpy()
             for position, index in enumerate(batch.indices.tolist()):
-                one = slice(position, position + 1)
-                entry.write(index, batch.patches[one].cpu().numpy(), batch.masks[one].numpy())
+                entry.write(index, patches[position, None], masks[position, None])
             entry.unreadable |= self.unreadable
             entry.commit(int(batch.indices[-1]) + 1)
             # What was stored, not what was extracted: a float16 cache gives the same every time.
@@ -207,47 +179,46 @@ class PatchSource:
             entry.unreadable |= self.unreadable
             entry.commit(len(self))
 
-    def _extracted(self, views: Views, order: Sequence[int] | None) -> Iterator[PatchBatch]:
-        for indices, images, masks in self._views(views, order):
+    def _extracted(
+        self, views: Views, order: Sequence[int] | None, late: bool = True
+    ) -> Iterator[PatchBatch]:
+        """Batches of features that are finite.
+
+        A GPU is not waited for to know that: it is told when the next batch is asked for, unless
+        ``late`` is off.
+        """
+        order = range(len(self)) if order is None else order
+        for loaded in self._loader.batches(views, order, self.batch_size):
+            for image in loaded.unreadable:
+                self._note(image)
+            if not loaded.indices:
+                continue
             self.produced_on.add(device_name(self.device))
-            yield PatchBatch(indices, self._patches(images), masks)
+            patches = self._patches(normalised(loaded, views.transform, self.device))
+            finite = torch.isfinite(patches).all()
+            late = late and self.device.type != "cpu"
+            if not late:
+                _require(finite, self.backbone)
+            masks = loaded.masks.clone()  # who keeps masks does not keep the images beside them
+            yield PatchBatch(torch.tensor(loaded.indices), patches, masks)
+            if late:
+                _require(finite, self.backbone)
 
-    def _views(
-        self, views: Views, order: Sequence[int] | None
-    ) -> Iterator[tuple[Int64[Tensor, " b"], Float[Tensor, "b 3 H W"], Shaped[Tensor, "b H W"]]]:
-        loader = DataLoader(
-            views,
-            batch_size=self.batch_size,
-            sampler=order,
-            num_workers=self.workers,
-            collate_fn=list,
-        )
-        for items in loader:
-            read = [item for item in items if self._is_read(item)]
-            if read:
-                indices, images, masks = zip(*read, strict=True)
-                yield torch.tensor(indices), torch.stack(images), torch.stack(masks)
+    @cached_property
+    def _loader(self) -> Loader:
+        return Loader(self.split, self.workers, pinned=self.device.type == "cuda")
 
-    def _is_read(self, item: tuple[int, Tensor, Tensor] | Unreadable) -> bool:
-        if not isinstance(item, Unreadable):
-            return True
+    def _note(self, image: Unreadable) -> None:
         if not self.skip_bad:
-            raise DensebenchError(f"{item.reason}; --skip-bad leaves such images out")
-        self.unreadable[item.name] = item.reason
-        return False
+            raise DensebenchError(f"{image.reason}; --skip-bad leaves such images out")
+        self.unreadable[image.name] = image.reason
 
     @torch.inference_mode()
     def _patches(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
         dtype = AUTOCAST.get(self.precision)
         whole = exact_products(self.precision != "tf32")
         with whole, torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            patches = self._halving(images.to(self.device)).float()
-        if not torch.isfinite(patches).all():
-            raise DensebenchError(
-                f"features of {self.backbone.name} are not finite (nan or infinite); check its "
-                "weights, or use --precision fp32"
-            )
-        return patches
+            return self._halving(images.to(self.device)).float()
 
     def _halving(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
         """Run the backbone; when the GPU's memory is short, in halves, and so from then on."""
@@ -261,3 +232,11 @@ class PatchSource:
         self.watcher.say(f"the GPU's memory is short; going on in batches of {self.batch_size}")
         torch.cuda.empty_cache()
         return self._halving(images)
+
+
+def _require(finite: Bool[Tensor, ""], backbone: DenseBackbone) -> None:
+    if not finite:
+        raise DensebenchError(
+            f"features of {backbone.name} are not finite (nan or infinite); check its "
+            "weights, or use --precision fp32"
+        )

@@ -4,7 +4,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from densebench.datasets.base import Split
 from densebench.features.cache import FeatureCache, feature_cache
+from densebench.features.loading import default_workers
 from densebench.features.source import PatchSource
 from densebench.files.atomic import require_writable
 from densebench.host.device import room_on_gpu
@@ -120,11 +122,12 @@ class Run:
 
     def _source(self, split: str, phase: str) -> PatchSource:
         options, device = self._options, self.inputs.plan.device
+        images: Split = getattr(self.inputs.dataset, split)
         workers = options.workers
         if workers is None:
-            workers = 0 if device.type == "cpu" else 8
+            workers = 0 if device.type == "cpu" else default_workers(len(images))
         return PatchSource(
-            split=getattr(self.inputs.dataset, split),
+            split=images,
             backbone=self.inputs.backbone,
             device=device,
             batch_size=options.batch_size,

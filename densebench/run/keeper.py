@@ -20,7 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from densebench.datasets import Dataset
-from densebench.features.source import PatchBatch, PatchSource, Views
+from densebench.features.loading import Views
+from densebench.features.source import PatchBatch, PatchSource
 from densebench.files.atomic import write_atomically
 from densebench.host.watcher import Advance
 from densebench.measures.labels import label_map

@@ -336,6 +336,35 @@ class TestRoom:
         assert sorted(kept) == ["a", "c"]
         assert sum(entry.n_bytes for entry in make().entries()) <= 2.5 * one
 
+    def test_a_run_removes_nothing_of_its_own(
+        self, make: Callable[..., FeatureCache], said: list[str]
+    ) -> None:
+        fill(make(), {**SPEC, "backbone": "of before"})
+        one, specs = make().entries()[0].n_bytes, [{**SPEC, "backbone": name} for name in "abcd"]
+        for wanted in (2, 0):
+            run, written = make(int(2.5 * one)), []
+            for spec in specs * 2:  # as in two passes
+                with run.open(spec, PATCHES, MASKS) as entry:
+                    if entry is not None and entry.filled < N:
+                        entry.write(0, FEATURES, LABELS)
+                        entry.commit(N)
+                        written.append(entry)
+            assert {e.spec["backbone"] for e in make().entries()} == {"a", "b"}
+            assert len(written) == wanted
+        assert len(said) == 2  # once a run
+
+    def test_what_would_not_fit_beside_a_runs_own_removes_no_other(
+        self, make: Callable[..., FeatureCache]
+    ) -> None:
+        fill(make(), {**SPEC, "backbone": "of before"})
+        one = make().entries()[0].n_bytes
+        run = make(int(2.5 * one))
+        fill(run)
+        wide = (2 * N, *PATCHES[1:]), (2 * N, *MASKS[1:])
+        with run.open({**SPEC, "backbone": "wide"}, *wide) as entry:
+            assert entry is None
+        assert len(make().entries()) == 2
+
     def test_too_large_says_so_once_and_evicts_nothing(
         self, make: Callable[..., FeatureCache], said: list[str]
     ) -> None:

@@ -131,6 +131,22 @@ class TestExtraction:
             assert {phase for phase, _ in ear.counted} == {"fit"}
             assert sum(images for _, images in ear.counted) == N_IMAGES
 
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+    def test_a_gpu_is_asked_one_batch_late_and_in_the_end(self, split: Split) -> None:
+        model = Small().to("cuda")
+        model.project.weight.data.fill_(torch.nan)
+        for n_images, given in ((N_IMAGES, 1), (3, 1)):
+            batches = source(split, backbone=model, device=torch.device("cuda"))
+            seen = []
+            with pytest.raises(DensebenchError, match="not finite"):
+                for batch in batches.batches(VIEW, order=range(n_images)):
+                    seen.append(batch)
+            assert len(seen) == given
+
+    def test_masks_that_are_kept_keep_no_images(self, split: Split) -> None:
+        for batch in source(split).batches(VIEW):
+            assert batch.masks.untyped_storage().nbytes() == batch.masks.nbytes
+
     def test_short_memory_halves_the_batch_for_good(self, split: Split) -> None:
         model = Small()
         model.fits = 2

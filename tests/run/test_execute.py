@@ -13,6 +13,8 @@ from densebench.cards import find_task
 from densebench.datasets import load_dataset
 from densebench.datasets.shares import subset_names
 from densebench.datasets.transforms import Squash
+from densebench.features.cache import feature_cache
+from densebench.features.entries import Entry
 from densebench.features.source import PatchSource
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
@@ -275,3 +277,30 @@ def test_the_record_names_the_training_images_in_the_order_of_their_list(colour_
     (tmp_path / "own.txt").write_text("\n".join(names))
     record, _ = evaluate(_options(colour_task, tmp_path, train_list=tmp_path / "own.txt"))
     assert record.dataset.train_names == names
+
+
+def test_under_a_limit_below_its_need_a_run_writes_nothing_that_it_removes(
+    colour_task, tmp_path, monkeypatch
+):
+    written = []
+    write = Entry.write
+    monkeypatch.setattr(Entry, "write", lambda e, *a: written.append(_bytes(a)) or write(e, *a))
+    views = {"params": {"augmentation_epochs": 3, "augment": True}, "cache": "fp32"}
+    options = replace(_options(colour_task, tmp_path / "a"), **views)
+    monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path / "whole"))
+    evaluate(options)
+    needed, sizes = sum(written), [e.n_bytes for e in feature_cache().entries()]
+    assert len(sizes) == 4  # three training views, and the validation's
+    monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path / "limited"))
+    monkeypatch.setenv("DENSEBENCH_CACHE_LIMIT", str((max(sizes) + min(sizes)) / 1e9))
+    for number, wanted in enumerate((True, False)):  # what was kept serves the next run
+        written.clear()
+        evaluate(replace(options, results=tmp_path / str(number), overwrite=True))
+        kept = feature_cache().entries()
+        assert all(entry.filled == entry.images for entry in kept)
+        assert (sum(written) > 0) == wanted
+        assert sum(written) <= sum(entry.n_bytes for entry in kept) < needed
+
+
+def _bytes(arguments):
+    return sum(array.nbytes for array in arguments[1:])

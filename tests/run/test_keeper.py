@@ -18,7 +18,7 @@ from densebench.backbones import load_backbone
 from densebench.cards import find_task
 from densebench.datasets import load_dataset
 from densebench.datasets.transforms import JitteredCrop, Squash
-from densebench.features.source import Views
+from densebench.features.loading import Views
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.records.panels import INDEX, Panel, contact_sheet, load_panels, panel_folder
