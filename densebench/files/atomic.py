@@ -44,12 +44,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 def require_writable(folder: Path) -> None:
     """Nothing, if files can be written there now; found out before hours of work, not after.
 
+    Nothing is left there: of a folder that is still to be made, the one that will hold it is tried.
+
     Raises:
         OSError: they cannot; it names the folder.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        with tempfile.TemporaryFile(dir=there) as file:
             file.write(bytes(4096))
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder)) from error

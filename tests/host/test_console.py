@@ -1,7 +1,6 @@
 """How commands end: a line and a code, whatever became of their streams."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -103,7 +102,6 @@ def test_the_signal_is_the_main_threads_alone() -> None:
         "t = threading.Thread(target=work); t.start(); t.join()\nassert ended == [0]"
     )
     assert run(body).returncode == 0
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @given(st.text())
