@@ -148,12 +148,15 @@ def _go_on(
 
 
 def _let_end(files: SweepFolder) -> None:
-    """Wait for jobs of this machine whose driver was killed just now."""
+    """Wait for jobs of this machine whose driver was killed just now.
+
+    What submitit was to start them with goes: its name is a process's number, which may come again.
+    """
     submitted = files.submitted()
     for number, submission in submitted.jobs.items() if submitted else ():
         if submission.kind == "local":
             with holding(files.lock(number), PATIENCE):
-                pass
+                (files.logs / f"{submission.id}_submitted.pkl").unlink(missing_ok=True)
 
 
 def _states(files: SweepFolder, sweep: Sweep, driven: bool) -> list[RunState]:
@@ -202,6 +205,7 @@ class _Crew:
                     for slot, (number, job) in list(at_work.items()):
                         if job.done():
                             del at_work[slot]
+                            job.paths.submitted_pickle.unlink(missing_ok=True)
                             self._tell(number)
                     for slot, gpu in enumerate(gpus):
                         if left and slot not in at_work:
@@ -216,9 +220,10 @@ class _Crew:
         runs = self._sweep.jobs[number]
         job = start_here(Job(self._files.folder, number, share), self._files.logs)
         self._files.submit(self._on, "local", {number: str(job.job_id)})
+        more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
         self._watcher.say(
-            f"[job {number + 1}/{len(self._sweep.jobs)}] {len(runs)} runs from "
-            f"{words(runs[0])}; {job.paths.stderr}"
+            f"[job {number + 1}/{len(self._sweep.jobs)}] {words(runs[0])}{more}; "
+            f"log: {job.paths.stderr}"
         )
         return job
 

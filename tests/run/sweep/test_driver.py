@@ -56,11 +56,13 @@ class FakeJobs:
         files = SweepFolder(job.folder)
         for run in files.read().jobs[job.number]:
             files.tell(run, self.note(files, run))
-        fakes = self
+        fakes, pickled = self, logs / f"{100 + job.number}_submitted.pkl"
+        logs.mkdir(exist_ok=True)
+        pickled.touch()
 
         class FakeJob:
             job_id = str(100 + job.number)
-            paths = type("Paths", (), {"stderr": logs / "log"})
+            paths = type("Paths", (), {"stderr": logs / "log", "submitted_pickle": pickled})
 
             def done(self) -> bool:
                 fakes.left[job.number] -= 1
@@ -100,6 +102,7 @@ class TestOrder:
         assert [job.number for job in fakes.started] == [0, 1, 2, 3]
         assert fakes.most == 3
         assert summary(found) == "4 done"
+        assert not list(Path("sweep/logs").glob("*.pkl"))  # a number may come again
         assert start(Path("sweep"), sweep, "local:3", Watcher()) == found
         assert len(fakes.started) == 4
 
@@ -127,10 +130,12 @@ class TestOrder:
             raise KeyboardInterrupt
 
         sweep = planned([Path("scenes_linear")], ["rgb_s14", "hog_s14"], 1)
-        monkeypatch.setattr("densebench.run.sweep.driver.time.sleep", interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("densebench.run.sweep.driver.time.sleep", interrupt)
             start(Path("sweep"), sweep, "local:2", Watcher())
         assert fakes.cancelled == [0, 1]
+        resume(Path("sweep"), None, False, Watcher())
+        assert not list(Path("sweep/logs").glob("*.pkl"))
 
     def test_another_sweep_in_the_folder_starts_nothing(self, fakes: FakeJobs) -> None:
         start(Path("sweep"), planned([Path("scenes_linear")], ["rgb_s14"], 1), "local", Watcher())
