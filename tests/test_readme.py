@@ -22,6 +22,7 @@ from densebench.cli.shared import key_value, names
 from densebench.posttrain.recipe import load_recipe
 from densebench.prepare.sources import official_table
 from densebench.protocols import load_protocol, protocol_names, task_params
+from densebench.run.sweep.places import KEYS
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -207,6 +208,11 @@ class TestText:
             assert (published.positions, published.normalisation) == (official, "imagenet")
             clean = protocol.resolve(protocol.Params(), "clean")
             assert (clean.positions, clean.normalisation) == ("card", "card")
+
+    def test_what_slurm_may_be_asked_for(self) -> None:
+        told = re.search(r"`slurm:` takes (.*?) \(", TEXT, re.DOTALL)
+        assert told
+        assert re.findall(r"[a-z]\w+_\w+|[a-z]{3,}", told[1].replace(" and ", " ")) == sorted(KEYS)
 
     def test_counts_of_images_are_the_releases(self) -> None:
         for name, row in re.findall(r"^\| `(\w+)` \|(.*)\|$", TEXT, re.MULTILINE):
