@@ -22,6 +22,7 @@ from densebench.cli.shared import key_value, names
 from densebench.posttrain.recipe import load_recipe
 from densebench.prepare.sources import official_table
 from densebench.protocols import load_protocol, protocol_names, task_params
+from densebench.run.sweep.places import KEYS
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -208,6 +209,11 @@ class TestText:
             clean = protocol.resolve(protocol.Params(), "clean")
             assert (clean.positions, clean.normalisation) == ("card", "card")
 
+    def test_what_slurm_may_be_asked_for(self) -> None:
+        told = re.search(r"`slurm:` takes (.*?) \(", TEXT, re.DOTALL)
+        assert told
+        assert re.findall(r"[a-z]\w+_\w+|[a-z]{3,}", told[1].replace(" and ", " ")) == sorted(KEYS)
+
     def test_counts_of_images_are_the_releases(self) -> None:
         for name, row in re.findall(r"^\| `(\w+)` \|(.*)\|$", TEXT, re.MULTILINE):
             source = official_table().datasets[name]
@@ -224,12 +230,13 @@ def _is_quick(line: Line) -> bool:
         return False
     if path == "compare" and params["results"] is None:
         return False  # of the records that lie in this repository; see below
-    if path in ("run", "compare", "reproduce"):
+    if path in ("run", "compare", "reproduce", "sweep"):
         told = [params.get(key) for key in ("backbone", "task", "suite", "first", "second")]
         words = {word for text in filter(None, told) for word in str(text).split(",")}
         quick = {"hog_s14", "rgb_s14", "mine.py:load", "scenes"}
         return all(word in quick or word.startswith("scenes_") for word in words)
-    return path in ("list", "show", "cache list") or params.get("html") is not None
+    quick_ones = ("list", "show", "cache list", "sweep status", "sweep resume")
+    return path in quick_ones or params.get("html") is not None
 
 
 @pytest.mark.slow
@@ -240,7 +247,7 @@ def test_the_quick_examples_run_one_after_the_other(tmp_path: Path) -> None:
             (tmp_path / named[1]).write_text(block.text)
     quick = [line for line in LINES if _is_quick(line)]
     commands = {line.arguments[0] for line in quick}
-    assert commands >= {"run", "compare", "leaderboard", "list", "show", "reproduce"}
+    assert commands >= {"run", "compare", "leaderboard", "list", "show", "reproduce", "sweep"}
     for line in quick:
         print(line.text)
         call = [sys.executable, "-m", "densebench", *line.arguments]

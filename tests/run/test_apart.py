@@ -8,7 +8,7 @@ import pytest
 
 import densebench
 from densebench.host.watcher import Watcher
-from densebench.run.apart import CHILD
+from densebench.run.apart import CHILD, run_apart
 from densebench.run.matrix import matrix_table, run_matrix
 from densebench.run.options import RunOptions
 
@@ -57,6 +57,25 @@ def test_a_run_that_left_no_record_has_failed(
     assert told in outcome.reason
     table = matrix_table([outcome])
     assert told in next(iter(table.columns[3].cells))
+
+
+@pytest.mark.parametrize(
+    ("how", "interrupted"),
+    [
+        ("os.kill(os.getpid(), __import__('signal').SIGTERM)", True),
+        ("os.kill(os.getpid(), __import__('signal').SIGUSR2)", False),  # for the parent alone
+    ],
+)
+def test_signals_of_a_cluster(
+    colour_task: Path, tmp_path: Path, how: str, interrupted: bool
+) -> None:
+    (tmp_path / "net.py").write_text(EXITS.format(how=how))
+    backbone = f"{tmp_path}/net.py:make"
+    options = RunOptions(backbone, str(colour_task), results=tmp_path / "results", cache="off")
+    outcome = run_apart(options, Watcher())
+    assert outcome.record is None
+    assert outcome.interrupted == interrupted
+    assert ("exit code" in outcome.reason) == interrupted
 
 
 def test_a_run_is_done_by_the_same_package(tmp_path: Path) -> None:

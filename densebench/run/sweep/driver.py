@@ -23,7 +23,7 @@ from densebench.run.sweep.places import (
     under_way,
 )
 from densebench.run.sweep.states import PATIENCE, Note, Sweep, SweepFolder, holding, is_held, key_of
-from densebench.run.sweep.worker import GPUS, Job, LocalShare
+from densebench.run.sweep.worker import GPUS, THREADS, Job, LocalShare
 
 POLL = 0.2
 State = Literal["done", "running", "waiting", "failed", "missing"]
@@ -55,9 +55,8 @@ def plan_sweep(runs: Sequence[RunOptions], place: Place) -> Sweep:
     check_names([run.backbone for run in runs], [run.task for run in runs])
     for run in {(run.backbone, run.task): run for run in runs}.values():
         _check(run, place)
-    return Sweep(
-        place=Path.cwd(), jobs=sharing_features(list({key_of(run): run for run in runs}.values()))
-    )
+    distinct = list({key_of(run): run for run in runs}.values())
+    return Sweep(place=Path.cwd(), jobs=sharing_features(distinct))
 
 
 def _check(run: RunOptions, place: Place) -> None:
@@ -148,12 +147,15 @@ def _go_on(
 
 
 def _let_end(files: SweepFolder) -> None:
-    """Wait for jobs of this machine whose driver was killed just now."""
+    """Wait for jobs of this machine whose driver was killed just now.
+
+    What submitit was to start them with goes: its name is a process's number, which may come again.
+    """
     submitted = files.submitted()
     for number, submission in submitted.jobs.items() if submitted else ():
         if submission.kind == "local":
             with holding(files.lock(number), PATIENCE):
-                pass
+                (files.logs / f"{submission.id}_submitted.pkl").unlink(missing_ok=True)
 
 
 def _states(files: SweepFolder, sweep: Sweep, driven: bool) -> list[RunState]:
@@ -195,18 +197,20 @@ class _Crew:
     def work_off(self, numbers: Sequence[int], processes: int) -> None:
         """All of them; what runs is ended when this is."""
         left, at_work = deque(numbers), dict[int, tuple[int, Any]]()
-        gpus = _shares(self._sweep.runs[0].device, min(processes, len(left)))
+        device, count = self._sweep.runs[0].device, min(processes, len(left))
         with self._files.rope() as rope:
+            shares = [LocalShare(gpu, _threads(count), rope) for gpu in _gpus(device, count)]
             try:
                 while left or at_work:
                     for slot, (number, job) in list(at_work.items()):
                         if job.done():
                             del at_work[slot]
+                            job.paths.submitted_pickle.unlink(missing_ok=True)
                             self._tell(number)
-                    for slot, gpu in enumerate(gpus):
+                    for slot, share in enumerate(shares):
                         if left and slot not in at_work:
                             number = left.popleft()
-                            at_work[slot] = number, self._start(number, LocalShare(gpu, rope))
+                            at_work[slot] = number, self._start(number, share)
                     time.sleep(POLL)
             finally:
                 for _, job in at_work.values():
@@ -216,9 +220,10 @@ class _Crew:
         runs = self._sweep.jobs[number]
         job = start_here(Job(self._files.folder, number, share), self._files.logs)
         self._files.submit(self._on, "local", {number: str(job.job_id)})
+        more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
         self._watcher.say(
-            f"[job {number + 1}/{len(self._sweep.jobs)}] {len(runs)} runs from "
-            f"{words(runs[0])}; {job.paths.stderr}"
+            f"[job {number + 1}/{len(self._sweep.jobs)}] {words(runs[0])}{more}; "
+            f"log: {job.paths.stderr}"
         )
         return job
 
@@ -233,8 +238,18 @@ class _Crew:
             self._watcher.say(f"{words(run)}: {told}")
 
 
-def _shares(device: str, count: int) -> list[str | None]:
-    """What each of so many jobs at a time has of the machine: of several GPUs, one."""
+def _threads(count: int) -> str | None:
+    """What each of so many jobs at a time has of the cores, unless the user said."""
+    said = os.environ.get(THREADS)
+    if said is not None or count == 1:
+        return said
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return str(max(1, cores // count))
+
+
+def _gpus(device: str, count: int) -> list[str | None]:
+    """What each of so many jobs at a time may see: of several GPUs, one."""
     seen = os.environ.get(GPUS)
     if device not in ("auto", "cuda"):
         return [seen] * count

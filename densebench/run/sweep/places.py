@@ -152,7 +152,7 @@ def start_here(job: Job, logs: Path) -> Any:
     """Start a job on this machine: submitit's, which is done when its process has ended."""
     executor = submitit().LocalExecutor(logs)
     executor.update_parameters(timeout_min=FOREVER)
-    with _surroundings(logs):
+    with _surroundings(logs), _errors_to(logs / "submitit.log"):
         return executor.submit(job)
 
 
@@ -214,3 +214,16 @@ def _surroundings(logs: Path) -> Iterator[None]:
             os.environ.pop("PYTHONPATH", None)
         else:
             os.environ["PYTHONPATH"] = paths
+
+
+@contextmanager
+def _errors_to(file: Path) -> Iterator[None]:
+    """For submitit's own process, which prints a traceback when it is interrupted."""
+    kept = os.dup(2)
+    try:
+        with file.open("ab") as log:
+            os.dup2(log.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
 LOOK = 1.0  # seconds in which whoever only looked at a lock lets go of it
-GPUS = "CUDA_VISIBLE_DEVICES"
+GPUS, THREADS = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,12 @@ class LocalShare:
 
     Attributes:
         gpus: those that torch may see, as the environment names them; None sets no bound.
+        threads: for its arithmetic, likewise.
         rope: a lock that whoever started the job holds while it lives.
     """
 
     gpus: str | None
+    threads: str | None
     rope: Path
 
 
@@ -93,11 +95,12 @@ def _tell(place: SweepFolder, run: RunOptions, outcome: Outcome) -> None:
 
 
 def _take(share: LocalShare) -> None:
-    """The GPUs, which submitit hides; and end with the process that started the job."""
-    if share.gpus is None:
-        os.environ.pop(GPUS, None)
-    else:
-        os.environ[GPUS] = share.gpus
+    """The GPUs, which submitit hides, and cores; end with the process that started the job."""
+    for name, value in ((GPUS, share.gpus), (THREADS, share.threads)):
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
     threading.Thread(target=_end_after, args=(share.rope,), daemon=True).start()
 
 

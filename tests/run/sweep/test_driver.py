@@ -1,5 +1,6 @@
 """A sweep from its plan to its records, through submitit's local executor and a cluster's."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from densebench.run.sweep import driver
 from densebench.run.sweep.driver import plan_sweep, resume, start, states, summary
 from densebench.run.sweep.places import read_place
 from densebench.run.sweep.states import Note, Sweep, SweepFolder, holding
-from densebench.run.sweep.worker import GPUS, Job, do_runs
+from densebench.run.sweep.worker import GPUS, THREADS, Job, do_runs
 
 COMMAND = (sys.executable, "-m", "densebench.cli", "sweep")
 SECONDS = 300.0
@@ -56,11 +57,13 @@ class FakeJobs:
         files = SweepFolder(job.folder)
         for run in files.read().jobs[job.number]:
             files.tell(run, self.note(files, run))
-        fakes = self
+        fakes, pickled = self, logs / f"{100 + job.number}_submitted.pkl"
+        logs.mkdir(exist_ok=True)
+        pickled.touch()
 
         class FakeJob:
             job_id = str(100 + job.number)
-            paths = type("Paths", (), {"stderr": logs / "log"})
+            paths = type("Paths", (), {"stderr": logs / "log", "submitted_pickle": pickled})
 
             def done(self) -> bool:
                 fakes.left[job.number] -= 1
@@ -100,6 +103,7 @@ class TestOrder:
         assert [job.number for job in fakes.started] == [0, 1, 2, 3]
         assert fakes.most == 3
         assert summary(found) == "4 done"
+        assert not list(Path("sweep/logs").glob("*.pkl"))  # a number may come again
         assert start(Path("sweep"), sweep, "local:3", Watcher()) == found
         assert len(fakes.started) == 4
 
@@ -127,10 +131,12 @@ class TestOrder:
             raise KeyboardInterrupt
 
         sweep = planned([Path("scenes_linear")], ["rgb_s14", "hog_s14"], 1)
-        monkeypatch.setattr("densebench.run.sweep.driver.time.sleep", interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("densebench.run.sweep.driver.time.sleep", interrupt)
             start(Path("sweep"), sweep, "local:2", Watcher())
         assert fakes.cancelled == [0, 1]
+        resume(Path("sweep"), None, False, Watcher())
+        assert not list(Path("sweep/logs").glob("*.pkl"))
 
     def test_another_sweep_in_the_folder_starts_nothing(self, fakes: FakeJobs) -> None:
         start(Path("sweep"), planned([Path("scenes_linear")], ["rgb_s14"], 1), "local", Watcher())
@@ -147,6 +153,19 @@ class TestOrder:
         monkeypatch.setenv(GPUS, "4,5")
         start(Path("sweep"), sweep, "local:3", Watcher())
         assert [job.local.gpus for job in fakes.started if job.local] == ["4", "5", "4"]
+
+    @pytest.mark.parametrize(("on", "cores"), [("local:2", "4"), ("local:1", None)])
+    def test_jobs_share_the_cores(
+        self, fakes: FakeJobs, monkeypatch: pytest.MonkeyPatch, on: str, cores: str | None
+    ) -> None:
+        monkeypatch.delenv(THREADS)
+        monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(9)), raising=False)
+        sweep = planned([Path("scenes_linear")], ["rgb_s14", "hog_s14"], 1)
+        start(Path("sweep"), sweep, on, Watcher())
+        monkeypatch.setenv(THREADS, "3")
+        start(Path("again"), sweep, on, Watcher())
+        told = [job.local.threads for job in fakes.started if job.local]
+        assert told == [cores, cores, "3", "3"]
 
 
 @pytest.mark.usefixtures("own_places")
@@ -251,6 +270,24 @@ def test_six_runs_killed_in_the_middle_and_resumed(
         for name in ("rgb_s14", "hog_s14")
         for task in ("tiny_retrieval", "tiny_linear")
     }
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_with_one_line(own_places: Path, tiny_task: Path) -> None:
+    options = ("--backbone", "rgb_s14,hog_s14", "--task", str(tiny_task), "--on", "local:2")
+    with subprocess.Popen(
+        [*COMMAND, *options], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        wait_until(lambda: list(own_places.glob("sweep/runs/*.json")))
+        started = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        told = process.communicate(timeout=SECONDS)[1]
+    assert process.returncode == 130
+    assert told.endswith("interrupted; run the same command again to go on\n")
+    assert "Traceback" not in told
+    psutil.wait_procs(started, timeout=20)
+    assert not [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert {state.state for state in states(Path("sweep"))} <= {"missing", "done"}
 
 
 @pytest.mark.slow

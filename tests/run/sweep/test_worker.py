@@ -85,13 +85,13 @@ ENDS = """
 import os, sys, time
 from pathlib import Path
 from densebench.run.sweep.worker import LocalShare, _take
-_take(LocalShare(sys.argv[2] or None, Path(sys.argv[1])))
-print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+_take(LocalShare(sys.argv[2] or None, sys.argv[2] or None, Path(sys.argv[1])))
+print(*map(os.environ.get, ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")), flush=True)
 time.sleep(60)
 """
 
 
-@pytest.mark.parametrize(("gpus", "told"), [("1", "1\n"), ("", "None\n")])
+@pytest.mark.parametrize(("gpus", "told"), [("1", "1 1\n"), ("", "None None\n")])
 def test_a_job_here_ends_with_its_driver(files: SweepFolder, gpus: str, told: str) -> None:
     with files.rope() as rope:
         process = subprocess.Popen(
