@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from densebench.doctor.findings import Finding, State, size_text
+from densebench.host.cores import cores
 
 LITTLE_SPACE = 5_000_000_000
 SHARED = Path("/dev/shm")
@@ -25,10 +26,7 @@ def memory() -> Iterator[Finding]:
 
 def workers() -> Iterator[Finding]:
     """Whether those that load images may open and share what they need."""
-    from densebench.features.loading import FEW_IMAGES, default_workers
-
-    count = default_workers(FEW_IMAGES)
-    files = _open_files()
+    count, files = cores(), _open_files()
     if files is not None:
         few = files < FILES_BESIDE + count * BATCHES_AHEAD
         state: State = "note" if few else "ok"

@@ -77,9 +77,7 @@ class TestWorkers:
     def test_too_little(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(machine, "SHARED", tmp_path)
         monkeypatch.setattr(machine, "_open_files", lambda: 64)
-        monkeypatch.setattr(
-            machine.shutil, "disk_usage", lambda _: SimpleNamespace(free=64 * 2**20)
-        )
+        monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**26))
         files, shared = self.found()["open files"], self.found()["shared memory"]
         assert (files.state, files.text, files.remedy) == ("note", "64 at once", "ulimit -n 4096")
         assert shared.state == "note"
