@@ -201,7 +201,7 @@ def _itself(loaded: Loaded) -> Loaded:
 
 
 def default_workers(n_images: int) -> int:
-    """As many as this process has cores; none where they would take longer to start than to read."""
+    """One for each core; none where they would take longer to start than to read."""
     return cores() if n_images >= FEW_IMAGES else 0
 
 
