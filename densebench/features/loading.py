@@ -20,7 +20,7 @@ from densebench.host.cores import cores
 from densebench.host.errors import DensebenchError
 
 ALIGNMENT = 64
-FEW_IMAGES = 256  # workers take longer to start than these to read
+FEW_IMAGES = 128  # workers take longer to start than these to read: benchmarks/loading.py
 
 
 @dataclass(frozen=True)
