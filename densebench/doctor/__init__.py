@@ -28,6 +28,7 @@ def examine(data: Path | None = None, results: Path | None = None) -> list[Findi
         "packages": software.packages,
         "gpu": software.gpu,
         "memory": machine.memory,
+        "workers": machine.workers,
         "disk": lambda: machine.disk(places),
         "datasets": lambda: stock.datasets(places["data"]),
         "cards": stock.card_files,

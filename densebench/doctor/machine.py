@@ -6,8 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from densebench.doctor.findings import Finding, State, size_text
+from densebench.host.cores import cores
 
 LITTLE_SPACE = 5_000_000_000
+SHARED = Path("/dev/shm")
+# Of a batch of 16 at the largest size that a task takes by itself, of floats, with its masks.
+BATCH_BYTES = 16 * 518**2 * (3 * 4 + 1)
+BATCHES_AHEAD = 3  # two that lie ready for each worker, and the one that it is at
+FILES_BESIDE = 200  # what a process has open anyway
 
 
 def memory() -> Iterator[Finding]:
@@ -16,6 +22,35 @@ def memory() -> Iterator[Finding]:
 
     free = available_bytes()
     yield Finding("memory", "memory", "ok", f"{size_text(free)} free, {os.cpu_count()} processors")
+
+
+def workers() -> Iterator[Finding]:
+    """Whether those that load images may open and share what they need."""
+    count, files = cores(), _open_files()
+    if files is not None:
+        few = files < FILES_BESIDE + count * BATCHES_AHEAD
+        state: State = "note" if few else "ok"
+        remedy = "ulimit -n 4096" if few else ""
+        yield Finding("memory", "open files", state, f"{files:,} at once", remedy)
+    if SHARED.is_dir():
+        free, needed = shutil.disk_usage(SHARED).free, count * BATCHES_AHEAD * BATCH_BYTES
+        text = f"{SHARED}: {size_text(free)} free"
+        if free < needed:
+            told = f"{text}, {count} workers may need {size_text(needed)}"
+            remedy = "densebench run --workers 0 ..., or docker run --shm-size 8g"
+            yield Finding("memory", "shared memory", "note", told, remedy)
+        else:
+            yield Finding("memory", "shared memory", "ok", text)
+
+
+def _open_files() -> int | None:
+    """How many files a process may have open; None where there is no limit, or none is told."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def disk(places: dict[str, Path]) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,11 +61,24 @@ class Entry:
         Raises:
             DensebenchError: a feature is beyond the range of the cache's precision.
         """
+        self._patches[start : start + len(patches)] = self._rounded(patches)
+        self._masks[start : start + len(masks)] = masks
+
+    def as_read(self, patches: Float[np.ndarray, "b h w d"]) -> Float[np.ndarray, "b h w d"]:
+        """A copy of what ``read`` will give of patches that are written.
+
+        Raises:
+            DensebenchError: a feature is beyond the range of the cache's precision.
+        """
+        return self._rounded(patches).astype(np.float32)
+
+    def _rounded(self, patches: Float[np.ndarray, "b h w d"]) -> Float[np.ndarray, "b h w d"]:
+        if self._patches.dtype == patches.dtype:
+            return patches
         largest = np.abs(patches).max()
         if largest > np.finfo(self._patches.dtype).max:
             raise DensebenchError(f"features reach {largest:.3g}, beyond fp16; use --cache fp32")
-        self._patches[start : start + len(patches)] = patches
-        self._masks[start : start + len(masks)] = masks
+        return patches.astype(self._patches.dtype)
 
     @property
     def devices(self) -> list[str]:
@@ -77,15 +91,29 @@ class Entry:
         self._meta["devices"] = sorted({*known, device})
 
     def commit(self, filled: int) -> None:
-        """Make all images before ``filled`` count, with checksums of every whole block."""
-        self._patches.flush()
-        self._masks.flush()
+        """Make all images before ``filled`` count, with checksums of every whole block.
+
+        Nothing is done where there is no further block: the disk is waited for once for each.
+        """
         sums = self._meta["checksums"]
         blocks = -(-filled // BLOCK_IMAGES) if filled == len(self) else filled // BLOCK_IMAGES
+        if filled and blocks == len(sums) and filled < len(self):
+            return
+        self._flush()
         sums += [self._checksum(block) for block in range(len(sums), blocks)]
         self.filled = min(filled, blocks * BLOCK_IMAGES)
         self._meta |= {"filled": self.filled, "unreadable": self.unreadable}
         write_atomically(self._folder / "meta.json", json.dumps(self._meta))
+
+    def _flush(self) -> None:
+        """On Linux by the files, for which the other threads of this process need not wait."""
+        if sys.platform != "linux":
+            self._patches.flush()
+            self._masks.flush()
+            return
+        for name in ("patches.npy", "masks.npy"):
+            with (self._folder / name).open("rb+") as file:
+                os.fsync(file.fileno())
 
     def is_sound(self) -> bool:
         """Whether every block is what was written."""

@@ -4,7 +4,6 @@ A batch comes as one block of memory, so that what workers share are few and lar
 as the eight bits that they are of wherever that can be, to be normalised on the device.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,10 +16,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from densebench.datasets.base import Split
 from densebench.datasets.transforms import Transform, derived_seed
+from densebench.host.cores import cores
 from densebench.host.errors import DensebenchError
 
 ALIGNMENT = 64
-FEW_IMAGES = 256  # workers take longer to start than these to read
+FEW_IMAGES = 128  # workers take longer to start than these to read: benchmarks/loading.py
 
 
 @dataclass(frozen=True)
@@ -201,14 +201,8 @@ def _itself(loaded: Loaded) -> Loaded:
 
 
 def default_workers(n_images: int) -> int:
-    """As many as this process has cores; none where they would take longer to start than to read.
-
-    The cores are those of the machine, shared by all processes that `torchrun` started on it.
-    """
-    if n_images < FEW_IMAGES:
-        return 0
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (here or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    """One for each core; none where they would take longer to start than to read."""
+    return cores() if n_images >= FEW_IMAGES else 0
 
 
 def normalised(

@@ -17,6 +17,7 @@ from densebench.features.cache import FeatureCache
 from densebench.features.entries import Entry
 from densebench.features.loading import Loader, Unreadable, Views, normalised
 from densebench.features.precision import Precision
+from densebench.features.writing import EntryWriter
 from densebench.host.device import device_name, exact_products
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
@@ -167,14 +168,14 @@ class PatchSource:
     def _fill(self, entry: Entry, views: Views) -> Iterator[PatchBatch]:
         if entry.filled == len(self):
             return
-        for batch in self._extracted(views, range(entry.filled, len(self)), late=False):
-            patches, masks = batch.patches.cpu().numpy(), batch.masks.numpy()
-            for position, index in enumerate(batch.indices.tolist()):
-                entry.write(index, patches[position, None], masks[position, None])
-            entry.unreadable |= self.unreadable
-            entry.commit(int(batch.indices[-1]) + 1)
-            # What was stored, not what was extracted: a float16 cache gives the same every time.
-            yield self._stored(entry, batch.indices.numpy())
+        with EntryWriter(entry) as writer:
+            for batch in self._extracted(views, range(entry.filled, len(self)), late=False):
+                patches = batch.patches.cpu().numpy()
+                # What is stored, not what was extracted: a float16 cache gives the same every time.
+                stored = torch.from_numpy(entry.as_read(patches))
+                kept = batch.masks.numpy().copy()
+                writer.put(batch.indices.numpy(), patches, kept, self.unreadable)
+                yield PatchBatch(batch.indices, stored, batch.masks)
         if entry.filled < len(self):
             entry.unreadable |= self.unreadable
             entry.commit(len(self))

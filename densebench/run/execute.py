@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from densebench.datasets.base import Split
+from densebench.datasets.decoded import decoded_once
 from densebench.features.cache import FeatureCache, feature_cache
 from densebench.features.loading import default_workers
 from densebench.features.source import PatchSource
@@ -123,6 +124,8 @@ class Run:
     def _source(self, split: str, phase: str) -> PatchSource:
         options, device = self._options, self.inputs.plan.device
         images: Split = getattr(self.inputs.dataset, split)
+        if _uses_masks_again(self.protocol, split):
+            images = decoded_once(images)
         workers = options.workers
         if workers is None:
             workers = 0 if device.type == "cpu" else default_workers(len(images))
@@ -138,6 +141,15 @@ class Run:
             watcher=self._watcher,
             phase=phase,
         )
+
+
+def _uses_masks_again(protocol: Protocol, split: str) -> bool:
+    """Whether masks are read in several passes, or for the score at their own size as well."""
+    needs = protocol.needs
+    if split == "train":
+        return needs.train_passes > 1
+    at_own_size = "original" in protocol.scoring.resolutions
+    return needs.val_passes > 1 or bool(needs.val_in_fit) or at_own_size
 
 
 def _make_protocol(inputs: Inputs, watcher: Watcher) -> Protocol:

@@ -1,5 +1,4 @@
 import multiprocessing
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -168,12 +167,8 @@ class TestWorkers:
 
 class TestByDefault:
     def test_as_many_as_the_process_has_cores(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
-        monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+        monkeypatch.setattr(loading, "cores", lambda: 12)
         assert default_workers(FEW_IMAGES) == 12
-        for processes, workers in ((1, 12), (4, 3), (24, 1)):
-            monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-            assert default_workers(FEW_IMAGES) == workers
 
     def test_none_for_few_images(self) -> None:
-        assert default_workers(loading.FEW_IMAGES - 1) == 0
+        assert default_workers(FEW_IMAGES - 1) == 0

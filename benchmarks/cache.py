@@ -1,0 +1,77 @@
+"""Milliseconds an image of a pass over a split: without cache, with an empty one, with a whole one.
+
+The backbone is a ViT-S/16 whose weights nothing has trained, the images the drawn scenes; the
+three take turns, each time with a new folder. `forward` is the backbone alone on the same batches,
+and its share of the time is told for each.
+
+python benchmarks/cache.py [IMAGES] [fp32|fp16]
+"""
+
+import shutil
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import torch
+from limits import BATCH, INPUT, build
+from timing import alternating, machine
+
+from densebench.backbones import DenseBackbone, load_backbone
+from densebench.cards import find_task
+from densebench.datasets import Split, load_dataset
+from densebench.datasets.transforms import Squash
+from densebench.features.cache import FeatureCache
+from densebench.features.source import PatchSource
+from densebench.host.device import pick_device
+
+TASK, REPEATS, LIMIT = "scenes_incontext", 3, 10**11
+
+
+def main(images: int = 64, mode: str = "fp32") -> None:
+    device = pick_device("auto")
+    model = load_backbone(f"{_plugin()}:{build.__name__}", device=str(device))
+    found = find_task(TASK)
+    split = load_dataset(found.card.dataset, card_path=found.file).train
+    split = split.subset(split.names[:images])
+    dtype = "float16" if mode == "fp16" else "float32"
+    with tempfile.TemporaryDirectory() as folder:
+        warm = FeatureCache(Path(folder) / "warm", LIMIT, dtype)
+        cold = FeatureCache(Path(folder) / "cold", LIMIT, dtype)
+        go = partial(_go, model, split, device)
+        go(warm)
+        contenders = {
+            "forward": partial(_forward, model, device, images),
+            "off": partial(go, None),
+            "cold": lambda: (shutil.rmtree(cold.folder, ignore_errors=True), go(cold)),
+            "warm": partial(go, warm),
+        }
+        times = alternating(contenders, REPEATS)
+        kept = sum(entry.n_bytes for entry in warm.entries()) / images
+    print(f"{machine()}; {images} images of {INPUT} pixels, {mode}, {kept / 1e6:.2f} MB each")
+    for name, seconds in times.items():
+        share = times["forward"] / seconds
+        print(f"{name:<8} {1000 * seconds / images:>8.2f} ms an image, forward {share:>5.0%}")
+
+
+def _plugin() -> Path:
+    return Path(__file__).with_name("limits.py")
+
+
+def _go(
+    model: DenseBackbone, split: Split, device: torch.device, cache: FeatureCache | None
+) -> None:
+    view = Squash(INPUT, model.mean, model.std)
+    for _ in PatchSource(split, model, device, BATCH, cache=cache).batches(view):
+        pass
+
+
+@torch.inference_mode()
+def _forward(model: DenseBackbone, device: torch.device, images: int) -> None:
+    batch = torch.randn(BATCH, 3, INPUT, INPUT, device=device)
+    for start in range(0, images, BATCH):
+        model(batch[: images - start])
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:2]), *sys.argv[2:])

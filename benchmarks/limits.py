@@ -1,0 +1,115 @@
+"""How near a run comes to what this machine can do: products, decoder and backbone alone.
+
+A run of in-context retrieval on the drawn scenes must decode its pictures, run the backbone on
+them, and multiply queries with the memory. Each of these is measured by itself, at its best: the
+search at the rate of the fastest product of large matrices. Their sum is what no pipeline without
+overlap can beat; the run's share of it is what is left for everything else to take. Where the
+published code is not installed, no ratio to it is printed.
+
+python benchmarks/limits.py [BACKBONE]
+"""
+
+import io
+import sys
+import tempfile
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import timm
+import torch
+from jaxtyping import Float
+from PIL import Image
+from timing import alternating, machine
+from torch import Tensor, nn
+
+from densebench.backbones import DenseBackbone, load_backbone
+from densebench.cards import find_task
+from densebench.datasets import Split, load_dataset
+from densebench.host.device import pick_device
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
+
+TASK, INPUT, BATCH, REPEATS, PRODUCT = "scenes_incontext", 224, 16, 5, 2048
+PEER = "hbird"
+TIMM = "vit_small_patch16_224"
+
+
+class Untrained(nn.Module):
+    """A ViT-S/16 whose weights nothing has trained: as fast as any other."""
+
+    patch_size, embed_dim = 16, 384
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.model = timm.create_model(TIMM, num_classes=0)
+
+    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
+        """Patch tokens of the last layer."""
+        side = images.shape[-1] // self.patch_size
+        tokens: Tensor = self.model.forward_features(images)
+        return tokens[:, 1:].unflatten(1, (side, side))
+
+
+def build() -> nn.Module:
+    """Of this file as a plug-in."""
+    return Untrained()
+
+
+def main(backbone: str = f"{__file__}:build") -> None:
+    print(machine())
+    device = pick_device("auto")
+    model = load_backbone(backbone, image_size=INPUT, device=str(device))
+    found = find_task(TASK)
+    data = load_dataset(found.card.dataset, card_path=found.file)
+    n_train, n_val = len(data.train), len(data.val)
+    patches = (INPUT // model.patch_size) ** 2
+    product = _product_rate(device)
+    search = 2 * (n_val * patches) * (n_train * patches) * model.embed_dim
+    least = {
+        "decoder": _decoding(data.train) * (n_train + n_val),
+        "backbone": _forward(model, device) * (n_train + n_val),
+        "search": search / product,
+    }
+    with tempfile.TemporaryDirectory() as results:
+        options = RunOptions(backbone, TASK, cache="off", results=Path(results))
+        record, _ = evaluate(options)
+    took = record.seconds["fit"] + record.seconds["predict"]
+    print(f"products of {PRODUCT} x {PRODUCT}: {product / 1e9:.0f} GFLOP/s on {record.device}")
+    print(f"{Path(model.name).name}, {n_train} + {n_val} pictures of {INPUT} pixels")
+    for name, seconds in least.items():
+        print(f"{name:<10} alone {seconds:>8.2f} s")
+    print(f"{'a run':<16} {took:>8.2f} s: {sum(least.values()) / took:.0%} of it must be done")
+    if find_spec(PEER) is None:
+        print(f"the published code ({PEER}) is not installed: no ratio to it")
+    print(f"afterwards: {machine()}")
+
+
+def _product_rate(device: torch.device) -> float:
+    """Floating-point operations a second, in float32."""
+    a, b = torch.randn(2, PRODUCT, PRODUCT, device=device)
+    return 2 * PRODUCT**3 / alternating({"": partial(torch.mm, a, b)}, REPEATS)[""]
+
+
+def _decoding(split: Split) -> float:
+    """Seconds a picture, from bytes in memory to pixels."""
+    files = [Path(file).read_bytes() for file in split.image_files[:BATCH]]
+    return alternating({"": partial(_decode, files)}, REPEATS)[""] / len(files)
+
+
+def _decode(files: list[bytes]) -> None:
+    for data in files:
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.load()
+
+
+@torch.inference_mode()
+def _forward(model: DenseBackbone, device: torch.device) -> float:
+    """Seconds an image, in batches as a run has them."""
+    images = torch.randn(BATCH, 3, INPUT, INPUT, device=device)
+    return alternating({"": partial(model, images)}, REPEATS)[""] / BATCH
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
