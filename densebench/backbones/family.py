@@ -53,14 +53,15 @@ class Family:
         build: a backbone with its weights, from a card and what is asked.
         card: what its cards hold; a family with further keys makes a card of its own.
         card_of: the card of an ID that is named ``SOURCE:ID``, where the family can make one.
-        is_known: whether weights and densebench's own code alone decide about the features; then
-            a run that is done is told by its weights' hash, without opening them.
+        is_known: whether the card, its ``weights``, densebench's code and the family's own alone
+            decide about the features; then a run that is done is told by the weights' hash,
+            without opening them. What else ``build`` reads would go unnoticed.
     """
 
     build: "Callable[[Found[BackboneCard], Asked], DenseBackbone]"
     card: type[BackboneCard] = BackboneCard
     card_of: Callable[[str], BackboneCard] | None = None
-    is_known: bool = True
+    is_known: bool = False
 
 
 def family_of(source: str) -> Family:

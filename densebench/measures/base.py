@@ -47,7 +47,8 @@ class Metric(ABC):
     def finish(self, sums: Float[np.ndarray, "*n w"]) -> Float[np.ndarray, "*n"]:
         """The number of each sum of condensed evidence, over any leading axes.
 
-        It is asked for sums without each image in turn, so that a sum may be of nothing.
+        It is asked for sums without each image in turn, so that a sum may be of nothing: it gives a
+        finite number for that as well.
         """
 
     def condense(self, vectors: Float[np.ndarray, "*n v"]) -> Float[np.ndarray, "*n w"]:

@@ -20,6 +20,7 @@ import numpy as np
 import scipy  # whose parts are imported when they are used
 from jaxtyping import Bool, Float, UInt8
 
+from densebench.host.errors import DensebenchError
 from densebench.measures.base import Metric
 from densebench.measures.jackknife import (
     CHUNK_CELLS,
@@ -87,6 +88,11 @@ class Resampler:
             weights = self._weights[part].astype(np.float64)
             for vectors, share in zip(repeats, shares, strict=True):
                 found[part] += share * metric.finish(weights @ vectors)
+        if not np.isfinite(found).all():
+            raise DensebenchError(
+                f"{metric.title} of a resample is not finite; `finish` must give a number for "
+                "every sum, an empty one included"
+            )
         return found
 
     def sample(self, runs: Runs, metric: Metric) -> Sample:

@@ -20,6 +20,7 @@ import numpy as np
 import scipy  # whose parts are imported when they are used
 from jaxtyping import Float, Int64, Integer
 
+from densebench.host.errors import DensebenchError
 from densebench.measures.base import Metric, Vectors, sum_type
 
 LEVEL = 0.95
@@ -69,7 +70,15 @@ def standard_error(left_out: Float[np.ndarray, " n"], size: float = 1.0) -> floa
     """The jackknife's standard error of a score, or of a difference, from ``leave_one_out``.
 
     Of the differences of numbers of a ``size`` above 1, more is rounding.
+
+    Raises:
+        DensebenchError: without some image the metric has no finite value.
     """
+    if not np.isfinite(left_out).all():
+        raise DensebenchError(
+            "without one of the images the metric is not finite, so that it has no interval; "
+            "its `finish` must give a number for every sum, an empty one included"
+        )
     n = len(left_out)
     error = float(np.sqrt((n - 1) / n * np.square(left_out - left_out.mean()).sum()))
     return error if error > ROUNDING * max(1.0, size) else 0.0

@@ -90,6 +90,10 @@ def stored(
     if path is None:
         return None
     record, data = load_record(path), images.dataset
+    if record.run_id != run_id:
+        raise DensebenchError(
+            f"{path}: holds the run {record.run_id}, not the one of its name; move it away"
+        )
     wanted = min(panels_wanted(options, data), len(data.val)) - len(record.dataset.skipped)
     index = load_panels(panel_folder(path))
     return (record, path) if (0 if index is None else len(index.panels)) >= wanted else None

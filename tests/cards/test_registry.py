@@ -69,7 +69,7 @@ def build(found, asked):
     return Means(card.name, card.patch_size, 3, mean=card.mean, std=card.std, card=card)
 
 
-FAMILY = Family(build, card=MeansCard)
+FAMILY = Family(build, card=MeansCard, is_known=True)
 """
 PROTOCOL = """
 from densebench.protocols.in_context import InContext

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from densebench.host.errors import DensebenchError
 from densebench.measures import jackknife
 from densebench.measures.base import grouped
 from densebench.measures.jackknife import (
@@ -182,3 +183,12 @@ def test_counts_as_large_as_they_come_are_exact() -> None:
     assert average_miou([pixels], "zero") == pytest.approx(0.5)
     assert leave_one_out([pixels], "zero") == pytest.approx(0.5)
     assert grouped(pixels, ["one"] * 5000)[0, 0, 0, 0] == 5000 * 2**31
+
+
+def test_a_metric_of_nothing_that_is_no_number_is_refused() -> None:
+    """Otherwise its error would be taken for none, and equals for different."""
+    left_out = np.array([0.4, np.nan, 0.5])
+    with pytest.raises(DensebenchError, match="not finite"):
+        jackknife.standard_error(left_out)
+    with pytest.raises(DensebenchError, match="not finite"):
+        jackknife.p_value(0.1, left_out)

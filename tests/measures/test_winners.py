@@ -43,6 +43,17 @@ class TestTheSameAsAllClasses:
         scores[1:3] = 0.5
         assert winning_classes(scores, (8, 8)).eq(1).all()
 
+    @pytest.mark.parametrize("seed", range(40))
+    def test_many_exact_ties(self, seed: int) -> None:
+        """Scores of halves tie at many pixels; how each is rounded then decides."""
+        generator = torch.Generator().manual_seed(seed)
+        classes, *sides = torch.randint(2, 30, (5,), generator=generator).tolist()
+        grid = (sides[0] % 8 + 1, sides[1] % 8 + 1)
+        scores = (torch.randn(classes, *grid, generator=generator) * 2).round() / 2
+        size = (3 * sides[2], 3 * sides[3])
+        for layout in (scores, last(scores)):
+            assert torch.equal(winning_classes(layout, size), plainly(layout, size))
+
     def test_differences_within_rounding(self) -> None:
         base = torch.rand(3, 5, 5)
         noise = torch.rand(3, 5, 5) * 2e-7

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from densebench import api
+from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.run import done, execute
 from densebench.run.options import RunOptions
@@ -82,6 +83,15 @@ def test_it_is_the_record_that_was_left(told: RunOptions) -> None:
     record, path = api.evaluate(told, watcher)
     assert path.is_file() and path.stem.endswith(record.run_id)
     assert said == [f"already done: {path} (--overwrite repeats it)"]
+
+
+def test_a_record_under_another_runs_name_is_not_that_run(options: RunOptions) -> None:
+    _, path = api.evaluate(options)
+    _, other = api.evaluate(replace(options, seed=1))
+    for ending in (".json", ".evidence.npz"):
+        other.with_suffix(ending).write_bytes(path.with_suffix(ending).read_bytes())
+    with pytest.raises(DensebenchError, match="not the one of its name"):
+        execute.evaluate(replace(options, seed=1))
 
 
 @pytest.mark.parametrize(

@@ -28,4 +28,4 @@ def build(found: Found[BackboneCard], asked: Asked) -> "DenseBackbone":
     return built
 
 
-FAMILY = Family(build=build)
+FAMILY = Family(build=build, is_known=True)

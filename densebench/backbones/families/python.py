@@ -27,4 +27,4 @@ def build(found: Found[BackboneCard], asked: Asked) -> "DenseBackbone":
 
 
 # What a plug-in does beside its weights is not known.
-FAMILY = Family(build=build, is_known=False)
+FAMILY = Family(build=build)

@@ -35,4 +35,4 @@ def card_of(model_id: str) -> BackboneCard:
     return timm_vit.card_of(model_id)
 
 
-FAMILY = Family(build=build, card_of=card_of)
+FAMILY = Family(build=build, card_of=card_of, is_known=True)
