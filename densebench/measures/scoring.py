@@ -216,7 +216,8 @@ class Scorer:
         """One for each resolution, the ranked one first.
 
         Raises:
-            DensebenchError: no image was predicted, or there is nothing to score in any.
+            DensebenchError: no image was predicted, there is nothing to score in any, or a metric
+                gives no finite number.
         """
         found = [(resolution, self._repeats(resolution)) for resolution in self._tallies]
         for _, repeats in found:
@@ -268,6 +269,11 @@ def _totals(repeats: Sequence[Tally]) -> list[Vector]:
 def _measured(metric: Metric, sums: np.ndarray, evidence: Evidence) -> Measured:
     """The interval is of the mean over repeats, all of them without the same images."""
     values, units = metric.of(sums), evidence.units
+    if not np.isfinite(values).all():
+        raise DensebenchError(
+            f"the metric '{metric.name}' is {values[~np.isfinite(values)][0]} over "
+            f"{len(evidence.names):,} validation images; mend what it makes of their sum"
+        )
     value, bounds = float(values.mean()), None
     if units.shape[1] > 1:
         left_out = leave_one_out([units], metric)

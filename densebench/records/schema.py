@@ -4,12 +4,13 @@ A record is complete enough to repeat the run and to decide what it may be compa
 numbers stand in one column only when ``protocol.hash`` and ``dataset.fingerprint`` agree.
 """
 
+import math
 import re
 import statistics
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from densebench.files.hashes import content_hash
 from densebench.measures.base import Metric
@@ -92,7 +93,8 @@ class ContaminationRecord(Part):
 class IntervalRecord(Part):
     """An interval about a number over validation images or groups, the matching held fixed.
 
-    There are no bounds where a single image or group was scored, which says nothing of others.
+    There are no bounds where a single image or group was scored, which says nothing of others. Of
+    several, a bound that is infinite is none: the interval is open on that side.
     """
 
     low: float | None
@@ -102,6 +104,11 @@ class IntervalRecord(Part):
     n: int | None = None  # how many there are
     resamples: int | None = None  # these two in records that were made with a bootstrap
     seed: int | None = None
+
+    @field_validator("low", "high")
+    @classmethod
+    def _open_where_infinite(cls, bound: float | None) -> float | None:
+        return bound if bound is None or math.isfinite(bound) else None
 
     def holds(self, score: float) -> bool:
         """Whether it contains a score; those of older versions need not contain their own."""
@@ -145,9 +152,10 @@ class MetricScore(Part):
         if self.interval is None:
             return "not kept"
         low, high = self.interval.low, self.interval.high
-        if low is None or high is None:
+        if low is None and high is None and self.interval.n in (None, 1):
             return f"none: a single one of the {self.interval.over}"
-        return f"{self.text(low)} to {self.text(high)}"
+        told = ("no bound" if bound is None else self.text(bound) for bound in (low, high))
+        return " to ".join(told)
 
 
 class Score(Part):
@@ -200,7 +208,7 @@ class RunRecord(Part):
     """Everything about one run. ``scores`` begins with the one that is ranked.
 
     ``companions`` are the files beside the record with their SHA-256, by the ending of their names;
-    of a folder of panels, its index. ``checksum`` is of everything else in the record.
+    of a folder of panels, that of all its files. ``checksum`` is of everything else in the record.
     """
 
     schema_version: Literal[2] = 2

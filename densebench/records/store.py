@@ -1,13 +1,19 @@
 """Records in a folder of results, and all that lies beside one: this module alone knows what.
 
 A run leaves ``NAME.json`` and, beside it, ``NAME.evidence.npz``, files of its protocol such as
-``NAME.head.safetensors``, and the folder ``NAME.panels``. The record is written last, so that one
-that is there is whole; it holds the SHA-256 of each, and a checksum of itself.
+``NAME.head.safetensors``, and the folder ``NAME.panels``. The record holds the SHA-256 of each, and
+a checksum of itself. It comes last, and one that it replaces goes before anything beside it does:
+so a record that is there is whole, whenever a process was killed.
 """
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +21,7 @@ from typing import Any
 from densebench.cards import validate
 from densebench.files.atomic import write_atomically
 from densebench.files.hashes import content_hash
+from densebench.files.locks import is_free
 from densebench.files.regular import read_bytes, read_json
 from densebench.host.errors import DensebenchError
 from densebench.measures.base import Evidence
@@ -26,6 +33,7 @@ DEFAULT_RESULTS = Path("leaderboard") / "results"
 EVIDENCE, COUNTS, PANELS = "evidence.npz", "counts.npz", "panels"  # the second is of schema 1
 INDEX = "index.json"  # of a folder of panels
 CHECKSUM = "checksum"
+RECORD, UNFINISHED = "record", ".unfinished"  # out of sight, while all is written
 MEND = "take it from where it was made, or repeat the run with --overwrite"
 
 
@@ -53,23 +61,28 @@ def beside(record: Path, ending: str) -> Path:
 
 
 def save_record(record: RunRecord, results: Path, companions: Companions = NONE) -> Path:
-    """Write all that a run leaves, each file whole or not at all, and the record last.
+    """Leave a record and what belongs to it: all of it, or nothing in the place of an older one.
 
-    What lies beside an older record of the same run and is not written anew stays.
+    Everything is written out of sight first. Then the older record goes, the companions take their
+    places, and the record takes its own. Of the older record's companions those stay that are not
+    written anew and still are what it named.
 
     Returns:
         The record's path.
+
+    Raises:
+        DensebenchError: it holds what a record cannot; nothing was written.
     """
     path = record.path(results)
-    contents = dict(companions.files)
-    if companions.evidence is not None:
-        contents[EVIDENCE] = packed(companions.evidence, record.run_id)
-        beside(path, COUNTS).unlink(missing_ok=True)
-    for ending, content in contents.items():
-        write_atomically(beside(path, ending), content)
-    if companions.panels is not None:
-        companions.panels(beside(path, PANELS))
-    write_atomically(path, _sealed(record, path))
+    _sealed(record, path, {})  # found out before anything is written
+    with _out_of_sight(path) as hidden:
+        made = _write_companions(hidden / path.name, record, companions)
+        hashes = {ending: _sha256(beside(hidden / path.name, ending)) for ending in made}
+        kept = {ending: digest for ending, digest in _vouched(path).items() if ending not in made}
+        write_atomically(hidden / RECORD, _sealed(record, path, kept | hashes))
+        path.unlink(missing_ok=True)
+        _put_in_place(hidden, path, made, kept)
+        (hidden / RECORD).replace(path)
     return path
 
 
@@ -87,15 +100,8 @@ def load_record(path: Path) -> RunRecord:
         DensebenchError: the file is no record, or of a schema that this version does not know; it
             or a file beside it is not what was written. The message names the file.
     """
-    values = _json_object(path, "a run record")
-    try:
-        present = converted(values)
-    except (LookupError, TypeError, AttributeError) as error:
-        raise DensebenchError(f"{path}: not a run record of schema 1: {error!r}") from error
-    record = validate(RunRecord, present, str(path))
-    if present is values:
-        if record.checksum != _checksum(values):
-            raise DensebenchError(f"{path}: not as it was written, its checksum differs; {MEND}")
+    record = _read_record(path)
+    if record.checksum:
         _check_companions(path, record)
     return record
 
@@ -113,13 +119,15 @@ def load_records(results: Path) -> list[tuple[Path, RunRecord]]:
 def load_evidence(path: Path, record: RunRecord) -> Evidence | None:
     """The evidence beside a record; none where it is not there, or was never kept.
 
+    A record of schema 1, which alone has no checksum, is read with the counts of schema 1, and any
+    other with its evidence: the other file is not of this record.
+
     Raises:
         DensebenchError: the file cannot be read, is of another run, or the record's numbers do not
             follow from it.
     """
-    files = (beside(path, ending) for ending in (EVIDENCE, COUNTS))
-    file = next((file for file in files if file.exists()), None)
-    return None if file is None else read(file, record)
+    file = beside(path, EVIDENCE if record.checksum else COUNTS)
+    return read(file, record) if file.exists() else None
 
 
 def load_profiles(results: Path) -> list[tuple[Path, ProfileRecord]]:
@@ -139,14 +147,89 @@ def find_record(results: Path, backbone: str, task: str, run_id: str) -> Path | 
     return next(iter(sorted(folder.glob(f"*-{run_id}.json"))), None)
 
 
-def _sealed(record: RunRecord, path: Path) -> str:
-    """The record's text, with the hashes of its companions and its own checksum."""
-    start = f"{path.stem}."
-    files = [f for f in sorted(path.parent.glob(f"{start}*")) if f != path and _content(f).exists()]
-    found = {file.name.removeprefix(start): _sha256(file) for file in files}
-    known = record.model_copy(update={"companions": found, CHECKSUM: ""})
-    values = json.loads(known.model_dump_json())
+@contextmanager
+def _out_of_sight(path: Path) -> Iterator[Path]:
+    """A hidden folder beside a record, removed in the end; so are those of killed processes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = f".{path.stem}."
+    for entry in list(path.parent.iterdir()):
+        if entry.name.startswith(start) and entry.suffix == UNFINISHED and is_free(entry):
+            shutil.rmtree(entry, ignore_errors=True)
+    hidden = Path(tempfile.mkdtemp(dir=path.parent, prefix=start, suffix=UNFINISHED))
+    descriptor = os.open(hidden, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some file systems have no locks; nobody removes folders there
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield hidden
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _write_companions(path: Path, record: RunRecord, companions: Companions) -> list[str]:
+    """Write each beside a path, and return the endings of their names."""
+    contents = dict(companions.files)
+    if companions.evidence is not None:
+        contents[EVIDENCE] = packed(companions.evidence, record.run_id)
+    for ending, content in contents.items():
+        write_atomically(beside(path, ending), content)
+    if companions.panels is None:
+        return list(contents)
+    companions.panels(beside(path, PANELS))
+    return [*contents, PANELS]
+
+
+def _put_in_place(hidden: Path, path: Path, made: Iterable[str], kept: Container[str]) -> None:
+    """Move companions beside a path, and away what lies there in their name."""
+    gone = {*made, *(ending for ending in (EVIDENCE, PANELS) if ending not in kept)}
+    gone |= {COUNTS} if EVIDENCE in made else set()
+    for ending in sorted(gone):
+        if os.path.lexists(file := beside(path, ending)):
+            file.rename(hidden / f"old.{ending}")
+    for ending in made:
+        beside(hidden / path.name, ending).rename(beside(path, ending))
+
+
+def _vouched(path: Path) -> dict[str, str]:
+    """The companions of a record at that path that are still as it names them."""
+    if not path.exists():
+        return {}
+    try:
+        named = _read_record(path).companions
+    except DensebenchError:
+        return {}
+    files = {ending: beside(path, ending) for ending in named}
+    there = {ending for ending, file in files.items() if _content(file).exists()}
+    return {e: digest for e, digest in named.items() if e in there and _sha256(files[e]) == digest}
+
+
+def _read_record(path: Path) -> RunRecord:
+    """A record that is as it was written; what lies beside it is not looked at."""
+    values = _json_object(path, "a run record")
+    try:
+        present = converted(values)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise DensebenchError(f"{path}: not a run record of schema 1: {error!r}") from error
+    record = validate(RunRecord, present, str(path))
+    if present is values and record.checksum != _checksum(values):
+        raise DensebenchError(f"{path}: not as it was written, its checksum differs; {MEND}")
+    return record
+
+
+def _sealed(record: RunRecord, path: Path, companions: Mapping[str, str]) -> str:
+    """The record's text, with the hashes of its companions and its own checksum.
+
+    Raises:
+        DensebenchError: it could not be read again, such as one with a number that is none.
+    """
+    known = record.model_copy(update={"companions": dict(companions), CHECKSUM: ""})
+    try:
+        values = json.loads(known.model_dump_json())
+    except ValueError as error:
+        told = " ".join(str(error).split())
+        raise DensebenchError(f"{path}: the record cannot be written: {told}") from error
     sealed = {**values, CHECKSUM: _checksum(values)}
+    validate(RunRecord, sealed, f"{path}: the record cannot be written")
     return json.dumps(sealed, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -166,11 +249,23 @@ def _check_companions(path: Path, record: RunRecord) -> None:
 
 
 def _sha256(file: Path) -> str:
-    return hashlib.sha256(read_bytes(_content(file))).hexdigest()
+    """Of a file's content; of a folder that of all its files, with their names.
+
+    Raises:
+        DensebenchError: something there cannot be read.
+    """
+    try:
+        if not file.is_dir():
+            return hashlib.sha256(read_bytes(file)).hexdigest()
+        files = [part for part in sorted(file.rglob("*")) if not part.is_dir()]
+        hashes = {part.relative_to(file).as_posix(): _sha256(part) for part in files}
+    except OSError as error:
+        raise DensebenchError(f"{file}: cannot be read: {error}") from error
+    return content_hash(hashes)
 
 
 def _content(file: Path) -> Path:
-    """What stands for a companion: of a folder its index."""
+    """What must be there of a companion: of a folder its index."""
     return file / INDEX if file.is_dir() else file
 
 

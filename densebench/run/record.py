@@ -6,6 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from densebench.files.hashes import content_hash
 from densebench.host.device import device_name, peak_cuda
@@ -178,6 +181,17 @@ def _protocol_record(inputs: Inputs, protocol: Protocol) -> ProtocolRecord:
         as_shipped=plan.as_shipped,
         hash=inputs.protocol_hash,
         input_size=protocol.input_size,
-        details=protocol.details(),
+        details=_plain(protocol.details()),
         val_in_fit=protocol.needs.val_in_fit,
     )
+
+
+def _plain(value: Any) -> Any:
+    """What a protocol tells, with the numbers and arrays of numpy as Python's own."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {_plain(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value

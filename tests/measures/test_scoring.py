@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
+from densebench.host.errors import DensebenchError
 from densebench.measures.base import Metric
 from densebench.measures.labels import LabelScoring
 from densebench.measures.scoring import Prediction, Scorer, Scoring, Tally, upsampled
@@ -113,6 +114,59 @@ class TestFloats:
         assert ranked.interval.low < ranked.value < ranked.interval.high
         assert (ranked.main.higher, ranked.main.unit) == (False, "m")
         assert (ranked.classes, ranked.mapping, ranked.confusion) == ({}, [], [])
+
+
+@dataclass(frozen=True)
+class Broken(Metric):
+    """No number, whatever the images."""
+
+    name: str = "broken"
+    title: str = "broken"
+    found: float = float("nan")
+
+    def finish(self, sums: Any) -> Any:
+        return np.full(sums.shape[:-1], self.found)
+
+
+@dataclass(frozen=True)
+class Unguarded(Metric):
+    """Without a guard: of nothing it is no number."""
+
+    name: str = "unguarded"
+    title: str = "unguarded"
+    bounds: tuple[float, float] = (0.0, float("inf"))
+
+    def finish(self, sums: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return sums[..., 0] / sums[..., 1]
+
+
+class TestNoNumbers:
+    @pytest.mark.parametrize("found", ["nan", "inf", "-inf"])
+    @pytest.mark.parametrize("place", [0, 1])
+    def test_a_metric_that_is_none_is_one_line_that_names_it(
+        self, found: str, place: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        metrics: list[Metric] = [MeanError(), MeanError()]
+        metrics[place] = Broken(found=float(found))
+        monkeypatch.setattr(DepthScoring, "metrics", tuple(metrics))
+        counted = Counted(DepthScoring(("original",)), DEPTHS)
+        counted.add(depths_of(torch.arange(N)))
+        with pytest.raises(DensebenchError) as caught:
+            counted.results()
+        assert str(caught.value).startswith(f"the metric 'broken' is {found} over 5 validation ")
+
+    def test_an_interval_without_a_bound_is_kept_and_says_so(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(DepthScoring, "metrics", (Unguarded(),))
+        split = SimpleNamespace(mask=lambda i: METRES[i] * (i == 0), names=NAMES, groups=None)
+        counted = Counted(DepthScoring(("original",)), split)
+        counted.add(depths_of(torch.arange(N)))
+        (score,) = counted.scores()
+        assert (score.interval.low, score.interval.high, score.interval.n) == (0.0, None, N)
+        assert score.main.interval_text == "0.00 to no bound"
+        assert type(score).model_validate_json(score.model_dump_json()) == score
 
 
 class TestSeveralProcesses:

@@ -11,7 +11,14 @@ import pytest
 from densebench.host.errors import DensebenchError
 from densebench.measures.jackknife import average, interval, leave_one_out
 from densebench.records.older import converted
-from densebench.records.store import COUNTS, beside, load_evidence, load_record, load_records
+from densebench.records.store import (
+    COUNTS,
+    EVIDENCE,
+    beside,
+    load_evidence,
+    load_record,
+    load_records,
+)
 
 OLD: dict[str, Any] = {
     "resolution": "input",
@@ -91,6 +98,14 @@ def test_exchanged_counts_are_refused(committed: list[Path]) -> None:
     with pytest.raises(DensebenchError, match="not the evidence of the record") as caught:
         load_evidence(first, load_record(first))
     assert str(caught.value).startswith(f"{beside(first, COUNTS)}: ")
+
+
+def test_the_evidence_of_a_later_run_is_not_of_a_record_of_schema_1(committed: list[Path]) -> None:
+    path, other, *_ = committed
+    beside(path, EVIDENCE).write_bytes(beside(other, COUNTS).read_bytes())
+    assert load_evidence(path, load_record(path)) is not None
+    beside(path, COUNTS).unlink()
+    assert load_evidence(path, load_record(path)) is None
 
 
 def test_an_edited_number_is_refused_by_its_counts(committed: list[Path]) -> None:

@@ -1,7 +1,9 @@
 """What lies beside a record is what the record was made with, and a record is as it was written."""
 
 import json
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from densebench import cli
 from densebench.host.errors import DensebenchError
 from densebench.measures.base import Evidence
 from densebench.measures.segmentation import class_counts
+from densebench.records import store
 from densebench.records.schema import RunRecord
 from densebench.records.store import (
     COUNTS,
@@ -21,6 +24,7 @@ from densebench.records.store import (
     beside,
     load_evidence,
     load_record,
+    load_records,
     save_record,
 )
 
@@ -60,12 +64,102 @@ def test_the_record_names_all_that_lies_beside_it(kept: Path) -> None:
 
 def test_it_is_written_last(tmp_path: Path, tiny_record: RunRecord, evidence: Evidence) -> None:
     def fail(folder: Path) -> None:
-        assert beside(tiny_record.path(tmp_path), EVIDENCE).is_file()
+        assert folder.with_suffix(f".{EVIDENCE}").is_file()
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         save_record(tiny_record, tmp_path, Companions(evidence, panels=fail))
-    assert not list(tmp_path.rglob("*.json"))
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+class Kill:
+    """Ends the process at a step: the ``at``-th change of what lies on disk, before it is made."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, at: int) -> None:
+        self.left = at
+        for name in ("rename", "replace", "unlink"):
+            patch.setattr(Path, name, self.counted(getattr(Path, name)))
+        patch.setattr(store, "write_atomically", self.counted(store.write_atomically))
+        patch.setattr(store.shutil, "rmtree", lambda *_, **__: None)  # who is killed tidies nothing
+
+    def counted(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        def made(*given: Any, **options: Any) -> Any:
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+            return step(*given, **options)
+
+        return made
+
+
+def other_panels(folder: Path) -> None:
+    panels(folder)
+    (folder / "more.png").write_bytes(b"more")
+
+
+@pytest.mark.parametrize("made", [panels, other_panels, None])
+def test_a_kill_leaves_the_old_record_the_new_one_or_none(
+    tmp_path: Path, tiny_record: RunRecord, evidence: Evidence, made: Any
+) -> None:
+    first = Companions(evidence, {"head.safetensors": b"head"}, panels)
+    second = Companions(evidence, {"head.safetensors": b"other head"}, made)
+    left = set()
+    for at in range(1, 100):
+        results = tmp_path / str(at)
+        path = save_record(tiny_record, results, first)
+        old = load_record(path).companions
+        with pytest.MonkeyPatch.context() as patch:
+            kill = Kill(patch, at)
+            with suppress(KeyboardInterrupt):
+                save_record(tiny_record, results, second)
+        found = [record.companions for _, record in load_records(results)]
+        left.add("none" if not found else "old" if found == [old] else "new")
+        assert all(named.keys() == {EVIDENCE, "head.safetensors", PANELS} for named in found)
+        if kill.left > 0:
+            break
+        save_record(tiny_record, results, second)
+        assert len(load_records(results)) == 1
+        assert [f for f in path.parent.iterdir() if f.name.startswith(".")] == []
+    assert left == {"old", "none", "new"}
+
+
+def test_what_is_no_longer_as_the_record_named_it_is_not_named_again(
+    kept: Path, tmp_path: Path, tiny_record: RunRecord
+) -> None:
+    (beside(kept, PANELS) / "more.png").write_bytes(b"of somebody else")
+    beside(kept, "head.safetensors").write_bytes(b"of somebody else")
+    beside(kept, "notes.txt").write_bytes(b"of somebody else")
+    assert save_record(tiny_record, tmp_path) == kept
+    assert list(load_record(kept).companions) == [EVIDENCE]
+    assert not beside(kept, PANELS).exists()
+
+
+def test_what_lies_there_without_a_record_is_not_named(
+    tmp_path: Path, tiny_record: RunRecord
+) -> None:
+    lying = beside(tiny_record.path(tmp_path), EVIDENCE)
+    lying.parent.mkdir(parents=True)
+    lying.write_bytes(b"of a run that was killed")
+    assert load_record(save_record(tiny_record, tmp_path)).companions == {}
+    assert not lying.exists()
+
+
+def test_what_no_record_can_hold_is_one_line_before_anything_is_written(
+    tmp_path: Path, tiny_record: RunRecord, evidence: Evidence
+) -> None:
+    main = tiny_record.score.main.model_copy(update={"value": math.nan})
+    score = tiny_record.score.model_copy(update={"metrics": [main]})
+    details = tiny_record.protocol.model_copy(update={"details": {"a": np.float32(1)}})
+    for change, told in (
+        ({"scores": [score]}, "metrics.0.value"),
+        ({"protocol": details}, "numpy"),
+    ):
+        bad = tiny_record.model_copy(update=change)
+        with pytest.raises(DensebenchError, match=told) as caught:
+            save_record(bad, tmp_path, Companions(evidence))
+        assert str(caught.value).startswith(f"{bad.path(tmp_path)}: the record cannot be written")
+        assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -111,6 +205,12 @@ def test_exchanged_panels_are_refused(kept: Path) -> None:
         load_record(kept)
 
 
+def test_exchanged_pictures_are_refused(kept: Path) -> None:
+    (beside(kept, PANELS) / "0.truth.png").write_bytes(b"of another run")
+    with pytest.raises(DensebenchError, match="panels: not the file that the record"):
+        load_record(kept)
+
+
 @pytest.mark.parametrize("ending", [EVIDENCE, "head.safetensors"])
 def test_a_missing_companion_is_not(kept: Path, ending: str) -> None:
     record = load_record(kept)
@@ -124,6 +224,11 @@ def test_evidence_that_the_record_does_not_name_is_refused(kept: Path, tmp_path:
     beside(alone, EVIDENCE).write_bytes(content)
     with pytest.raises(DensebenchError, match=r"evidence\.npz: not of the record beside it"):
         load_record(alone)
+
+
+def test_counts_of_schema_1_are_not_of_a_record_of_schema_2(kept: Path) -> None:
+    beside(kept, EVIDENCE).rename(beside(kept, COUNTS))
+    assert load_evidence(kept, load_record(kept)) is None
 
 
 def test_a_consistent_forgery_is_found_by_the_evidence(
