@@ -32,7 +32,7 @@ def test_subset_seeds_average_in_one_row(colour_task: Path, tmp_path: Path) -> N
     assert {record.dataset.subset for record in records if record} == {"own:1/2"}
     table = matrix_table(outcomes)
     assert table.row_count == 1
-    assert next(iter(table.columns[3].cells)).endswith("(2 subsets)")
+    assert str(next(iter(table.columns[3].cells))).endswith("(2 subsets)")
 
 
 def test_what_stands_in_brackets_is_text(capsys: pytest.CaptureFixture[str]) -> None:
