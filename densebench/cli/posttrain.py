@@ -41,7 +41,7 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override the recipe: training.epochs=5, ..."),
 ]
 OutFolder = Annotated[Path | None, typer.Option(help="Folder to write [posttrained/NAME].")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the last step.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
 Overwrite = Annotated[bool, typer.Option(help="Remove what the folder holds first.")]
 ViewWorkers = Annotated[
     int | None, typer.Option(min=0, help="Processes that make views [8 with a GPU, else 0].")

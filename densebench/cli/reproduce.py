@@ -91,10 +91,10 @@ def _show(found: "Reproduction", as_json: bool, stdout: TextIO) -> None:
         print(json.dumps(reproduction.reproduction_json(found), indent=1), file=stdout)
         return
     console = Console(file=stdout)
-    console.print(f"{found.suite}: {found.description}. Published: {found.source}.")
+    console.print(f"{found.suite}: {found.description}. Published: {found.source}.", markup=False)
     for table in reproduction.reproduction_tables(found):
         console.print(table)
-    console.print(reproduction.meaning(found.rows))
+    console.print(reproduction.meaning(found.rows), markup=False)
 
 
 def _tell_missing(found: "Reproduction") -> None:

@@ -1,6 +1,6 @@
 """What every reader gives: a split of images with their masks, and the two splits of a dataset."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -13,6 +13,7 @@ from densebench.datasets.classes import Colour
 from densebench.datasets.fingerprint import sample_fingerprint
 from densebench.datasets.image_files import image_size, read_image
 from densebench.datasets.targets import Target
+from densebench.files.hashes import content_hashes
 from densebench.host.errors import DensebenchError
 
 SplitName = Literal["train", "val"]
@@ -69,6 +70,11 @@ class Split:
     def ignore_index(self) -> int:
         """Of labels, the one that no score counts."""
         return int(self.target.void)
+
+    @property
+    def files(self) -> list[str]:
+        """Every image and every mask."""
+        return [*self.image_files, *self.mask_files]
 
     @property
     def listed(self) -> list[str]:
@@ -129,11 +135,12 @@ class Split:
             groups=None if self.groups is None else tuple(self.groups[i] for i in kept),
         )
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, hashes: Mapping[str, str] | None = None) -> str:
         """SHA-256 (hex) of the names, the content of every file and what their values mean.
 
         The order of the list counts where it is not the sorted one. Neither dates nor places
-        count, so that a copy elsewhere has the same fingerprint.
+        count, so that a copy elsewhere has the same fingerprint. ``hashes`` are the contents' by
+        path, where they are known already.
 
         Raises:
             DensebenchError: a file cannot be read.
@@ -145,6 +152,7 @@ class Split:
             mask_files=self.mask_files,
             mask_rules=rules,
             meaning=self.target.meaning(),
+            hashes=content_hashes(self.files) if hashes is None else hashes,
             order=self.order,
         )
 

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-
-from densebench.files.hashes import content_hashes
+from collections.abc import Mapping, Sequence
 
 
 def sample_fingerprint(
@@ -14,18 +12,17 @@ def sample_fingerprint(
     mask_files: Sequence[str],
     mask_rules: Sequence[bytes],
     meaning: Sequence[object],
+    hashes: Mapping[str, str],
     order: Sequence[int] | None = None,
 ) -> str:
     """SHA-256 (hex) over what decides images, masks, their meaning and their order.
 
-    Raises:
-        DensebenchError: a file cannot be read.
+    ``hashes`` are of every file's content, by its path.
     """
-    hashes = content_hashes([*image_files, *mask_files])
+    packed = {rules: hashlib.sha256(rules).hexdigest() for rules in set(mask_rules)}
     total = hashlib.sha256(json.dumps(list(meaning)).encode())
     for name, image, mask, rules in zip(names, image_files, mask_files, mask_rules, strict=True):
-        rules_hash = hashlib.sha256(rules).hexdigest()
-        total.update(json.dumps([name, hashes[image], hashes[mask], rules_hash]).encode())
+        total.update(json.dumps([name, hashes[image], hashes[mask], packed[rules]]).encode())
     if order is not None:
         total.update(json.dumps(list(order)).encode())
     return total.hexdigest()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,12 @@ class LookupReader:
 
     def rules(self, file: Path) -> bytes:
         """The table."""
-        return np.asarray(self.table, dtype="<i2").tobytes()
+        return _packed(self.table)
+
+
+@lru_cache(maxsize=8)
+def _packed(table: tuple[int, ...]) -> bytes:
+    return np.asarray(table, dtype="<i2").tobytes()
 
 
 def unknown_ids(file: Path, ids: Integer[np.ndarray, " n"], allowed: str) -> DensebenchError:

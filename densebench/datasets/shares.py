@@ -10,10 +10,12 @@ import numpy as np
 
 from densebench.datasets.base import Dataset, list_order
 from densebench.datasets.published_lists import published_names, published_subset
-from densebench.files.hashes import content_hash
+from densebench.files.hashes import content_hash, content_hashes
 from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
 
 OWN = "own:"
+MANY_FILES = 10_000  # of which it takes seconds to see that they are as they were
 
 
 def check_share(kind: str, share: str, seed: int) -> None:
@@ -85,9 +87,18 @@ def limited(dataset: Dataset, limit: int) -> Dataset:
     )
 
 
-def data_fingerprint(dataset: Dataset) -> str:
-    """One fingerprint of both splits: their names, files, classes and void label."""
-    return content_hash([dataset.train.fingerprint(), dataset.val.fingerprint()])
+def data_fingerprint(dataset: Dataset, watcher: Watcher | None = None) -> str:
+    """One fingerprint of both splits: their names, files, classes and void label.
+
+    The watcher is told of the phase "hashes", in files; of many also in a line.
+    """
+    files = dict.fromkeys([*dataset.train.files, *dataset.val.files])
+    told = watcher or Watcher()
+    if len(files) >= MANY_FILES:
+        told.say(f"comparing {len(files):,} images and masks with what is known of them")
+    with told.phase("hashes", len(files), "files") as advance:
+        hashes = content_hashes(files, advance=advance)
+    return content_hash([split.fingerprint(hashes) for split in (dataset.train, dataset.val)])
 
 
 def _divisor(share: str) -> int:

@@ -23,10 +23,12 @@ from densebench.files.regular import read_json
 from densebench.files.tree import archive_of, open_file
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
+from densebench.host.watcher import Advance
 
 THREADS = 8
 BLOCK = 1 << 20
 BATCH = 512
+HANDFUL = 64
 HASH_BYTES = 32
 Entry = tuple[Stamp, str]
 
@@ -37,10 +39,12 @@ def content_hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def content_hashes(files: Iterable[str], fresh: bool = False) -> dict[str, str]:
+def content_hashes(
+    files: Iterable[str], fresh: bool = False, advance: Advance = lambda _: None
+) -> dict[str, str]:
     """SHA-256 (hex) of each file's content, from the index where it still holds.
 
-    ``fresh`` reads every file, and corrects the index.
+    ``fresh`` reads every file, and corrects the index; ``advance`` is told how many more are done.
 
     Raises:
         DensebenchError: a file cannot be read.
@@ -52,21 +56,26 @@ def content_hashes(files: Iterable[str], fresh: bool = False) -> dict[str, str]:
         by_folder[folder].add(name)
     with ThreadPoolExecutor(THREADS) as pool:
         hashes = {
-            f: _folder_hashes(f, sorted(names), pool, fresh) for f, names in by_folder.items()
+            f: _folder_hashes(f, sorted(names), pool, fresh, advance)
+            for f, names in by_folder.items()
         }
     return {file: hashes[folder][name] for file, (folder, name) in places.items()}
 
 
 def _folder_hashes(
-    folder: str, names: list[str], pool: ThreadPoolExecutor, anew: bool
+    folder: str, names: list[str], pool: ThreadPoolExecutor, anew: bool, advance: Advance
 ) -> dict[str, str]:
     index_file = _index_file(folder)
     index = {} if anew else _read_index(index_file)
     parts = [names[i : i + BATCH] for i in range(0, len(names), BATCH)]
     stamps = dict(zip(names, chain(*pool.map(partial(_stamps, folder), parts)), strict=True))
     stale = [name for name in names if name not in index or index[name][0] != stamps[name]]
+    advance(len(names) - len(stale))
     started = time.time_ns()
-    fresh = dict(zip(stale, pool.map(partial(_file_hash, folder), stale), strict=True))
+    fresh: dict[str, str] = {}
+    for hashed in pool.map(partial(_file_hashes, folder), _shares(stale)):
+        fresh |= hashed
+        advance(len(hashed))
     settled = {
         name: (stamps[name], digest)
         for name, digest in fresh.items()
@@ -88,6 +97,16 @@ def _stamps(folder: str, names: list[str]) -> list[Stamp]:
         except OSError as error:
             raise DensebenchError(f"{file}: cannot be read: {error.strerror}") from error
     return stamps
+
+
+def _shares(names: list[str]) -> list[list[str]]:
+    """Names by the handful: to hand one over takes longer than to hash a small file."""
+    size = max(1, min(HANDFUL, len(names) // (4 * THREADS)))
+    return [names[i : i + size] for i in range(0, len(names), size)]
+
+
+def _file_hashes(folder: str, names: list[str]) -> dict[str, str]:
+    return {name: _file_hash(folder, name) for name in names}
 
 
 def _file_hash(folder: str, name: str) -> str:

@@ -51,6 +51,8 @@ class Epochs:
     def resume(self) -> str:
         """Take up the last checkpoint of an interrupted run; one that is of no use is passed by.
 
+        It was written after an epoch: what was done of the next one is done again.
+
         Returns:
             What was done, in a line; nothing where there is no checkpoint.
         """

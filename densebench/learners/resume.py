@@ -1,4 +1,4 @@
-"""The file from which an interrupted training goes on."""
+"""The file from which an interrupted training goes on: from its last whole epoch."""
 
 import io
 import pickle
@@ -32,10 +32,16 @@ class Checkpoint:
         self.file, self._run = folder / "epoch.pt", folder.name
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace what was there, whole or not at all."""
+        """Replace what was there, whole or not at all.
+
+        Another process that did the same run may remove the folder in just that moment.
+        """
         buffer = io.BytesIO()
         torch.save({"run": self._run, "state": state}, buffer)
-        write_atomically(self.file, buffer.getvalue())
+        try:
+            write_atomically(self.file, buffer.getvalue())
+        except FileNotFoundError:
+            write_atomically(self.file, buffer.getvalue())
 
     def restore(self, take_up: Callable[[dict[str, Any]], None]) -> bool:
         """Hand over the state that was saved; False if the file is damaged or another run's.

@@ -97,6 +97,7 @@ def _alone(options: PosttrainOptions, world: World) -> Iterator[None]:
         yield
         return
     require_writable(options.folder.parent)
+    options.folder.parent.mkdir(parents=True, exist_ok=True)
     if options.register:
         require_writable(registered_card(options.name).parent)
     lock = options.folder.with_name(f".{options.folder.name}.lock")

@@ -107,7 +107,7 @@ class Trainer:
         return self.learner.teacher
 
     def resume(self) -> None:
-        """Go on from the last checkpoint.
+        """Go on from the last checkpoint: after a kill, up to ``checkpoint_every`` steps back.
 
         Raises:
             DensebenchError: there is none, or it is of another training.

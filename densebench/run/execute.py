@@ -54,7 +54,7 @@ class Run:
         with self._phases.phase("load"):
             self._plan = plan_run(options)
             self._cache = _cache(options.cache, watcher)
-            self._images = load_images(self._plan.task, options)
+            self._images = load_images(self._plan.task, options, watcher)
 
     @cached_property
     def inputs(self) -> Inputs:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from densebench.cards import Found, TaskCard
 from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.shares import data_fingerprint, limited, share_of
+from densebench.host.watcher import Watcher
 from densebench.run.options import RunOptions
 
 
@@ -28,7 +29,9 @@ def share_asked(task: TaskCard, options: RunOptions) -> str | None:
     return task.dataset.subset if options.subset is None else options.subset
 
 
-def load_images(task: Found[TaskCard], options: RunOptions) -> Images:
+def load_images(
+    task: Found[TaskCard], options: RunOptions, watcher: Watcher | None = None
+) -> Images:
     """Find and fingerprint the images.
 
     Raises:
@@ -49,4 +52,4 @@ def load_images(task: Found[TaskCard], options: RunOptions) -> Images:
         cut = limited(chosen, options.limit)
         limit = options.limit if cut != chosen else None
         dataset, chosen = limited(dataset, options.limit), cut
-    return Images(chosen, data_fingerprint(dataset), limit)
+    return Images(chosen, data_fingerprint(dataset, watcher), limit)

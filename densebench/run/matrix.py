@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from densebench.host.watcher import Watcher
 from densebench.records.remarks import Remark, remarks, with_marks
@@ -41,8 +42,11 @@ def matrix_table(outcomes: Sequence[Outcome]) -> Table:
         of_pair = [o for o in outcomes if (o.options.backbone, o.options.task) == (backbone, task)]
         said = [r for o in of_pair for r in _remarks(o)]
         told |= dict.fromkeys(f"{r.mark} {backbone}: {r.sentence}" for r in said)
-        table.add_row(with_marks(backbone, dict.fromkeys(said)), task, *_cells(of_pair))
-    table.caption, table.caption_justify = "\n".join(told) or None, "left"
+        cells = with_marks(backbone, dict.fromkeys(said)), task, *_cells(of_pair)
+        table.add_row(*map(Text, cells))  # as a string, what stands in brackets would be a style
+    if told:
+        table.caption = Text("\n".join(told), "table.caption")
+    table.caption_justify = "left"
     return table
 
 

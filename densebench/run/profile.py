@@ -75,12 +75,12 @@ def profile_backbone(
     if options.task is not None and options.size is not None:
         raise DensebenchError("give --task or --size, not both")
     device = pick_device(options.device)
-    require_writable(options.results)
     backbone, size = _load(options, device)
     if device.type == "cpu":
         batch = (options.batch_size, size, backbone.patch_size, backbone.embed_dim)
         needed = {"a batch in the backbone": memory.batch_bytes(*batch)}
         memory.require(needed, "give a smaller --batch-size")
+    require_writable(options.results)
     try:
         record = _measure(
             Meter(backbone, size, device, options.precision), options, watcher or Watcher()

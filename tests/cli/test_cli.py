@@ -464,14 +464,20 @@ class TestProcesses:
         path = next(Path("leaderboard/results").rglob("*.json"))
         assert load_record(path).model_dump(mode="json") == record
 
-    def test_no_space_for_the_record(self, tiny_task: Path) -> None:
+    @pytest.mark.parametrize(("most", "begins"), [(1000, False), (4100, True)])
+    def test_no_space_for_the_record(
+        self, write_dataset: Callable[..., Path], most: int, begins: bool
+    ) -> None:
         def limit() -> None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
-        arguments = ["--backbone", "rgb_s14", "--task", tiny_task, "--device", "cpu"]
+        task = write_dataset(Path("data"), 8, 8)
+        arguments = ["--backbone", "rgb_s14", "--task", task, "--device", "cpu"]
         done = process("run", *arguments, preexec_fn=limit)
-        assert done.error.startswith("no space left")  # found out before the work
+        assert done.error.startswith("no space left")
+        assert ("features cannot be kept" in done.err) == begins
+        assert ("training images: 8/8" in done.err) == begins
         assert done.out == ""
         left = [path.name for path in Path("leaderboard").rglob("*") if path.is_file()]
         # What is there was written whole, before the record.

@@ -1,7 +1,8 @@
 """Published and seeded shares of the training images, and the order of a list."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from densebench.cards import DatasetCard
-from densebench.datasets import Dataset, load_dataset
+from densebench.datasets import Dataset, load_dataset, shares
 from densebench.datasets import published_lists as known
 from densebench.datasets.base import list_order
 from densebench.datasets.published_lists import SUBSET_SEEDS, PublishedList, published_lists
@@ -168,3 +169,23 @@ def test_an_order_gives_the_list_back(listed: list[str]) -> None:
     order = list_order(listed)
     assert [sorted(listed)[i] for i in order or range(len(listed))] == listed
     assert (order is None) == (listed == sorted(listed))
+
+
+def test_of_many_files_it_says_so_and_counts_them(
+    voc: Dataset, ear: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    named: list[tuple[str, int | None, str]] = []
+
+    @contextmanager
+    def phase(name: str, total: int | None, unit: str = "images", done: int = 0) -> Iterator[Any]:
+        named.append((name, total, unit))
+        yield counted.append
+
+    monkeypatch.setattr(ear, "phase", phase)
+    files = len({*voc.train.files, *voc.val.files})
+    first = shares.data_fingerprint(voc, ear)
+    assert (named, sum(counted), ear.lines) == ([("hashes", files, "files")], files, [])
+    monkeypatch.setattr(shares, "MANY_FILES", files)
+    assert shares.data_fingerprint(voc, ear) == first == shares.data_fingerprint(voc)
+    assert ear.lines == [f"comparing {files} images and masks with what is known of them"]

@@ -1,11 +1,14 @@
 """The checkpoint of a linear run: used where it fits, passed by with one line where it does not."""
 
 import io
+import os
+import shutil
 
 import pytest
 import torch
 
 from densebench.host.watcher import Watcher
+from densebench.learners.resume import Checkpoint
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 
@@ -94,3 +97,19 @@ def test_one_of_a_gpu_goes_on_without_one(colour_task, tmp_path, interrupted, wh
     head, lines = _run(colour_task, tmp_path)
     assert "going on after epoch 2 of 4" in lines
     assert head == whole
+
+
+def test_a_folder_that_is_removed_while_it_is_written_to(tmp_path, monkeypatch):
+    """As another process does that was at the same run, and has recorded it."""
+    real, removed = os.fsync, []
+
+    def remove_once(number):
+        if not removed:
+            removed.append(shutil.rmtree(tmp_path / "run"))
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", remove_once)
+    checkpoint = Checkpoint(tmp_path / "run")
+    checkpoint.save({"epoch": 3})
+    assert checkpoint.restore(lambda state: removed.append(state["epoch"]))
+    assert removed == [None, 3]

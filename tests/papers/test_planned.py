@@ -22,7 +22,7 @@ from densebench.run.options import RunOptions
 pytestmark = pytest.mark.usefixtures("own_places")
 
 SUITE = """name = "tiny"
-description = "two baselines"
+description = "two [old] baselines"
 source = "A paper"
 tasks = ["{task}"]
 backbones = {backbones}

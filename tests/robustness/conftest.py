@@ -1,8 +1,10 @@
 """Hundreds of bad inputs, each to a command in a process that was forked from a warm one."""
 
+import contextlib
 import gc
 import importlib
 import os
+import select
 import shutil
 import signal
 import sys
@@ -11,11 +13,13 @@ import traceback
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple, NoReturn
 
 import pytest
 
 EACH_TIME = 45
+OURS = f"{os.sep}densebench{os.sep}"
 LIMIT = 30.0  # seconds that a case may take where much else is going on
 # What commands import when they need it: once for all cases.
 WARM = (
@@ -111,66 +115,143 @@ class Ended(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def forked() -> Callable[..., Ended]:
-    """Runs a command in a fork of this process."""
+def going() -> type["Going"]:
+    """Starts a command in a fork of this process, where all that it may import is."""
     for name in WARM:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # else each fork copies what its own collections touch
+    return Going
+
+
+@pytest.fixture(scope="session")
+def forked(going: type["Going"]) -> Callable[..., Ended]:
+    """Runs a command in such a fork to its end."""
 
     def run(
         folder: Path, *arguments: str, env: dict[str, str] | None = None, limit: float = LIMIT
     ) -> Ended:
-        sys.stdout.flush()
-        process = os.fork()
-        if not process:
-            _become(folder, list(arguments), env or {})
-        code = _wait(process, limit)
-        told = [(folder / name).read_text("utf-8", "replace") for name in (".out", ".err")]
-        for name in (".out", ".err"):
-            (folder / name).unlink()
-        return Ended(code, *told)
+        return going(folder, list(arguments), env).ended(limit)
 
     return run
 
 
-def _become(folder: Path, arguments: list[str], env: dict[str, str]) -> NoReturn:
+@pytest.fixture(scope="session")
+def at_call() -> Callable[..., Callable[[], None]]:
+    """Makes what has a process do something at its so manieth call of a function of ours."""
+
+    def make(number: int, act: Callable[[], object]) -> Callable[[], None]:
+        def count(frame: FrameType, event: str, _: object) -> None:
+            nonlocal number
+            if event == "call" and OURS in frame.f_code.co_filename:
+                number -= 1
+                if not number:
+                    sys.setprofile(None)
+                    act()
+
+        return lambda: sys.setprofile(count)
+
+    return make
+
+
+def as_it_is() -> None:
+    """Nothing that a child does before its command."""
+
+
+class Going:
+    """A command in a fork of this process, which writes to pipes.
+
+    ``first`` is what the child does before the command.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        arguments: list[str],
+        env: dict[str, str] | None = None,
+        first: Callable[[], object] = as_it_is,
+    ) -> None:
+        sys.stdout.flush()
+        pipes = os.pipe(), os.pipe()
+        self.process = os.fork()
+        if not self.process:
+            writes = [write for _, write in pipes]
+            _become(folder, arguments, env or {}, writes, first)
+        self._reads = [read for read, _ in pipes]
+        self._told = {read: bytearray() for read in self._reads}
+        for read, write in pipes:
+            os.close(write)
+            os.set_blocking(read, False)
+
+    def stopped(self, limit: float = LIMIT) -> bool:
+        """Whether it has come to a halt, or else to its end; waits for either."""
+        until = time.monotonic() + limit
+        while time.monotonic() < until:
+            self._listen()
+            done, status = os.waitpid(self.process, os.WNOHANG | os.WUNTRACED)
+            if done:
+                return os.WIFSTOPPED(status)
+        return False
+
+    def ended(self, limit: float = LIMIT) -> Ended:
+        """How it ended; after ``limit`` seconds it is ended."""
+        code, until = None, time.monotonic() + limit
+        while code is None and time.monotonic() < until:
+            self._listen()
+            done, status = os.waitpid(self.process, os.WNOHANG)
+            if done:
+                code = os.waitstatus_to_exitcode(status)
+        if code is None:
+            os.killpg(self.process, signal.SIGKILL)
+            os.waitpid(self.process, 0)
+        self._listen()
+        for read in self._reads:
+            os.close(read)
+        return Ended(code, *(told.decode("utf-8", "replace") for told in self._told.values()))
+
+    def _listen(self) -> None:
+        """Wait a moment for what it says, so that no pipe is full."""
+        for read in select.select(self._reads, [], [], 0.003)[0]:
+            with contextlib.suppress(BlockingIOError):
+                while part := os.read(read, 1 << 16):
+                    self._told[read] += part
+        time.sleep(0.003)
+
+
+def _become(
+    folder: Path,
+    arguments: list[str],
+    env: dict[str, str],
+    streams: list[int],
+    first: Callable[[], object],
+) -> NoReturn:
     """The child: a command with its own streams, working directory and settings."""
     code = 1
     try:
         os.setsid()
         os.chdir(folder)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        for number, name in ((1, ".out"), (2, ".err")):
-            os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY, 0o600), number)
+        for number, stream in enumerate(streams, start=1):
+            os.dup2(stream, number)
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
         places = {"DENSEBENCH_CACHE": f"{folder}/.cache", "DENSEBENCH_HOME": f"{folder}/.home"}
         os.environ.update({**places, "HF_HUB_OFFLINE": "1", "COLUMNS": "200", **env})
         sys.argv = ["densebench", *arguments]
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         from densebench import cli
 
+        first()
         cli.main()
     except SystemExit as error:
         code = int(error.code or 0)
     except BaseException:
         traceback.print_exc()
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+            sys.stdout.flush()
         os._exit(code)
-
-
-def _wait(process: int, limit: float) -> int | None:
-    until = time.monotonic() + limit
-    while time.monotonic() < until:
-        done, status = os.waitpid(process, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.003)
-    os.killpg(process, signal.SIGKILL)
-    os.waitpid(process, 0)
-    return None
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,9 @@ import pytest
 
 from densebench import cli
 from densebench.datasets.published_lists import SUBSET_SEEDS
+from densebench.host.screen import Console
 from densebench.host.watcher import Watcher
+from densebench.run.apart import Outcome
 from densebench.run.matrix import matrix_table, run_matrix
 from densebench.run.options import RunOptions
 
@@ -30,7 +32,14 @@ def test_subset_seeds_average_in_one_row(colour_task: Path, tmp_path: Path) -> N
     assert {record.dataset.subset for record in records if record} == {"own:1/2"}
     table = matrix_table(outcomes)
     assert table.row_count == 1
-    assert next(iter(table.columns[3].cells)).endswith("(2 subsets)")
+    assert str(next(iter(table.columns[3].cells))).endswith("(2 subsets)")
+
+
+def test_what_stands_in_brackets_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    options = RunOptions("x [old]", "y [/red].toml")
+    Console(width=150).print(matrix_table([Outcome(options, None, None, "no [bold]z[/bold]")]))
+    told = capsys.readouterr().out
+    assert all(text in told for text in ("x [old]", "y [/red].toml", "no [bold]z[/bold]"))
 
 
 @pytest.fixture

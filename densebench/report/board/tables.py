@@ -60,9 +60,10 @@ class Table:
 
     @property
     def title(self) -> str:
-        """Task, variant, and the share of the training images where it is not all of them."""
-        share = self.record.dataset.subset
-        return f"{self.task}, {self.variant}" + (f", {share} of the training images" * bool(share))
+        """Task, variant, and which of the images it is over where it is not all of them."""
+        share, limit = self.record.dataset.subset, self.record.limit
+        title = f"{self.task}, {self.variant}" + f", {share} of the training images" * bool(share)
+        return title + f", the first {limit} images" * bool(limit)
 
     @property
     def about(self) -> str:

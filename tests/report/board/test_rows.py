@@ -252,7 +252,7 @@ class TestRemarks:
         record = load_record(marked)
         options = RunOptions("seen", "tiny_retrieval")
         table = matrix_table([Outcome(options, record, marked)])
-        assert next(iter(table.columns[0].cells)) == "seen †"
+        assert str(next(iter(table.columns[0].cells))) == "seen †"
         assert f"† seen: {self.SENTENCE}" in str(table.caption)
         pair = Pair(*only_table_of(results, "tiny_retrieval").rows[:2], NOTHING)
         summary = pair_tables(pair)[0]
