@@ -10,6 +10,7 @@ python benchmarks/cache.py [IMAGES] [fp32|fp16]
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -28,8 +29,8 @@ from densebench.host.device import pick_device
 TASK, REPEATS, LIMIT = "scenes_incontext", 3, 10**11
 
 
-def main(images: int = 64, mode: str = "fp32") -> None:
-    device = pick_device("auto")
+def main(count: str = "64", mode: str = "fp32") -> None:
+    images, device = int(count), pick_device("auto")
     model = load_backbone(f"{_plugin()}:{build.__name__}", device=str(device))
     found = find_task(TASK)
     split = load_dataset(found.card.dataset, card_path=found.file).train
@@ -40,10 +41,10 @@ def main(images: int = 64, mode: str = "fp32") -> None:
         cold = FeatureCache(Path(folder) / "cold", LIMIT, dtype)
         go = partial(_go, model, split, device)
         go(warm)
-        contenders = {
+        contenders: dict[str, Callable[[], None]] = {
             "forward": partial(_forward, model, device, images),
             "off": partial(go, None),
-            "cold": lambda: (shutil.rmtree(cold.folder, ignore_errors=True), go(cold)),
+            "cold": partial(_cold, go, cold),
             "warm": partial(go, warm),
         }
         times = alternating(contenders, REPEATS)
@@ -52,6 +53,11 @@ def main(images: int = 64, mode: str = "fp32") -> None:
     for name, seconds in times.items():
         share = times["forward"] / seconds
         print(f"{name:<8} {1000 * seconds / images:>8.2f} ms an image, forward {share:>5.0%}")
+
+
+def _cold(go: Callable[[FeatureCache], None], cache: FeatureCache) -> None:
+    shutil.rmtree(cache.folder, ignore_errors=True)
+    go(cache)
 
 
 def _plugin() -> Path:
@@ -74,4 +80,4 @@ def _forward(model: DenseBackbone, device: torch.device, images: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]), *sys.argv[2:])
+    main(*sys.argv[1:])

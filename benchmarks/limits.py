@@ -48,7 +48,7 @@ class Untrained(nn.Module):
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
         """Patch tokens of the last layer."""
         side = images.shape[-1] // self.patch_size
-        tokens: Tensor = self.model.forward_features(images)
+        tokens: Tensor = self.model.forward_features(images)  # type: ignore[operator]
         return tokens[:, 1:].unflatten(1, (side, side))
 
 
