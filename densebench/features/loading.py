@@ -190,14 +190,9 @@ class Loader:
             batch_size=None,
             sampler=self._pass,
             num_workers=self._workers,
-            collate_fn=_itself,
             pin_memory=self._pinned,
             persistent_workers=True,
         )
-
-
-def _itself(loaded: Loaded) -> Loaded:
-    return loaded
 
 
 def default_workers(n_images: int) -> int:
