@@ -32,7 +32,8 @@ ResultsFolder = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images through the backbone.")]
 Workers = Annotated[
-    int | None, typer.Option(min=0, help="Processes that read images [one a core with a GPU, else 0].")
+    int | None,
+    typer.Option(min=0, help="Processes that read images [one a core with a GPU, else 0]."),
 ]
 Seed = Annotated[int, typer.Option(min=0)]
 DataRoot = Annotated[Path | None, typer.Option(help="Where the dataset lies.")]
