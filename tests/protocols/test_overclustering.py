@@ -30,7 +30,8 @@ class StoredPatches:
     def __init__(self, arrays, masks):
         self.patches = torch.from_numpy(arrays["query_feat"]).unflatten(1, (14, 14))
         self.masks = torch.from_numpy(masks["val_mask"])
-        self.split = SimpleNamespace(order=None)
+        self.split = SimpleNamespace(order=None, names=[str(i) for i in range(len(self))])
+        self.unreadable = {}
         self.world = World()
 
     def __len__(self):
