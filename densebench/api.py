@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from densebench.host.ranks import process_count
 from densebench.host.watcher import Watcher
 from densebench.records.store import DEFAULT_RESULTS
 
@@ -29,7 +30,8 @@ def evaluate(options: "RunOptions", watcher: Watcher | None = None) -> "tuple[Ru
     """
     from densebench.run import done
 
-    known = done.recall(options)
+    # Of several processes the first one looks, once they are joined.
+    known = done.recall(options) if process_count() == 1 else None
     if known is not None:
         (watcher or Watcher()).say(done.told(known[1]))
         return known

@@ -5,7 +5,10 @@ import os
 # Before numpy and torch, and for every process that a test starts: workers share the cores.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
+import copy
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from densebench.host.distributed import World
 from densebench.host.watcher import Watcher
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -246,3 +250,55 @@ def kept_runs(
         )
         for name in ("rgb_s14", "hog_s14")
     }
+
+
+class ThreadWorld(World):
+    """A process that is a thread: what is exchanged lies in one list for all of them."""
+
+    def __init__(self, rank: int, places: list[Any], met: threading.Barrier) -> None:
+        super().__init__(rank, len(places))
+        object.__setattr__(self, "_places", places)
+        object.__setattr__(self, "_met", met)
+
+    def each(self, item: Any) -> list[Any]:
+        self._places[self.rank] = copy.deepcopy(item)
+        self._met.wait(60)
+        found = copy.deepcopy(self._places)
+        self._met.wait(60)
+        return found
+
+    def sum(self, tensor: Any) -> Any:
+        tensor.copy_(sum(self.each(tensor)))
+        return tensor
+
+    def at_main(self, item: Any) -> list[Any]:
+        found = self.each(item)
+        return found if self.is_main else []
+
+    def from_main(self, item: Any) -> Any:
+        return self.each(item)[0]
+
+    def spread(self, tensor: Any, source: int) -> None:
+        tensor.copy_(self.each(tensor)[source])
+
+    def hand_over(self, tensor: Any, source: int) -> None:
+        raise NotImplementedError
+
+    def barrier(self) -> None:
+        self._met.wait(60)
+
+
+@pytest.fixture
+def in_threads() -> Callable[..., list[Any]]:
+    """Runs work in as many threads, each of which is a process of one world; gives what each did.
+
+    Nothing is handed from one to another alone (``reach="main"``).
+    """
+
+    def run(size: int, work: Callable[[World], Any]) -> list[Any]:
+        places, met = [None] * size, threading.Barrier(size)
+        worlds = [ThreadWorld(rank, places, met) for rank in range(size)]
+        with ThreadPoolExecutor(size) as pool:
+            return list(pool.map(work, worlds))
+
+    return run

@@ -83,8 +83,8 @@ def posttrain(
         find_task(task)  # before hours of training, not after
     _check_then(tasks, {"--data-root": data_root, "--limit": limit, "--results": results})
     with clean_stdout() as stdout:
-        from densebench.host.distributed import is_main_process
         from densebench.host.progress import TerminalWatcher
+        from densebench.host.ranks import is_main_process
         from densebench.host.screen import Console
         from densebench.posttrain.session import PosttrainOptions
 
@@ -118,7 +118,7 @@ def posttrain(
 def _trained(options: "PosttrainOptions", watcher: Watcher, compares: bool) -> Path:
     """The new card; told to stop, the process ends after saying how to go on."""
     from densebench import api
-    from densebench.host.distributed import is_main_process
+    from densebench.host.ranks import is_main_process
     from densebench.posttrain.trainer import InterruptedTrainingError
 
     if compares:

@@ -34,11 +34,11 @@ from densebench.cli.shared import (
     names,
     one_of,
     overrides,
-    refuse_many_processes,
     wanted_seeds,
 )
 from densebench.host.console import clean_stdout
 from densebench.host.errors import DensebenchError
+from densebench.host.ranks import is_main_process, process_count
 
 TrainList = Annotated[
     Path | None, typer.Option(help="Names of the training images: a file or a list's name.")
@@ -78,7 +78,6 @@ def run(
     as_json: AsRecord = False,
 ) -> None:
     """Evaluate a backbone on a task, and record the result; or many on many."""
-    refuse_many_processes("run")
     one_of("--precision", precision, ("fp32", "tf32", "bf16", "fp16"))
     one_of("--cache", cache, ("fp32", "fp16", "off"))
     options: dict[str, Any] = {
@@ -129,6 +128,8 @@ def _run_one(backbone: str, task: str, options: dict[str, Any], as_json: bool) -
 
         watcher = TerminalWatcher(Console(stderr=True))
         record, path = evaluate(RunOptions(backbone, task, **options), watcher)
+        if not is_main_process():
+            return
         if as_json:
             print(record.model_dump_json(indent=1), file=stdout)
             return
@@ -145,6 +146,11 @@ def _run_many(
     as_json: bool,
     subset_seeds: tuple[int, ...] | None,
 ) -> None:
+    if process_count() > 1:
+        raise DensebenchError(
+            f"torchrun started {process_count()} processes for one run, and these are several "
+            "runs; start them with `densebench run`"
+        )
     with clean_stdout() as stdout:
         from densebench.host.progress import TerminalWatcher
         from densebench.host.screen import Console

@@ -55,7 +55,7 @@ class FeatureCache:
         values: str = "uint8",
     ) -> Iterator[Entry | None]:
         """The entry of ``spec``, locked until it is filled; nothing when there is no place."""
-        key = content_hash({**spec, "dtype": self.dtype})[:32]
+        key = self._key(spec)
         with ExitStack() as stack:
             entry = None
             try:
@@ -66,6 +66,17 @@ class FeatureCache:
             if entry is not None and entry.filled == len(entry):
                 stack.close()  # whole entries are only read, by as many as like to
             yield entry
+
+    def whole(self, spec: dict[str, Any]) -> Entry | None:
+        """The entry of ``spec`` as another process has just left it; nothing if it is not whole."""
+        folder = self.folder / self._key(spec)
+        with suppress(*DAMAGE):
+            entry = Entry(folder, read_meta(folder))
+            return entry if entry.filled == len(entry) else None
+        return None
+
+    def _key(self, spec: dict[str, Any]) -> str:
+        return content_hash({**spec, "dtype": self.dtype})[:32]
 
     def entries(self) -> list[EntryInfo]:
         """Every entry, the one that was used last first."""

@@ -1,6 +1,6 @@
 """The patches of a split: images read, transformed and run through a backbone, batch by batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,8 +17,11 @@ from densebench.features.cache import FeatureCache
 from densebench.features.entries import Entry
 from densebench.features.loading import Loader, Unreadable, Views, normalised
 from densebench.features.precision import Precision
+from densebench.features.rounds import Part, Reach, Rounds, Shapes
+from densebench.features.together import Together
 from densebench.features.writing import EntryWriter
 from densebench.host.device import device_name, exact_products
+from densebench.host.distributed import World
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 
@@ -76,6 +79,7 @@ class PatchSource:
     phase: str = ""  # in which its images count
     unreadable: dict[str, str] = field(default_factory=dict)
     produced_on: set[str] = field(default_factory=set)  # devices that the patches are from
+    world: World = field(default_factory=World)  # the processes that extract together
 
     def __len__(self) -> int:
         return len(self.split)
@@ -87,37 +91,104 @@ class PatchSource:
         epoch: int = 0,
         order: Sequence[int] | None = None,
         keep: bool = True,
+        reach: Reach = "all",
     ) -> Iterator[PatchBatch]:
         """The split under ``transform``, in its own order unless another is given.
 
         Patches come from the feature cache where there is one; ``keep`` says whether a view is
-        worth a place in it.
+        worth a place in it. Several processes share the work, and each of them goes through all
+        that it is given: by ``reach`` everything, everything for the first process and nothing for
+        the others, or what it extracted itself.
 
         Raises:
             DensebenchError: an image or mask cannot be read, and ``skip_bad`` is off.
         """
-        for batch in self._found_or_extracted(transform, seed, epoch, order, keep):
-            yield batch
-            self.watcher.advance(self.phase, len(batch.indices))
-
-    def _found_or_extracted(
-        self,
-        transform: Transform,
-        seed: int,
-        epoch: int,
-        order: Sequence[int] | None,
-        keep: bool,
-    ) -> Iterator[PatchBatch]:
+        views = Views(self.split, transform, seed, epoch)
+        spec: dict[str, Any] | None = None
         if self.cache is not None and keep:
-            side = transform.size // self.backbone.patch_size
-            patches = (len(self), side, side, self.backbone.embed_dim)
-            masks = (len(self), transform.size, transform.size)
-            spec, values = self._spec(transform, seed, epoch), self.split.target.dtype
-            with self.cache.open(spec, patches, masks, values) as entry:
+            spec = self._spec(transform, seed, epoch) if self.world.is_main else {}
+        if self.world.size == 1:
+            found = self._alone(views, order, spec)
+        else:
+            together = Together(self, self._rounds, views, _shapes(self, views))
+            found = together.batches(range(len(self)) if order is None else order, reach, spec)
+        left = len(order or self.split)
+        for part in found:
+            yield PatchBatch(*part)
+            # Of what the others extract meanwhile it is only known that it will be as much.
+            done = len(part[0]) * (self.world.size if reach == "own" else 1)
+            self.watcher.advance(self.phase, min(done, left))
+            left -= min(done, left)
+
+    def extracted(
+        self, views: Views, order: Sequence[int], size: int, late: bool = True
+    ) -> Iterator[Part | None]:
+        """Batches of some images, ``size`` by ``size``; None for one of which none can be read.
+
+        All features are finite. A GPU is not waited for to know that: it is told when the next
+        batch is asked for, unless ``late`` is off.
+        """
+        for loaded in self._loader.batches(views, order, size):
+            for image in loaded.unreadable:
+                self._note(image)
+            if not loaded.indices:
+                yield None
+                continue
+            self.produced_on.add(device_name(self.device))
+            patches = self._patches(normalised(loaded, views.transform, self.device))
+            finite = torch.isfinite(patches).all()
+            late = late and self.device.type != "cpu"
+            if not late:
+                _require(finite, self.backbone)
+            masks = loaded.masks.clone()  # who keeps masks does not keep the images beside them
+            yield torch.tensor(loaded.indices), patches, masks
+            if late:
+                _require(finite, self.backbone)
+
+    def stored(self, entry: Entry, order: Sequence[int]) -> Iterator[Part]:
+        """Batches of some images that an entry has."""
+        for name, reason in entry.unreadable.items():
+            self._note(Unreadable(name, reason))
+        bad = {self.split.names.index(name) for name in entry.unreadable}
+        kept = [index for index in order if index not in bad]
+        for start in range(0, len(kept), self.batch_size):
+            yield _read(entry, np.array(kept[start : start + self.batch_size]))
+
+    def filled(self, entry: Entry, extracted: Iterable[Part | None]) -> Iterator[Part]:
+        """Put what an entry lacks into it, and give it as it was stored."""
+        with EntryWriter(entry) as writer:
+            for part in extracted:
+                if part is None:
+                    continue
+                indices, patches, masks = part
+                of_images = patches.cpu().numpy()
+                # What is stored, not what was extracted: a float16 cache gives the same every time.
+                stored = torch.from_numpy(entry.as_read(of_images))
+                writer.put(indices.numpy(), of_images, masks.numpy().copy(), self.unreadable)
+                yield indices, stored, masks
+        if entry.filled < len(self):
+            entry.unreadable |= self.unreadable
+            entry.commit(len(self))
+
+    def _alone(
+        self, views: Views, order: Sequence[int] | None, spec: dict[str, Any] | None
+    ) -> Iterator[Part]:
+        """Of one process: from the cache, if what ``spec`` describes is or can be there."""
+        if self.cache is not None and spec is not None:
+            shapes, n = _shapes(self, views), len(self)
+            sizes = (n, *shapes.patches), (n, *shapes.mask)
+            with self.cache.open(spec, *sizes, self.split.target.dtype) as entry:
                 if entry is not None:
-                    yield from self._through(entry, transform, seed, epoch, order)
+                    yield from self._through(entry, views, order)
                     return
-        yield from self._extracted(Views(self.split, transform, seed, epoch), order)
+        order = range(len(self)) if order is None else order
+        found = self.extracted(views, order, self.batch_size)
+        yield from (part for part in found if part is not None)
+
+    @cached_property
+    def _rounds(self) -> Rounds:
+        """Made once: a GPU that is short of memory makes batches smaller, but no other rounds."""
+        return Rounds(self.world, self.batch_size)
 
     def _spec(self, transform: Transform, seed: int, epoch: int) -> dict[str, Any]:
         """All that changes the features of a view, and nothing else."""
@@ -133,77 +204,20 @@ class PatchSource:
         spec = FeatureSpec.of(self.backbone)
         return {**spec.key(), "images": self.split.fingerprint()}
 
-    def _through(
-        self,
-        entry: Entry,
-        transform: Transform,
-        seed: int,
-        epoch: int,
-        order: Sequence[int] | None,
-    ) -> Iterator[PatchBatch]:
+    def _through(self, entry: Entry, views: Views, order: Sequence[int] | None) -> Iterator[Part]:
         """Read what the entry has and extract the rest into it, in the split's own order."""
-        views = Views(self.split, transform, seed, epoch)
-        if entry.filled < len(self):
+        rest: Iterator[Part] = iter(())
+        if missing := range(entry.filled, len(self)):
             entry.note_device(device_name(self.device))
+            rest = self.filled(entry, self.extracted(views, missing, self.batch_size, late=False))
         self.produced_on.update(entry.devices)
-        if order is not None:
-            for _ in self._fill(entry, views):
-                pass
-            yield from self._read(entry, order)
+        if order is None:
+            yield from self.stored(entry, range(entry.filled))
+            yield from rest
             return
-        yield from self._read(entry, range(entry.filled))
-        yield from self._fill(entry, views)
-
-    def _read(self, entry: Entry, order: Sequence[int]) -> Iterator[PatchBatch]:
-        for name, reason in entry.unreadable.items():
-            self._note(Unreadable(name, reason))
-        bad = {self.split.names.index(name) for name in entry.unreadable}
-        kept = [index for index in order if index not in bad]
-        for start in range(0, len(kept), self.batch_size):
-            yield self._stored(entry, np.array(kept[start : start + self.batch_size]))
-
-    def _stored(self, entry: Entry, indices: Int64[np.ndarray, " b"]) -> PatchBatch:
-        return PatchBatch(*map(torch.from_numpy, (indices, *entry.read(indices))))
-
-    def _fill(self, entry: Entry, views: Views) -> Iterator[PatchBatch]:
-        if entry.filled == len(self):
-            return
-        with EntryWriter(entry) as writer:
-            for batch in self._extracted(views, range(entry.filled, len(self)), late=False):
-                patches = batch.patches.cpu().numpy()
-                # What is stored, not what was extracted: a float16 cache gives the same every time.
-                stored = torch.from_numpy(entry.as_read(patches))
-                kept = batch.masks.numpy().copy()
-                writer.put(batch.indices.numpy(), patches, kept, self.unreadable)
-                yield PatchBatch(batch.indices, stored, batch.masks)
-        if entry.filled < len(self):
-            entry.unreadable |= self.unreadable
-            entry.commit(len(self))
-
-    def _extracted(
-        self, views: Views, order: Sequence[int] | None, late: bool = True
-    ) -> Iterator[PatchBatch]:
-        """Batches of features that are finite.
-
-        A GPU is not waited for to know that: it is told when the next batch is asked for, unless
-        ``late`` is off.
-        """
-        order = range(len(self)) if order is None else order
-        for loaded in self._loader.batches(views, order, self.batch_size):
-            for image in loaded.unreadable:
-                self._note(image)
-            if not loaded.indices:
-                continue
-            self.produced_on.add(device_name(self.device))
-            patches = self._patches(normalised(loaded, views.transform, self.device))
-            finite = torch.isfinite(patches).all()
-            late = late and self.device.type != "cpu"
-            if not late:
-                _require(finite, self.backbone)
-            masks = loaded.masks.clone()  # who keeps masks does not keep the images beside them
-            yield PatchBatch(torch.tensor(loaded.indices), patches, masks)
-            if late:
-                _require(finite, self.backbone)
+        for _ in rest:
+            pass
+        yield from self.stored(entry, order)
 
     @cached_property
     def _loader(self) -> Loader:
@@ -241,3 +255,15 @@ def _require(finite: Bool[Tensor, ""], backbone: DenseBackbone) -> None:
             f"features of {backbone.name} are not finite (nan or infinite); check its "
             "weights, or use --precision fp32"
         )
+
+
+def _shapes(source: PatchSource, views: Views) -> Shapes:
+    size, backbone = views.transform.size, source.backbone
+    side = size // backbone.patch_size
+    mask_type = torch.from_numpy(np.empty(0, source.split.target.dtype)).dtype
+    return Shapes((side, side, backbone.embed_dim), (size, size), mask_type)
+
+
+def _read(entry: Entry, indices: Int64[np.ndarray, " b"]) -> Part:
+    patches, masks = entry.read(indices)
+    return torch.from_numpy(indices), torch.from_numpy(patches), torch.from_numpy(masks)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TextIO
 import typer
 
 from densebench.host.errors import DensebenchError
+from densebench.host.ranks import is_main_process
 
 USAGE, INTERRUPTED = 2, 130
 _TOLD: set[str] = set()  # what was warned of already
@@ -49,7 +50,8 @@ def guarded(command: Callable[[], int | None]) -> NoReturn:
         _fail(told)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    if code == INTERRUPTED:  # which typer may give instead of passing the interruption on
+    # typer may give the code instead of passing the interruption on
+    if code == INTERRUPTED and is_main_process():
         print("interrupted; run the same command again to go on", file=sys.stderr)
     sys.exit(code)
 
@@ -101,7 +103,9 @@ def one_line(text: str) -> str:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {one_line(message)}", file=sys.stderr)
+    """Of several processes the first alone tells; what the others fail of is handed to it."""
+    if is_main_process():
+        print(f"error: {one_line(message)}", file=sys.stderr)
     sys.exit(USAGE)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from densebench.host.distributed import World
 from densebench.learners.heads import HeadTraining
 from densebench.learners.resume import Checkpoint
 
@@ -47,6 +48,13 @@ class Epochs:
     def take_best(self) -> None:
         """Make the head the one of the best epoch."""
         self.training.head.load_state_dict(self._best)
+
+    def share(self, world: World) -> None:
+        """Give the first process's head to all."""
+        if world.size > 1:
+            head = self.training.head
+            state = {name: tensor.cpu() for name, tensor in head.state_dict().items()}
+            head.load_state_dict(world.from_main(state))
 
     def resume(self) -> str:
         """Take up the last checkpoint of an interrupted run; one that is of no use is passed by.

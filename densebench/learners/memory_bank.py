@@ -25,10 +25,32 @@ class MemoryBank:
 
     def add(self, features: Float[Tensor, "n d"], counts: Int[Tensor, "n c"]) -> None:
         """Append normalised features with the pixel counts of each class."""
-        end = self._filled + len(features)
-        self._features[self._filled : end] = features
-        self._counts[self._filled : end] = counts
-        self._filled = end
+        self.put(self._filled, features, counts)
+        self._filled += len(features)
+
+    def reserve(self, lengths: dict[int, int]) -> dict[int, int]:
+        """Append rows that are put later: so many for each key, in that order.
+
+        Returns:
+            The first row of each.
+        """
+        starts = {}
+        for key, length in lengths.items():
+            starts[key] = self._filled
+            self._filled += length
+        return starts
+
+    def put(self, start: int, features: Float[Tensor, "n d"], counts: Int[Tensor, "n c"]) -> None:
+        """Set some rows."""
+        rows = slice(start, start + len(features))
+        self._features[rows] = features
+        self._counts[rows] = counts
+
+    def empty(self, n_rows: int) -> tuple[Float[Tensor, "n d"], Int[Tensor, "n c"]]:
+        """Place for some rows, of the bank's own types."""
+        widths = self._features.shape[1], self._counts.shape[1]
+        features = self._features.new_empty(n_rows, widths[0])
+        return features, self._counts.new_empty(n_rows, widths[1])
 
     @property
     def features(self) -> Float[Tensor, "n d"]:

@@ -8,7 +8,7 @@ import torch
 from densebench.datasets.transforms import Transform, derived_seed
 from densebench.features.source import PatchBatch, PatchSource
 from densebench.host.errors import DensebenchError
-from densebench.learners.batching import in_batches
+from densebench.learners.batching import in_batches, last_apart
 
 ORDER_DRAWS = 2
 
@@ -52,33 +52,32 @@ class Passes:
             )
 
     def training(self, train: PatchSource, epoch: int) -> Iterator[PatchBatch]:
-        """The epoch's views in batches of the head's size.
+        """The epoch's views in batches of the head's size; of several processes, for the first.
 
         Raises:
             DensebenchError: there was no batch to make a step on.
         """
         view = epoch if self.fixed_views is None else epoch % self.fixed_views
         order, n_steps = self._order(train, epoch), 0
-        views = train.batches(self.train_view, self.seed, view, order, keep=self.keep)
+        views = train.batches(self.train_view, self.seed, view, order, self.keep, reach="main")
         for batch in in_batches(views, self.batch_size):
             if len(batch.indices) == self.batch_size or not self.drop_last:
                 n_steps += 1
                 yield batch
-        if not n_steps:
+        if not n_steps and train.world.is_main:
             raise self._nothing_to_learn_from(train)
 
     def validation(self, val: PatchSource) -> Iterator[tuple[PatchBatch, bool]]:
-        """With each batch, whether the published training's loader drops it.
+        """With each batch, whether the published training's loader drops it; each process its own.
 
         That is the last incomplete one, counted in images that can be read and in the list's own
         order, unless it is the only one.
         """
         if not self.drop_last_val:
-            yield from ((batch, False) for batch in val.batches(self.val_view))
+            own = val.batches(self.val_view, reach="own")
+            yield from ((batch, False) for batch in own)
             return
-        views = val.batches(self.val_view, order=val.split.order)
-        for number, batch in enumerate(in_batches(views, self.batch_size)):
-            yield batch, number > 0 and len(batch.indices) < self.batch_size
+        yield from last_apart(val, self.val_view, self.batch_size)
 
     def _order(self, train: PatchSource, epoch: int) -> list[int]:
         if not self.shuffle:

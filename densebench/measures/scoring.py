@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate
 
 from densebench.datasets.base import Split
 from densebench.datasets.transforms import resize_labels
+from densebench.host.distributed import World
 from densebench.host.errors import DensebenchError
 from densebench.measures.base import Evidence, Metric
 from densebench.measures.jackknife import interval, leave_one_out
@@ -201,6 +202,10 @@ class Scorer:
             for resolution, repeats in other._tallies.items():
                 for repeat, tally in repeats.items():
                     self._tallies[resolution][repeat].join(tally)
+
+    def gather(self, world: World) -> None:
+        """In the first process, note what the others gathered of their own images."""
+        self.join(world.at_main(self)[1:])
 
     def value(self) -> float:
         """The ranked number alone, without intervals: for watching a training.

@@ -20,6 +20,7 @@ from densebench.cards import Card
 from densebench.datasets.targets import LABELS, Target
 from densebench.datasets.transforms import Transform, Triple
 from densebench.features.source import CPU, PatchSource
+from densebench.host.distributed import World
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.measures.scoring import Prediction, Scoring
@@ -65,6 +66,7 @@ class Setting:
     workdir: Path | None = None  # for checkpoints; removed when the run is recorded
     watcher: Watcher = field(default_factory=Watcher)
     explained: bool = False  # whether `explain` will be asked for: what that needs is kept
+    world: World = field(default_factory=World)  # the processes that do the run together
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -123,6 +125,10 @@ class Protocol(ABC):
     variants: ClassVar[tuple[str, ...]] = ("reference", "clean")
     version: ClassVar[int] = 2  # raised whenever the same parameters give another number
     targets: ClassVar[tuple[str, ...]] = (LABELS,)  # the kinds of maps that it learns
+    # Of several processes, whether `predict` gives in each what that one extracted (`reach="own"`).
+    # Else each goes through all images, which they extract together, and what the first predicts
+    # counts.
+    predicts_own: ClassVar[bool] = False
     published_positions: ClassVar[PositionsOf] = "official"
 
     def __init__(self, params: Any, setting: Setting) -> None:

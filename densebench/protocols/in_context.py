@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 from densebench.datasets.transforms import JitteredCrop, Squash, Transform, derived_seed
 from densebench.features.source import PatchBatch, PatchSource
 from densebench.host.errors import DensebenchError
+from densebench.learners.gathering import Gathering
 from densebench.learners.memory_bank import (
     ORIGIN_BYTES,
     VOID,
@@ -57,6 +58,7 @@ class InContext(Protocol):
 
     Params: ClassVar[type[ProtocolParams]] = InContextParams
     version: ClassVar[int] = 2
+    predicts_own: ClassVar[bool] = True
     params: InContextParams
 
     _bank: MemoryBank
@@ -90,6 +92,9 @@ class InContext(Protocol):
         plan = {"memory features": features, "memory labels": labels}
         if self.params.search == "ivf":
             plan["inverted file"] = rows * self.setting.embed_dim * 4
+        if self.setting.world.size > 1:
+            share = self.params.augmentation_epochs * self.setting.world.size
+            plan["a pass before it is exchanged"] = (features + labels) // share
         if self.setting.explained:
             plan["memory origins"] = rows * ORIGIN_BYTES * 2  # twice while they are joined
         return {**plan, "queries": neighbours + upsampled}
@@ -105,10 +110,13 @@ class InContext(Protocol):
             self.params.memory_dtype == "fp16",
         )
         self._origins = Origins()
+        origins = self._origins if setting.explained else None
+        gathering = Gathering(setting.world, self._bank, origins)
         view = self._view(self.params.augment)
         for epoch in range(self.params.augmentation_epochs):
-            for batch in train.batches(view, setting.seed, epoch):
-                self._remember(batch, per_image, epoch)
+            for batch in train.batches(view, setting.seed, epoch, reach="own"):
+                self._remember(batch, per_image, epoch, gathering)
+            gathering.end(epoch)
         if not len(self._bank.features):
             raise DensebenchError(
                 "there is nothing to remember: no training image could be read, or none of their "
@@ -124,7 +132,7 @@ class InContext(Protocol):
 
     def predict(self, val: PatchSource) -> Iterator[Prediction]:
         """Class frequencies of every validation patch."""
-        for batch in val.batches(self._view()):
+        for batch in val.batches(self._view(), reach="own"):
             yield Prediction(batch.indices, batch.masks, scores=self._retrieve(batch.patches))
 
     def explain(self, queries: Float[Tensor, "q d"], k: int) -> Nearest:
@@ -157,7 +165,9 @@ class InContext(Protocol):
         kind = JitteredCrop if augmented else Squash
         return kind(self.input_size, self.setting.mean, HBIRD_STD if quirk else self.setting.std)
 
-    def _remember(self, batch: PatchBatch, per_image: int, epoch: int) -> None:
+    def _remember(
+        self, batch: PatchBatch, per_image: int, epoch: int, gathering: Gathering
+    ) -> None:
         masks = self._labelled(batch.masks)
         counts = patch_class_counts(masks, self.setting.patch_size, self.setting.n_classes)
         for index, patches, of_image in zip(batch.indices, batch.patches, counts, strict=True):
@@ -168,9 +178,7 @@ class InContext(Protocol):
                 uniform = torch.rand(len(rows), generator=torch.Generator().manual_seed(seed))
                 kept = sample_rare(of_image, uniform, per_image)
             kept = kept[of_image[kept].sum(dim=-1) > 0]
-            self._bank.add(rows[kept], of_image[kept])
-            if self.setting.explained:
-                self._origins.add(int(index), epoch, kept)
+            gathering.add(epoch, int(index), kept, rows[kept], of_image[kept])
 
     def _labelled(self, masks: UInt8[Tensor, "b H W"]) -> UInt8[Tensor, "b H W"]:
         """The reference remembers void as class 0; ``clean`` gives it no label."""
@@ -182,7 +190,8 @@ class InContext(Protocol):
     def _retrieve(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b c h w"]:
         queries = normalize(patches.flatten(0, 2), dim=-1)
         similarity, rows = self._search.search(queries, self.params.n_neighbours)
-        if self.params.search == "ivf" and self._recall is None:
+        measures = self.params.search == "ivf" and self.setting.world.is_main
+        if measures and self._recall is None:
             found = queries[:RECALL_QUERIES], rows[:RECALL_QUERIES]
             self._recall = measured_recall(self._bank.features, *found, self.setting.device)
         # The labels of all neighbours of a batch would be its largest tensor: image by image.

@@ -90,6 +90,7 @@ class Linear(Protocol):
     Params: ClassVar[type[ProtocolParams]] = LinearParams
     variants: ClassVar[tuple[str, ...]] = ("reference", "clean", "cached")
     version: ClassVar[int] = 2
+    predicts_own: ClassVar[bool] = True
     params: LinearParams
 
     _predicted: int = 0  # validation images, and how many of them the published training drops
@@ -127,19 +128,27 @@ class Linear(Protocol):
         return {"patches of a batch": patches, "logits of a batch": logits}
 
     def fit(self, train: PatchSource, val: PatchSource) -> None:
-        """Train the head, going on after the last epoch that an interrupted run finished."""
+        """Train the head, going on after the last epoch that an interrupted run finished.
+
+        Of several processes the first one makes the steps, and the others are given its head.
+        """
         self._passes.check(len(train))
-        watcher, epochs = self.setting.watcher, self._epochs
-        if told := epochs.resume():
+        watcher, epochs, world = self.setting.watcher, self._epochs, self.setting.world
+        if world.is_main and (told := epochs.resume()):
             watcher.say(told)
-        watcher.advance(train.phase, len(epochs.scores) * len(train))
-        for epoch in range(len(epochs.scores), self.params.epochs):
+        done = world.from_main(len(epochs.scores))
+        watcher.advance(train.phase, done * len(train))
+        for epoch in range(done, self.params.epochs):
             loss = self._train_epoch(train, epoch)
-            epochs.end(self._validate(val))
-            score = f"mIoU {100 * epochs.scores[-1]:.2f} at {self._sizes.mask}"
-            watcher.say(f"epoch {epoch + 1}/{self.params.epochs}: loss {loss:.4f}, {score}")
-        if self._is_published:
+            epochs.share(world)
+            score = self._validate(val)
+            if world.is_main:
+                epochs.end(score)
+            told = f"mIoU {100 * score:.2f} at {self._sizes.mask}"
+            watcher.say(f"epoch {epoch + 1}/{self.params.epochs}: loss {loss:.4f}, {told}")
+        if world.is_main and self._is_published:
             epochs.take_best()
+        epochs.share(world)
 
     def predict(self, val: PatchSource) -> Iterator[Prediction]:
         """Logits of every validation patch.
@@ -155,6 +164,8 @@ class Linear(Protocol):
             left_out = (self._sizes.mask,) if dropped else ()
             scores = self._logits(batch.patches)
             yield Prediction(batch.indices, batch.masks, scores=scores, left_out=left_out)
+        counted = torch.tensor([self._predicted, self._dropped])
+        self._predicted, self._dropped = self.setting.world.sum(counted).tolist()
 
     def details(self) -> dict[str, Any]:
         """The mIoU after each epoch at ``mask_size``, and the epoch whose head was scored.
@@ -223,7 +234,7 @@ class Linear(Protocol):
         return Epochs(begin, params.epochs, setting.workdir)
 
     def _train_epoch(self, train: PatchSource, epoch: int) -> float:
-        """One pass in batches; returns the mean loss.
+        """One pass in batches; returns the mean loss, in the process that makes the steps.
 
         Raises:
             DensebenchError: the loss is not finite, or there was no batch to make a step on.
@@ -234,8 +245,9 @@ class Linear(Protocol):
             patches = batch.patches.to(self.setting.device)
             losses.append(training.step(patches, batch.masks, self._sizes.training))
             watcher.status(f"epoch {epoch + 1}/{self.params.epochs}, loss {losses[-1]:.4f}")
-        training.end_epoch()
-        return float(np.mean(losses))
+        if losses:
+            training.end_epoch()
+        return float(np.mean(losses)) if losses else float("nan")
 
     def _validate(self, val: PatchSource) -> float:
         """The mIoU of the present head at ``mask_size``."""
@@ -243,7 +255,9 @@ class Linear(Protocol):
         scorer = Scorer(scoring, val.split)
         for prediction in self.predict(val):
             scorer.add(prediction)
-        return scorer.value()
+        world = self.setting.world
+        scorer.gather(world)
+        return world.from_main(scorer.value() if world.is_main else 0.0)
 
     @torch.inference_mode()
     def _logits(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b c h w"]:

@@ -8,15 +8,15 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from densebench.backbones.base import PositionsOf
 from densebench.datasets.transforms import Squash
-from densebench.features.source import PatchBatch, PatchSource
-from densebench.learners.batching import complete
+from densebench.features.source import PatchSource
 from densebench.learners.clustering import StreamedPCA, cluster
+from densebench.learners.projection import Projection
 from densebench.measures.labels import LabelScoring
 from densebench.measures.scoring import Prediction, Resolution
 from densebench.measures.segmentation import Absent
@@ -50,6 +50,7 @@ class Overclustering(Protocol):
     published_positions: ClassVar[PositionsOf] = "neco"
     Params: ClassVar[type[ProtocolParams]] = OverclusteringParams
     version: ClassVar[int] = 2
+    predicts_own: ClassVar[bool] = True
     params: OverclusteringParams
 
     @property
@@ -82,50 +83,39 @@ class Overclustering(Protocol):
         """Nothing: there is no training split."""
 
     def predict(self, val: PatchSource) -> Iterator[Prediction]:
-        """The cluster of every validation patch, once for each k-means seed."""
-        self.setting.watcher.status("standardise and PCA")
-        projected, indices, masks = self._project(val)
-        for repeat in range(self.params.seeds):
-            self.setting.watcher.status(f"k-means {repeat + 1}/{self.params.seeds}")
-            labels = self._cluster(projected, self.setting.seed * self.params.seeds + repeat)
-            grid = torch.from_numpy(labels).reshape(len(indices), self.grid, self.grid)
-            yield Prediction(indices, masks, labels=grid, repeat=repeat)
+        """The cluster of every validation patch, once for each k-means seed.
+
+        Of several processes each takes some of the seeds, and predicts its own images by all. The
+        published VOC loader drops the last incomplete batch, counted in images that can be read and
+        in the list's own order.
+        """
+        params, setting = self.params, self.setting
+        setting.watcher.status("standardise and PCA")
+        view = Squash(self.input_size, setting.mean, setting.std, centred_mask=True)
+        projection = Projection(val, view, params.batch_size if self._drops else None)
+        reduction = StreamedPCA(setting.embed_dim, params.pca_dim, params.pca_rows_per_dim)
+        reduction = projection.fitted(reduction, self._scored_images(len(val)) * self.grid**2)
+        own = projection.own(reduction)
+        patches, places = projection.everywhere(own, (self.grid**2, params.pca_dim))
+        labels = self._labels(patches)
+        for repeat in range(params.seeds if len(places) else 0):
+            grid = labels[repeat][places].unflatten(1, (self.grid, self.grid))
+            yield Prediction(own.indices, own.masks, labels=grid, repeat=repeat)
 
     @property
     def _n_clusters(self) -> int:
         return self.setting.n_classes if self.params.K == "classes" else self.params.K
 
-    def _project(
-        self, val: PatchSource
-    ) -> tuple[Float[np.ndarray, "n k"], Int64[Tensor, " i"], UInt8[Tensor, "i H W"]]:
-        """Patches of all scored images after PCA, with the images' positions and masks."""
-        reduction = StreamedPCA(
-            self.setting.embed_dim, self.params.pca_dim, self.params.pca_rows_per_dim
-        )
-        reduction.fit(self._rows(val), self._scored_images(len(val)) * self.grid**2)
-        projected, indices, masks = [], [], []
-        for batch in self._scored(val):
-            projected += [reduction.transform(rows) for rows in self._images(batch)]
-            indices.append(batch.indices)
-            masks.append(batch.masks)
-        return np.concatenate(projected), torch.cat(indices), torch.cat(masks)
-
-    def _rows(self, val: PatchSource) -> Iterator[Float[np.ndarray, "n d"]]:
-        return (rows for batch in self._scored(val) for rows in self._images(batch))
-
-    def _images(self, batch: PatchBatch) -> Iterator[Float[np.ndarray, "p d"]]:
-        """Patches image by image: sums and products round alike, whatever is extracted at once."""
-        return (patches.flatten(0, 1).cpu().numpy().copy() for patches in batch.patches)
-
-    def _scored(self, val: PatchSource) -> Iterator[PatchBatch]:
-        """The images that count: the published VOC loader drops the last incomplete batch.
-
-        That is counted in images that can be read and in the list's own order.
-        """
-        view = Squash(self.input_size, self.setting.mean, self.setting.std, centred_mask=True)
-        if not self._drops:
-            return val.batches(view)
-        return complete(val.batches(view, order=val.split.order), self.params.batch_size)
+    def _labels(self, patches: Float[Tensor, "n p k"]) -> Int64[Tensor, "r n p"]:
+        """The cluster of each patch for each seed, in all processes."""
+        world, params = self.setting.world, self.params
+        rows = patches.flatten(0, 1).numpy()
+        labels = torch.zeros(params.seeds, *patches.shape[:2], dtype=torch.int64)
+        for repeat in range(world.rank, params.seeds, world.size):
+            self.setting.watcher.status(f"k-means {repeat + 1}/{params.seeds}")
+            found = self._cluster(rows, self.setting.seed * params.seeds + repeat)
+            labels[repeat] = torch.from_numpy(found).reshape(patches.shape[:2])
+        return world.sum(labels)
 
     @property
     def _drops(self) -> bool:

@@ -6,6 +6,7 @@ from densebench.backbones.repeatable import TOLERANCE, disagreement, largest_dif
 from densebench.features.cache import FeatureCache
 from densebench.host import memory
 from densebench.host.errors import DensebenchError
+from densebench.host.ranks import processes_here
 from densebench.host.watcher import Watcher
 from densebench.protocols.base import Protocol
 from densebench.run.inputs import Inputs
@@ -42,6 +43,8 @@ def check_memory(
     dataset = inputs.dataset
     plan = protocol.memory_plan(len(dataset.train), len(dataset.val))
     plan["a batch in the backbone"] = _batch_bytes(inputs, protocol)
+    here = processes_here()  # each of which holds all of it
+    plan = {name: here * size for name, size in plan.items()}
     needed = memory.require(plan, LESS_MEMORY)
     parts = ", ".join(f"{name} {memory.gigabytes(size)}" for name, size in plan.items())
     watcher.say(

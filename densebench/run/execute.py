@@ -1,16 +1,21 @@
 """One run: a backbone, a task and its protocol give one record."""
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from densebench.datasets.base import Split
 from densebench.datasets.decoded import decoded_once
 from densebench.features.cache import FeatureCache, feature_cache
 from densebench.features.loading import default_workers
-from densebench.features.source import PatchSource
+from densebench.features.source import CPU, PatchSource
 from densebench.files.atomic import require_writable
-from densebench.host.device import room_on_gpu
+from densebench.host.device import pick_device, room_on_gpu
+from densebench.host.distributed import PATIENCE, World, joined
+from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.measures.scoring import Scorer
 from densebench.protocols.base import Protocol, Setting
@@ -33,7 +38,8 @@ LESS_GPU_MEMORY = "lower --batch-size, memory_size or input_size, or use --devic
 def evaluate(options: RunOptions, watcher: Watcher | None = None) -> tuple[RunRecord, Path]:
     """Run one backbone on one task, and save the record the moment it exists.
 
-    A run whose record is there already is read from it, unless ``overwrite`` is set.
+    A run whose record is there already is read from it, unless ``overwrite`` is set. Under
+    `torchrun` every process calls this; the first one decides, writes and tells.
 
     Returns:
         The record, and the file that holds it.
@@ -41,20 +47,27 @@ def evaluate(options: RunOptions, watcher: Watcher | None = None) -> tuple[RunRe
     Raises:
         DensebenchError: bad input, or a run that does not fit into memory.
     """
-    with room_on_gpu(LESS_GPU_MEMORY):
-        return Run(options, watcher or Watcher()).record()
+    # What is exchanged lies in the processors' memory, on whichever device features are computed.
+    with joined(CPU, PATIENCE) as world, room_on_gpu(LESS_GPU_MEMORY):
+        told = watcher if watcher is not None and world.is_main else Watcher()
+        return Run(options, told, world).record()
 
 
 class Run:
     """The steps of one run; weights are loaded when something asks for them."""
 
-    def __init__(self, options: RunOptions, watcher: Watcher) -> None:
+    def __init__(self, options: RunOptions, watcher: Watcher, world: World | None = None) -> None:
         self._options, self._watcher = options, watcher
+        self._world = world or World()
         self._phases = Phases(watcher)
         with self._phases.phase("load"):
-            self._plan = plan_run(options)
+            self._plan = plan_run(placed(options, self._world))
             self._cache = _cache(options.cache, watcher)
-            self._images = load_images(self._plan.task, options, watcher)
+            main = self._world.is_main  # which reads and hashes what all of them need
+            images = load_images(self._plan.task, options, watcher) if main else None
+            known = self._world.from_main(images)
+            assert known is not None  # in the first process, and so in all
+            self._images = known
 
     @cached_property
     def inputs(self) -> Inputs:
@@ -65,38 +78,49 @@ class Run:
     @cached_property
     def protocol(self) -> Protocol:
         """The protocol, which has learnt nothing yet."""
-        return _make_protocol(self.inputs, self._watcher)
+        return _make_protocol(self.inputs, self._watcher, self._world)
 
     def record(self) -> tuple[RunRecord, Path]:
         """The record of this run, done now or before."""
-        key = done.key_of(self._options)  # before weights are loaded
-        known = recall(self._plan)
-        found = known and self._stored(Identity(self._plan, self._images, known))
-        found = found or self._stored(self.inputs)
+        main = self._world.is_main
+        key = done.key_of(self._options) if main else None  # before weights are loaded
+        found = self._world.from_main(self._found() if main else None)
         if found:
             self._watcher.say(done.told(found[1]))
         else:
-            found = self._computed()
-        done.remember(key, self._options, self._images, found[0])
+            found = self._world.from_main(self._computed())
+        assert found is not None  # in the first process, and so in all
+        if main:
+            done.remember(key, self._options, self._images, found[0])
         return found
+
+    def _found(self) -> tuple[RunRecord, Path] | None:
+        """The record, if the run was done before; weights are loaded if it takes them to know."""
+        known = recall(self._plan)
+        found = known and self._stored(Identity(self._plan, self._images, known))
+        return found or self._stored(self.inputs)
 
     def _stored(self, run: Identity) -> tuple[RunRecord, Path] | None:
         names = run.weights.name, run.plan.card.name, run.run_id
         return None if self._options.overwrite else done.stored(self._options, run.images, *names)
 
-    def _computed(self) -> tuple[RunRecord, Path]:
+    def _computed(self) -> tuple[RunRecord, Path] | None:
+        """The run, and in the first process its record."""
         inputs, protocol, watcher = self.inputs, self.protocol, self._watcher
-        require_writable(self._options.results)
+        if self._world.is_main:
+            require_writable(self._options.results)
         check_memory(inputs, protocol, self._cache, watcher)
         with self._phases.phase("check"):
-            repeats = check_repeatable(inputs, protocol, watcher)
+            repeats = all(self._world.each(check_repeatable(inputs, protocol, watcher)))
         measured = self._measure(nondeterministic=not repeats)
+        if measured is None:
+            return None
         record = make_record(inputs, protocol, measured, self._phases)
         path = save_run(record, inputs, protocol, measured, watcher)
         return load_record(path), path
 
-    def _measure(self, nondeterministic: bool) -> Measured:
-        """Learn, predict and score."""
+    def _measure(self, nondeterministic: bool) -> Measured | None:
+        """Learn, predict, and in the first process score."""
         protocol, data = self.protocol, self.inputs.dataset
         panels = PanelKeeper(done.panels_wanted(self._options, data))
         if panels.count < self._options.panels:
@@ -111,6 +135,11 @@ class Run:
             for prediction in protocol.predict(val):
                 scorer.add(prediction)
                 panels.add(prediction)
+        if protocol.predicts_own:
+            scorer.gather(self._world)
+            panels.gather(self._world)
+        if not self._world.is_main:
+            return None
         with self._phases.phase("score"):
             results = scorer.results()
         return Measured(
@@ -119,6 +148,7 @@ class Run:
             skipped={**train.unreadable, **val.unreadable},
             produced_on=train.produced_on | val.produced_on,
             nondeterministic=nondeterministic,
+            processes=self._world.size,
         )
 
     def _source(self, split: str, phase: str) -> PatchSource:
@@ -140,6 +170,7 @@ class Run:
             cache=self._cache,
             watcher=self._watcher,
             phase=phase,
+            world=self._world,
         )
 
 
@@ -152,7 +183,25 @@ def _uses_masks_again(protocol: Protocol, split: str) -> bool:
     return needs.val_passes > 1 or bool(needs.val_in_fit) or at_own_size
 
 
-def _make_protocol(inputs: Inputs, watcher: Watcher) -> Protocol:
+def placed(options: RunOptions, world: World) -> RunOptions:
+    """The options of one of several processes, which has a GPU of its own where there are some.
+
+    Raises:
+        DensebenchError: a GPU is named, or there are fewer than processes.
+    """
+    if world.size == 1 or pick_device(options.device).type == "cpu":
+        return options
+    device, count = torch.device("cuda", world.local_rank), torch.cuda.device_count()
+    if options.device not in ("auto", "cuda") or world.local_rank >= count:
+        raise DensebenchError(
+            f"each process takes a GPU of its own, and {count} are here; "
+            f"use --nproc-per-node {count} without --device {options.device}, or --device cpu"
+        )
+    torch.cuda.set_device(device)
+    return replace(options, device=str(device))
+
+
+def _make_protocol(inputs: Inputs, watcher: Watcher, world: World) -> Protocol:
     plan, backbone, dataset = inputs.plan, inputs.backbone, inputs.dataset
     setting = Setting(
         target=dataset.target,
@@ -167,6 +216,7 @@ def _make_protocol(inputs: Inputs, watcher: Watcher) -> Protocol:
         workdir=inputs.workdir,
         watcher=watcher,
         explained=done.panels_wanted(plan.options, dataset) > 0,
+        world=world,
     )
     return plan.protocol(plan.params, setting)
 

@@ -23,6 +23,7 @@ from densebench.datasets import Dataset
 from densebench.features.loading import Views
 from densebench.features.source import PatchBatch, PatchSource
 from densebench.files.atomic import write_atomically
+from densebench.host.distributed import World
 from densebench.host.watcher import Advance
 from densebench.measures.labels import label_map
 from densebench.measures.scoring import Prediction
@@ -84,6 +85,13 @@ class PanelKeeper:
                 truth = prediction.masks[position].numpy()
                 self._truth[index] = truth.copy()
                 self._labels[index] = label_map(prediction, position, truth.shape)
+
+    def gather(self, world: World) -> None:
+        """In the first process, keep what the others kept of their own images."""
+        for labels, truth, patches in world.at_main((self._labels, self._truth, self._patches))[1:]:
+            self._labels.update(labels)
+            self._truth.update(truth)
+            self._patches.update(patches)
 
     def save(
         self,

@@ -43,6 +43,7 @@ class Measured:
         skipped: images that could not be read, with the reason.
         produced_on: the devices that computed features.
         nondeterministic: whether features were others at every pass.
+        processes: how many did the run together.
     """
 
     results: list[Result]
@@ -50,6 +51,7 @@ class Measured:
     skipped: dict[str, str]
     produced_on: set[str]
     nondeterministic: bool
+    processes: int = 1
 
 
 def make_record(
@@ -77,6 +79,7 @@ def make_record(
         device=device_name(plan.device),
         feature_devices=sorted(measured.produced_on),
         batch_size=options.batch_size,
+        processes=measured.processes,
         view_engine=_view_engine(),
         versions=versions(),
         scores=[make_score(result) for result in measured.results],

@@ -174,13 +174,16 @@ class TestTheCommandItself:
     def test_usage_errors(self, run: Cli, arguments: list[str], told: str) -> None:
         assert told in run(*arguments).error
 
-    def test_torchrun_is_refused_before_every_process_does_all_of_it(
+    def test_torchrun_does_one_run_and_no_matrix(
         self, run: Cli, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("WORLD_SIZE", "4")
-        done = run("run", "--backbone", "rgb_s14", "--task", "scenes_incontext")
+        many = ("run", "--backbone", "rgb_s14,hog_s14", "--task", "scenes_incontext")
+        done = run(*many)
         assert done.code == 2
         assert "torchrun started 4" in done.error
+        monkeypatch.setenv("RANK", "1")  # the first process has told it
+        assert run(*many).err == ""
 
     def test_list_names_every_card(self, run: Cli) -> None:
         shown = run("list").out

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from densebench.records.schema import RunRecord
 from densebench.records.store import load_evidence
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
@@ -62,17 +63,22 @@ def run(tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
                 **{"workers": 0, **options},
             )
         )
-        counts = load_evidence(path, record)
-        assert counts is not None
-        kept = sorted(path.parent.glob(f"{path.stem}.*.safetensors"))
-        return {
-            "run_id": record.run_id,
-            "scores": [{"miou": score.value, **score.model_dump()} for score in record.scores],
-            "details": record.protocol.details,
-            "protocol": record.protocol.hash,
-            "dataset": record.dataset.fingerprint,
-            "counts": (counts.names, counts.vectors.tolist()),
-            "kept": [file.read_bytes() for file in kept],
-        }
+        return facts(record, path)
 
     return evaluated
+
+
+def facts(record: RunRecord, path: Path) -> dict[str, Any]:
+    """All that came of a run, but for what says where and when it was."""
+    counts = load_evidence(path, record)
+    assert counts is not None
+    kept = sorted(path.parent.glob(f"{path.stem}.*.safetensors"))
+    return {
+        "run_id": record.run_id,
+        "scores": [{"miou": score.value, **score.model_dump()} for score in record.scores],
+        "details": record.protocol.details,
+        "protocol": record.protocol.hash,
+        "dataset": record.dataset.fingerprint,
+        "counts": (counts.names, counts.vectors.tolist()),
+        "kept": [file.read_bytes() for file in kept],
+    }

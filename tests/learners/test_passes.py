@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from densebench.datasets.targets import labels
 from densebench.features.source import PatchBatch
+from densebench.host.distributed import World
 from densebench.host.errors import DensebenchError
+from densebench.learners.projection import Projection
 from densebench.protocols.base import Setting
 from densebench.protocols.linear import Linear, LinearParams
-from densebench.protocols.overclustering import Overclustering, OverclusteringParams
 
 ONE = (1.0, 1.0, 1.0)
 PATCH, WIDTH = 7, 3
@@ -22,7 +23,8 @@ class NumberedPatches:
     """A source whose patches and masks are the images' numbers; some cannot be read."""
 
     def __init__(self, n, extraction_batch, bad=(), order=None):
-        self.split = SimpleNamespace(order=order)
+        self.split = SimpleNamespace(order=order, names=[str(i) for i in range(n)])
+        self.world = World()
         self.unreadable = {str(index): "bad" for index in bad}
         self.largest_lead = 0  # images given out before the head has seen them
         self._n, self._size, self._bad = n, extraction_batch, set(bad)
@@ -30,7 +32,7 @@ class NumberedPatches:
     def __len__(self):
         return self._n
 
-    def batches(self, transform, seed=0, epoch=0, order=None, keep=True):
+    def batches(self, transform, seed=0, epoch=0, order=None, keep=True, reach="all"):
         self._given = self._taken = 0
         order = list(range(self._n) if order is None else order)
         for start in range(0, len(order), self._size):
@@ -161,7 +163,6 @@ def test_validation_drops_the_images_that_the_published_loader_drops(data, extra
         told = protocol.details()["scored_images"]
         assert told == {"100": complete, "7": len(readable), "original": len(readable)}
 
-        setting = Setting(labels(("a", "b"), 255), PATCH, WIDTH, ONE, ONE)
-        params = OverclusteringParams(input_size=PATCH, batch_size=size, drop_last_val=True)
-        batches = Overclustering(params, setting)._scored(source)
-        assert [i for b in batches for i in b.indices.tolist()] == readable[:complete]
+        projection = Projection(source, protocol._passes.val_view, size)
+        for batches in (projection._for_main(), projection._own()):
+            assert [i for b in batches for i in b.indices.tolist()] == readable[:complete]

@@ -38,7 +38,7 @@ class StoredPatches:
     def __len__(self):
         return len(self.masks)
 
-    def batches(self, transform, seed=0, epoch=0, order=None, keep=True):
+    def batches(self, transform, seed=0, epoch=0, order=None, keep=True, reach="all"):
         for start in range(0, len(self), 5):
             indices = torch.arange(start, min(start + 5, len(self)))
             yield PatchBatch(indices, self.patches[indices], self.masks[indices])

@@ -9,6 +9,7 @@ import torch
 from densebench.datasets.targets import labels
 from densebench.datasets.transforms import resize_labels
 from densebench.features.source import PatchBatch
+from densebench.host.distributed import World
 from densebench.measures.segmentation import (
     class_counts,
     confusion_matrix,
@@ -29,12 +30,14 @@ class StoredPatches:
     def __init__(self, arrays, masks):
         self.patches = torch.from_numpy(arrays["query_feat"]).unflatten(1, (14, 14))
         self.masks = torch.from_numpy(masks["val_mask"])
-        self.split = SimpleNamespace(order=None)
+        self.split = SimpleNamespace(order=None, names=[str(i) for i in range(len(self))])
+        self.unreadable = {}
+        self.world = World()
 
     def __len__(self):
         return len(self.masks)
 
-    def batches(self, transform, seed=0, epoch=0, order=None, keep=True):
+    def batches(self, transform, seed=0, epoch=0, order=None, keep=True, reach="all"):
         for start in range(0, len(self), 5):
             indices = torch.arange(start, min(start + 5, len(self)))
             yield PatchBatch(indices, self.patches[indices], self.masks[indices])
