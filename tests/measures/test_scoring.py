@@ -160,7 +160,7 @@ class TestNoNumbers:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(DepthScoring, "metrics", (Unguarded(),))
-        split = SimpleNamespace(mask=lambda i: METRES[i] * (i == 0), names=NAMES, groups=None)
+        split: Any = SimpleNamespace(mask=lambda i: METRES[i] * (i == 0), names=NAMES, groups=None)
         counted = Counted(DepthScoring(("original",)), split)
         counted.add(depths_of(torch.arange(N)))
         (score,) = counted.scores()
