@@ -118,7 +118,6 @@ STILL_WITHOUT = [
     "run/checks",
     "run/options",
     "run/phases",
-    "run/record",
     "run/scores",
 ]
 

@@ -128,19 +128,6 @@ class Broken(Metric):
         return np.full(sums.shape[:-1], self.found)
 
 
-@dataclass(frozen=True)
-class Unguarded(Metric):
-    """Without a guard: of nothing it is no number."""
-
-    name: str = "unguarded"
-    title: str = "unguarded"
-    bounds: tuple[float, float] = (0.0, float("inf"))
-
-    def finish(self, sums: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return sums[..., 0] / sums[..., 1]
-
-
 class TestNoNumbers:
     @pytest.mark.parametrize("found", ["nan", "inf", "-inf"])
     @pytest.mark.parametrize("place", [0, 1])
@@ -155,18 +142,6 @@ class TestNoNumbers:
         with pytest.raises(DensebenchError) as caught:
             counted.results()
         assert str(caught.value).startswith(f"the metric 'broken' is {found} over 5 validation ")
-
-    def test_an_interval_without_a_bound_is_kept_and_says_so(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(DepthScoring, "metrics", (Unguarded(),))
-        split = SimpleNamespace(mask=lambda i: METRES[i] * (i == 0), names=NAMES, groups=None)
-        counted = Counted(DepthScoring(("original",)), split)
-        counted.add(depths_of(torch.arange(N)))
-        (score,) = counted.scores()
-        assert (score.interval.low, score.interval.high, score.interval.n) == (0.0, None, N)
-        assert score.main.interval_text == "0.00 to no bound"
-        assert type(score).model_validate_json(score.model_dump_json()) == score
 
 
 class TestSeveralProcesses:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
-from densebench.records.schema import RunRecord, safe_name
+from densebench.records.schema import MetricScore, RunRecord, safe_name
 from densebench.records.store import find_record, load_record, load_records, save_record
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
@@ -149,6 +149,14 @@ class TestRecords:
         assert find_record(tmp_path, "rgb_s14", "a task", "0" * 12) == second
         assert find_record(tmp_path, "rgb_s14", "a task", "1" * 12) is None
         assert find_record(tmp_path / "none", "rgb_s14", "a task", "0" * 12) is None
+
+
+def test_an_infinite_bound_is_an_open_end_that_is_kept_and_said(tiny_record: RunRecord) -> None:
+    values = tiny_record.score.main.model_dump()
+    values["interval"] |= {"low": 0.0, "high": math.inf}
+    metric = MetricScore.model_validate(values)
+    assert metric.interval_text == "0.00 to no bound"
+    assert MetricScore.model_validate_json(metric.model_dump_json()) == metric
 
 
 class Listener(Watcher):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from densebench import cli
+from densebench.files.atomic import write_atomically
 from densebench.host.errors import DensebenchError
 from densebench.measures.base import Evidence
 from densebench.measures.segmentation import class_counts
-from densebench.records import store
 from densebench.records.schema import RunRecord
 from densebench.records.store import (
     COUNTS,
@@ -72,6 +72,9 @@ def test_it_is_written_last(tmp_path: Path, tiny_record: RunRecord, evidence: Ev
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
+STORE = "densebench.records.store"
+
+
 class Kill:
     """Ends the process at a step: the ``at``-th change of what lies on disk, before it is made."""
 
@@ -79,8 +82,8 @@ class Kill:
         self.left = at
         for name in ("rename", "replace", "unlink"):
             patch.setattr(Path, name, self.counted(getattr(Path, name)))
-        patch.setattr(store, "write_atomically", self.counted(store.write_atomically))
-        patch.setattr(store.shutil, "rmtree", lambda *_, **__: None)  # who is killed tidies nothing
+        patch.setattr(f"{STORE}.write_atomically", self.counted(write_atomically))
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)  # who is killed tidies nothing
 
     def counted(self, step: Callable[..., Any]) -> Callable[..., Any]:
         def made(*given: Any, **options: Any) -> Any:
