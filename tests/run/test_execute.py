@@ -140,7 +140,10 @@ def test_the_matrix_goes_on_after_a_failure(colour_task, tmp_path):
     assert "unknown backbone 'no_such'" in outcomes[2].reason
     mious = [load_record(outcome.path).score.value for outcome in outcomes[:2]]
     table = matrix_table(outcomes)
-    assert list(table.columns[2].cells) == [f"{100 * statistics.mean(mious):.2f}", "failed"]
+    assert [str(cell) for cell in table.columns[2].cells] == [
+        f"{100 * statistics.mean(mious):.2f}",
+        "failed",
+    ]
     assert [line[:5] for line in listener.lines if line.startswith("[")] == [
         "[1/4]",
         "[2/4]",
