@@ -504,6 +504,7 @@ class TestProcesses:
             command, env=slow, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as killed:
             wait_for(lambda: Path("batches.txt").exists() and lines("batches.txt") >= 9)
+            wait_for(lambda: any(map(is_begun, (tmp_path / "cache").rglob("meta.json"))))
             killed.send_signal(signal.SIGKILL)
         assert killed.returncode == -signal.SIGKILL
         assert not list(tmp_path.rglob("leaderboard/**/*.json"))
@@ -535,6 +536,11 @@ class TestProcesses:
 
 def lines(file: str) -> int:
     return len(Path(file).read_text().splitlines())
+
+
+def is_begun(meta: Path) -> bool:
+    """Whether an entry of the cache has a whole block."""
+    return json.loads(meta.read_text())["filled"] > 0
 
 
 def features(cache: Path) -> dict[str, bytes]:

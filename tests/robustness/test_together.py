@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -38,8 +40,19 @@ def test_runs_at_once(going: type, place: Path, what: str, count: int) -> None:
     assert not list(place.rglob("*.part"))
 
 
-def test_two_post_trainings_of_one_name(going: type, at_call: Callable, place: Path) -> None:
-    first = going(place, TRAIN, first=at_call(4500, lambda: os.kill(os.getpid(), signal.SIGSTOP)))
+def stop_in_training() -> None:
+    """The process halts as soon as its learner is at work, when the name is taken."""
+
+    def halt(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.endswith("posttrain/learner.py"):
+            sys.setprofile(None)
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    sys.setprofile(halt)
+
+
+def test_two_post_trainings_of_one_name(going: type, place: Path) -> None:
+    first = going(place, TRAIN, first=stop_in_training)
     assert first.stopped()
     second = going(place, TRAIN).ended()
     os.kill(first.process, signal.SIGCONT)
