@@ -49,7 +49,13 @@ class Patches(torch.nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.vit = timm.models.vision_transformer.VisionTransformer(
-            img_size=56, patch_size=14, embed_dim=48, depth=2, num_heads=3, num_classes=0
+            img_size=56,
+            patch_size=14,
+            embed_dim=48,
+            depth=2,
+            num_heads=3,
+            num_classes=0,
+            dynamic_img_size=True,
         )
 
     def forward(self, images):
