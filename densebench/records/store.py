@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -104,6 +105,19 @@ def load_record(path: Path) -> RunRecord:
     if record.checksum:
         _check_companions(path, record)
     return record
+
+
+def load_settled(path: Path) -> RunRecord:
+    """Read one record that another process may be putting in its place just now.
+
+    Raises:
+        DensebenchError: as ``load_record``, after a second and a half.
+    """
+    for pause in (0.1, 0.4, 1.0):
+        with suppress(DensebenchError):
+            return load_record(path)
+        time.sleep(pause)
+    return load_record(path)
 
 
 def load_records(results: Path) -> list[tuple[Path, RunRecord]]:

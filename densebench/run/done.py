@@ -30,7 +30,7 @@ from densebench.host.paths import cache_home
 from densebench.host.versions import versions
 from densebench.records.panels import load_panels, panel_folder
 from densebench.records.schema import RunRecord
-from densebench.records.store import find_record, load_record
+from densebench.records.store import find_record, load_settled
 from densebench.run.images import Images, load_images
 from densebench.run.options import RunOptions
 
@@ -89,7 +89,7 @@ def stored(
     path = find_record(options.results, backbone, task, run_id)
     if path is None:
         return None
-    record, data = load_record(path), images.dataset
+    record, data = load_settled(path), images.dataset
     if record.run_id != run_id:
         raise DensebenchError(
             f"{path}: holds the run {record.run_id}, not the one of its name; move it away"

@@ -20,7 +20,7 @@ from densebench.host.watcher import Watcher
 from densebench.measures.scoring import Scorer
 from densebench.protocols.base import Protocol, Setting
 from densebench.records.schema import RunRecord
-from densebench.records.store import load_record
+from densebench.records.store import load_settled
 from densebench.run import done
 from densebench.run.checks import check_memory, check_repeatable
 from densebench.run.images import load_images
@@ -117,7 +117,7 @@ class Run:
             return None
         record = make_record(inputs, protocol, measured, self._phases)
         path = save_run(record, inputs, protocol, measured, watcher)
-        return load_record(path), path
+        return load_settled(path), path
 
     def _measure(self, nondeterministic: bool) -> Measured | None:
         """Learn, predict, and in the first process score."""
