@@ -60,7 +60,10 @@ def test_only_a_sweep_needs_submitit() -> None:
         "import sys; sys.modules['submitit'] = None\n"
         "import densebench.cli, densebench.run.matrix, densebench.run.sweep.driver"
     )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_slurm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
