@@ -31,8 +31,8 @@ from densebench.cli.shared import (
     Variant,
     WeightsFile,
     Workers,
+    check_choices,
     names,
-    one_of,
     overrides,
     wanted_seeds,
 )
@@ -78,8 +78,7 @@ def run(
     as_json: AsRecord = False,
 ) -> None:
     """Evaluate a backbone on a task, and record the result; or many on many."""
-    one_of("--precision", precision, ("fp32", "tf32", "bf16", "fp16"))
-    one_of("--cache", cache, ("fp32", "fp16", "off"))
+    check_choices(precision, cache)
     options: dict[str, Any] = {
         "variant": variant,
         "params": overrides(param),

@@ -149,6 +149,12 @@ def key_value(text: str) -> tuple[str, Any]:
     return key.strip(), cards.parse_value(value.strip())
 
 
+def check_choices(precision: str, cache: str) -> None:
+    """Nothing, if both are among what a run can be asked for."""
+    one_of("--precision", precision, ("fp32", "tf32", "bf16", "fp16"))
+    one_of("--cache", cache, ("fp32", "fp16", "off"))
+
+
 def wanted_seeds(
     tasks: list[str], seeds: str, options: dict[str, Any]
 ) -> tuple[range, tuple[int, ...] | None]:

@@ -32,8 +32,8 @@ from densebench.cli.shared import (
     Tasks,
     Variant,
     Workers,
+    check_choices,
     names,
-    one_of,
     overrides,
     refuse_many_processes,
     wanted_seeds,
@@ -106,8 +106,7 @@ def start(
     if context.invoked_subcommand is not None:
         return
     refuse_many_processes("sweep")
-    one_of("--precision", precision, ("fp32", "tf32", "bf16", "fp16"))
-    one_of("--cache", cache, ("fp32", "fp16", "off"))
+    check_choices(precision, cache)
     _want(backbone=backbone, task=task)
     options: dict[str, Any] = {
         "variant": variant,
