@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,11 @@ ROOT = Path(densebench.__file__).parents[1]
 TASK = "depth_rooms"
 SIZE, PATCH = 112, 14
 
+# Not by `find_spec("pip")`: setuptools takes that for a start of pip, and leaves the process without
+# its own distutils, which torch.compile needs.
+INSTALLED = {distribution.name for distribution in distributions()}
 pytestmark = pytest.mark.skipif(
-    find_spec("pip") is None or find_spec("hatchling") is None,
+    not {"pip", "hatchling"} <= INSTALLED,
     reason="installing a package needs pip and hatchling",
 )
 

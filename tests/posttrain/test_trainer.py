@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import setuptools  # noqa: F401  # which torch.compile cannot load once distutils is there
 import torch
 from torch import nn
 
