@@ -24,8 +24,8 @@ ROOT = Path(densebench.__file__).parents[1]
 TASK = "depth_rooms"
 SIZE, PATCH = 112, 14
 
-# Not by `find_spec("pip")`: setuptools takes that for a start of pip, and leaves the process without
-# its own distutils, which torch.compile needs.
+# Not by `find_spec("pip")`: setuptools takes that for a start of pip, and leaves the process
+# without its own distutils, which torch.compile needs.
 INSTALLED = {distribution.name for distribution in distributions()}
 pytestmark = pytest.mark.skipif(
     not {"pip", "hatchling"} <= INSTALLED,
