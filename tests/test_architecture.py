@@ -65,7 +65,7 @@ def test_the_drawing_has_every_floor_and_no_other() -> None:
 
 def test_entry_points_are_those_that_are_read() -> None:
     from densebench.cards import DATASETS, FAMILIES, PROTOCOLS
-    from densebench.measures.registry import METRICS
+    from densebench.measures.metrics import METRICS
 
     assert {registry.group for registry in (DATASETS, FAMILIES, METRICS, PROTOCOLS)} == GROUPS
     assert set(NAMES) >= GROUPS

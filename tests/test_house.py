@@ -26,7 +26,7 @@ MOST_LINES_OF_TESTS = 400
 AT_THE_TOP = {"__init__", "__main__", "api", "demo"}
 
 # Of one name on several floors, where it means the same: a command has the name of what it calls.
-SAME_MEANING = {"__init__", "__main__", "base", "load", "registry", "shares"}
+SAME_MEANING = {"__init__", "__main__", "base", "load"}
 # Tests of the whole, or of the files that lie beside the package.
 CROSS_CUTTING = ("invariance", "plugins", "robustness", "shipped")
 OF_THE_WHOLE = {"golden_keys", "house", "architecture", "published", "readme", "wheel"}

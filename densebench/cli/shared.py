@@ -184,7 +184,7 @@ def _published_seeds(
     """The published subset seeds, once every task is seen to have the subset with each of them."""
     from densebench.cards import find_task
     from densebench.datasets.published_lists import SUBSET_SEEDS
-    from densebench.datasets.shares import check_share
+    from densebench.datasets.subset import check_share
 
     if subset is None or subset_seed is not None:
         raise DensebenchError(

@@ -12,7 +12,7 @@ import torch
 from densebench.backbones.base import DenseBackbone
 from densebench.cards import find_task
 from densebench.datasets import Dataset, load_dataset
-from densebench.datasets.shares import limited
+from densebench.datasets.subset import limited
 from densebench.features.source import PatchSource
 from densebench.measures.scoring import Scorer
 from densebench.posttrain.consistency import neighbour_consistency

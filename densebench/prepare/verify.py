@@ -19,7 +19,7 @@ from densebench.datasets.image_files import read_image
 from densebench.datasets.kind import dataset_kind
 from densebench.datasets.load import load_dataset
 from densebench.datasets.roots import Layout
-from densebench.datasets.shares import data_fingerprint
+from densebench.datasets.subset import data_fingerprint
 from densebench.files.hashes import content_hash, content_hashes
 from densebench.files.tree import exists, is_dir, list_names, locate
 from densebench.host.errors import DensebenchError

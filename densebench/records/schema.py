@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from densebench.files.hashes import content_hash
 from densebench.measures.base import Metric
-from densebench.measures.registry import find_metric
+from densebench.measures.metrics import find_metric
 
 PROFILE_ENDING = ".profile.json"  # which no run record has: their names end in an id
 LONGEST_NAME = 100

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from densebench.cards import Found, TaskCard
 from densebench.datasets import Dataset, load_dataset
-from densebench.datasets.shares import data_fingerprint, limited, share_of
+from densebench.datasets.subset import data_fingerprint, limited, share_of
 from densebench.host.watcher import Watcher
 from densebench.run.options import RunOptions
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from densebench.cards import DatasetCard
 from densebench.datasets import load_dataset
-from densebench.datasets.shares import data_fingerprint
+from densebench.datasets.subset import data_fingerprint
 from densebench.datasets.voc import TRAINAUG_LENGTHS
 from densebench.host.errors import DensebenchError
 from densebench.prepare.pipeline import Options, prepare

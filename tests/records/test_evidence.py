@@ -11,7 +11,7 @@ import pytest
 
 from densebench.datasets import Dataset, load_dataset
 from densebench.host.errors import DensebenchError
-from densebench.measures import registry
+from densebench.measures import metrics
 from densebench.measures.base import Evidence, Metric
 from densebench.measures.jackknife import average, interval, leave_one_out
 from densebench.measures.segmentation import MeanIoU, class_counts
@@ -258,7 +258,7 @@ class TestFloats:
     def test_give_the_number_where_its_package_is_installed(
         self, tmp_path: Path, tiny_record: RunRecord, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(registry.OWN, "rmse", RMSE)
+        monkeypatch.setitem(metrics.OWN, "rmse", RMSE)
         path, record = self.saved(in_metres(tiny_record, math.sqrt(0.1 / 5)), tmp_path)
         assert record.score.main.metric == RMSE()
         assert load_evidence(path, record) is not None

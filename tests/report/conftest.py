@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from densebench.files.hashes import content_hash
-from densebench.measures import registry
+from densebench.measures import metrics
 from densebench.measures.base import Evidence, Metric, grouped
 from densebench.measures.jackknife import interval, leave_one_out
 from densebench.measures.segmentation import (
@@ -153,7 +153,7 @@ def keep_depth(
 
     ``error`` is about that of each image; with its spread over them.
     """
-    monkeypatch.setitem(registry.OWN, "rmse", RootMeanSquare)
+    monkeypatch.setitem(metrics.OWN, "rmse", RootMeanSquare)
 
     def save(
         name: str, error: float, task: str = "depth", spread: float = 0.01, **changes: Any

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from densebench.cards import find_task
 from densebench.datasets import load_dataset
-from densebench.datasets.shares import subset_names
+from densebench.datasets.subset import subset_names
 from densebench.datasets.transforms import Squash
 from densebench.features.cache import feature_cache
 from densebench.features.entries import Entry

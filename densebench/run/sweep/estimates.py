@@ -8,7 +8,7 @@ import numpy as np
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from densebench.cards import BackboneCard
 from densebench.datasets import Dataset, load_dataset
-from densebench.datasets.shares import limited, share_of
+from densebench.datasets.subset import limited, share_of
 from densebench.files.hashes import content_hash
 from densebench.host.errors import DensebenchError
 from densebench.protocols.base import Protocol, Setting

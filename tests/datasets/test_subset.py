@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from densebench.cards import DatasetCard
-from densebench.datasets import Dataset, load_dataset, shares
+from densebench.datasets import Dataset, load_dataset, subset
 from densebench.datasets import published_lists as known
 from densebench.datasets.base import list_order
 from densebench.datasets.published_lists import SUBSET_SEEDS, PublishedList, published_lists
-from densebench.datasets.shares import check_share, chosen_subset, limited, share_of
+from densebench.datasets.subset import check_share, chosen_subset, limited, share_of
 from densebench.host.errors import DensebenchError
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
@@ -184,8 +184,8 @@ def test_of_many_files_it_says_so_and_counts_them(
 
     monkeypatch.setattr(ear, "phase", phase)
     files = len({*voc.train.files, *voc.val.files})
-    first = shares.data_fingerprint(voc, ear)
+    first = subset.data_fingerprint(voc, ear)
     assert (named, sum(counted), ear.lines) == ([("hashes", files, "files")], files, [])
-    monkeypatch.setattr(shares, "MANY_FILES", files)
-    assert shares.data_fingerprint(voc, ear) == first == shares.data_fingerprint(voc)
+    monkeypatch.setattr(subset, "MANY_FILES", files)
+    assert subset.data_fingerprint(voc, ear) == first == subset.data_fingerprint(voc)
     assert ear.lines == [f"comparing {files} images and masks with what is known of them"]

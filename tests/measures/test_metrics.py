@@ -7,8 +7,8 @@ import pytest
 
 from densebench.cards import Registry
 from densebench.host.errors import DensebenchError
-from densebench.measures import registry
-from densebench.measures.registry import OWN, find_metric
+from densebench.measures import metrics
+from densebench.measures.metrics import OWN, find_metric
 from densebench.measures.segmentation import MeanIoU
 
 GROUP = "densebench.metrics"
@@ -30,7 +30,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Any:
         known = {GROUP: points}
         monkeypatch.setattr("importlib.metadata.entry_points", lambda group: known[group])
         fresh = Registry("metric", "densebench.measures", "METRIC", GROUP)
-        monkeypatch.setattr(registry, "METRICS", fresh)
+        monkeypatch.setattr(metrics, "METRICS", fresh)
 
     return register
 
@@ -54,5 +54,5 @@ def test_none_where_there_is_none_or_not_so(name: str, parameters: Any) -> None:
 
 
 def test_it_needs_no_torch() -> None:
-    code = "import sys, densebench.measures.registry; sys.exit('torch' in sys.modules)"
+    code = "import sys, densebench.measures.metrics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
