@@ -1,11 +1,26 @@
 """The command line's root."""
 
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 from typer.testing import CliRunner
 
+from densebench import __version__
 from densebench.cli import app
 from densebench.cli.shared import names
 from densebench.host.errors import DensebenchError
+
+pytestmark = pytest.mark.usefixtures("own_places")
+
+COMMAND = (sys.executable, "-m", "densebench.cli")
+SCRIPT = Path(sys.executable).with_name("densebench")
+
+Cli = Callable[..., Any]
 
 
 @pytest.mark.parametrize(
@@ -31,3 +46,101 @@ def test_a_name_has_no_line_end(name: str) -> None:
 
 def test_names_may_have_blanks_around_them() -> None:
     assert names("backbones", " hog_s14 , rgb_s14") == ["hog_s14", "rgb_s14"]
+
+
+class TestSpeed:
+    """What needs no torch does not import it, and answers at once."""
+
+    @pytest.mark.parametrize(
+        "arguments", [["--help"], ["list"], ["run", "--help"], ["cache", "list"]]
+    )
+    def test_half_a_second_without_torch(self, arguments: list[str]) -> None:
+        script = (
+            "import sys, runpy\n"
+            "try:\n    runpy.run_module('densebench.cli', run_name='__main__')\n"
+            "except SystemExit as end:\n    code = end.code\n"
+            "print(code, 'torch' in sys.modules, file=sys.stderr)\n"
+        )
+        seconds = []
+        for _ in range(3):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            done = subprocess.run(
+                [sys.executable, "-c", script, *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            assert done.stderr.splitlines()[-1] in ("None False", "0 False")
+            assert done.stdout
+            user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+            seconds.append(user + system)
+            if seconds[-1] < 0.5:
+                return
+        pytest.fail(f"took {seconds} s of processor time")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["weights"], ["cache", "--help"]])
+def test_help(run: Cli, arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert "Usage: " in done.out + done.err
+    assert "Commands:" in done.out + done.err
+    assert "error: " not in done.err
+
+
+def test_version(run: Cli) -> None:
+    assert run("--version") == (0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nothing"], "nothing"),
+        (["run", "--backbone", "rgb_s14"], "--task"),
+        (["run", "--backbone", "a", "--task", "b", "--varant", "c"], "--variant"),
+        (["run", "--backbone", "a", "--task", "b", "--batch-size", "0"], "--batch-size"),
+        (["run", "--backbone", "a", "--task", "b", "--seed", "x"], "--seed"),
+        (
+            ["run", "--backbone", "a", "--task", "b", "--precision", "fp8"],
+            "fp32, tf32, bf16, fp16",
+        ),
+        (["run", "--backbone", "a", "--task", "b", "--cache", "on"], "fp32, fp16, off"),
+        (["list", "backbone"], "did you mean 'backbones'?"),
+    ],
+)
+def test_usage_errors(run: Cli, arguments: list[str], told: str) -> None:
+    assert told in run(*arguments).error
+
+
+def test_list_into_a_pipe_that_is_closed() -> None:
+    done = subprocess.run(
+        f"{' '.join(COMMAND)} list | head -n 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("backbones\n", "")
+
+
+def test_an_interruption_says_that_it_goes_on(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("densebench.cards.card_names", interrupt)
+    done = run("list")
+    assert done.code == 130
+    assert done.err.splitlines() == ["interrupted; run the same command again to go on"]
+
+
+def test_an_error_of_a_real_process(process: Cli) -> None:
+    done = process("show", "rbg_s14")
+    assert done.out == ""
+    assert done.err.splitlines() == [f"error: {done.error}"]
+    assert "did you mean 'rgb_s14'?" in done.error
+
+
+@pytest.mark.skipif(not SCRIPT.exists(), reason="densebench is not installed here")
+def test_the_script_is_the_module(process: Cli) -> None:
+    done = subprocess.run([SCRIPT, "list"], capture_output=True, text=True, check=True)
+    assert done.stdout == process("list").out

@@ -1,3 +1,5 @@
+"""`densebench run`."""
+
 import json
 import os
 import resource
@@ -7,225 +9,20 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from densebench import __version__, cli
-from densebench.cards import card_names
 from densebench.records.store import load_record
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
 COMMAND = (sys.executable, "-m", "densebench.cli")
 SCRIPT = Path(sys.executable).with_name("densebench")
-
-PLUGIN = """
-import os, time
-import torch
-print("printed on import"); os.write(1, b"written on import\\n")
-
-class Noisy(torch.nn.Module):
-    patch_size, embed_dim = 14, 3
-    def forward(self, images):
-        print("printed"); os.write(1, b"written\\n")
-        with open("batches.txt", "a") as log:
-            log.write(f"{len(images)}\\n")
-        time.sleep(float(os.environ.get("PAUSE", 0)))
-        return torch.nn.functional.avg_pool2d(images, 14).permute(0, 2, 3, 1)
-
-def make():
-    return Noisy()
-
-def failing():
-    model = Noisy()
-    model.forward = lambda images: 1 / 0
-    return model
-"""
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one line that says what is wrong."""
-        assert self.code == 2
-        assert "Traceback" not in self.err
-        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
-        assert len(lines) == 1
-        assert self.err.splitlines()[-1] == lines[0]
-        return lines[0].removeprefix("error: ")
-
-
-Cli = Callable[..., Done]
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """The command in this process; as a real one costs seconds for importing torch."""
-
-    def call(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["densebench", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capfd.readouterr()
-        return Done(int(ended.value.code or 0), out, err)
-
-    return call
-
-
-def process(*arguments: object, **options: Any) -> Done:
-    """The command as a process of its own."""
-    done = subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, **options
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
-
-
-@pytest.fixture
-def score(run: Cli, tiny_task: Path) -> Cli:
-    """`densebench run` on the tiny dataset."""
-
-    def call(*arguments: object, backbone: object = "rgb_s14", task: object = tiny_task) -> Done:
-        return run("run", "--backbone", backbone, "--task", task, "--device", "cpu", *arguments)
-
-    return call
-
-
-@pytest.fixture
-def spoilt(tmp_path: Path, write_dataset: Callable[..., Path]) -> Path:
-    """The card of a dataset of its own, for a test to spoil."""
-    return write_dataset(tmp_path / "spoilt")
-
-
-@pytest.fixture
-def plugin(tmp_path: Path) -> Path:
-    file = tmp_path / "plugin.py"
-    file.write_text(PLUGIN)
-    return file
-
-
-class TestSpeed:
-    """What needs no torch does not import it, and answers at once."""
-
-    @pytest.mark.parametrize(
-        "arguments", [["--help"], ["list"], ["run", "--help"], ["cache", "list"]]
-    )
-    def test_half_a_second_without_torch(self, arguments: list[str]) -> None:
-        script = (
-            "import sys, runpy\n"
-            "try:\n    runpy.run_module('densebench.cli', run_name='__main__')\n"
-            "except SystemExit as end:\n    code = end.code\n"
-            "print(code, 'torch' in sys.modules, file=sys.stderr)\n"
-        )
-        seconds = []
-        for _ in range(3):
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            done = subprocess.run(
-                [sys.executable, "-c", script, *arguments],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            assert done.stderr.splitlines()[-1] in ("None False", "0 False")
-            assert done.stdout
-            user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
-            seconds.append(user + system)
-            if seconds[-1] < 0.5:
-                return
-        pytest.fail(f"took {seconds} s of processor time")
-
-
-class TestTheCommandItself:
-    @pytest.mark.parametrize("arguments", [[], ["--help"], ["weights"], ["cache", "--help"]])
-    def test_help(self, run: Cli, arguments: list[str]) -> None:
-        done = run(*arguments)
-        assert "Usage: " in done.out + done.err
-        assert "Commands:" in done.out + done.err
-        assert "error: " not in done.err
-
-    def test_version(self, run: Cli) -> None:
-        assert run("--version") == Done(0, f"{__version__}\n", "")
-
-    @pytest.mark.parametrize(
-        ("arguments", "told"),
-        [
-            (["nothing"], "nothing"),
-            (["run", "--backbone", "rgb_s14"], "--task"),
-            (["run", "--backbone", "a", "--task", "b", "--varant", "c"], "--variant"),
-            (["run", "--backbone", "a", "--task", "b", "--batch-size", "0"], "--batch-size"),
-            (["run", "--backbone", "a", "--task", "b", "--seed", "x"], "--seed"),
-            (
-                ["run", "--backbone", "a", "--task", "b", "--precision", "fp8"],
-                "fp32, tf32, bf16, fp16",
-            ),
-            (["run", "--backbone", "a", "--task", "b", "--cache", "on"], "fp32, fp16, off"),
-            (["list", "backbone"], "did you mean 'backbones'?"),
-        ],
-    )
-    def test_usage_errors(self, run: Cli, arguments: list[str], told: str) -> None:
-        assert told in run(*arguments).error
-
-    def test_torchrun_does_one_run_and_no_matrix(
-        self, run: Cli, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("WORLD_SIZE", "4")
-        many = ("run", "--backbone", "rgb_s14,hog_s14", "--task", "scenes_incontext")
-        done = run(*many)
-        assert done.code == 2
-        assert "torchrun started 4" in done.error
-        monkeypatch.setenv("RANK", "1")  # the first process has told it
-        assert run(*many).err == ""
-
-    def test_list_names_every_card(self, run: Cli) -> None:
-        shown = run("list").out
-        listed = [line.split()[0] for line in shown.splitlines() if line.startswith("  ")]
-        kinds = ("backbones", "tasks", "suites", "recipes")
-        assert listed == [name for kind in kinds for name in card_names(kind)]
-        for kind in kinds:
-            assert run("list", kind).out.splitlines()[0] == kind
-
-    def test_list_into_a_pipe_that_is_closed(self) -> None:
-        done = subprocess.run(
-            f"{' '.join(COMMAND)} list | head -n 1",
-            shell=True,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.stdout, done.stderr) == ("backbones\n", "")
-
-    def test_show(self, run: Cli, tiny_task: Path) -> None:
-        for name in ("rgb_s14", "voc_linear", "neco_dinov2", tiny_task):
-            head, _, body = run("show", name).out.partition("\n")
-            assert Path(head.removeprefix("# ")).is_file()
-            assert json.loads(body)["name"] == (name if isinstance(name, str) else "tiny_retrieval")
-
-    @pytest.mark.parametrize(
-        ("name", "near"),
-        [("rgb_s15", "rgb_s14"), ("voc_incontex", "voc_incontext"), ("nec_dino", "neco_dino")],
-    )
-    def test_show_suggests_from_every_kind(self, run: Cli, name: str, near: str) -> None:
-        assert f"did you mean '{near}'?" in run("show", name).error
-
-    def test_an_interruption_says_that_it_goes_on(
-        self, run: Cli, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def interrupt(*_: Any) -> None:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr("densebench.cards.card_names", interrupt)
-        done = run("list")
-        assert done.code == 130
-        assert done.err.splitlines() == ["interrupted; run the same command again to go on"]
+Cli = Callable[..., Any]
 
 
 class TestRunErrors:
@@ -353,11 +150,6 @@ class TestRuns:
         assert again.out == done.out
         assert again.err.startswith(f"already done: {path}")
 
-    def test_partial_runs_are_told_and_hidden(self, run: Cli, score: Cli) -> None:
-        assert "(partial run)" in score("--limit", 1).out
-        assert run("leaderboard").out == "0 tables in leaderboard/README.md\n"
-        assert run("leaderboard", "--partial").out == "1 table in leaderboard/README.md\n"
-
     def test_without_a_place_for_features_it_says_so_and_works(
         self, score: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
@@ -367,18 +159,6 @@ class TestRuns:
         done = score("--json", "--overwrite")
         assert json.loads(done.out)["scores"] == wanted
         assert "features cannot be kept" in done.err
-
-    def test_features_are_kept_listed_and_cleared(self, run: Cli, score: Cli) -> None:
-        score()
-        lines = run("cache", "list").out.splitlines()
-        assert "2/2 images  Squash 28  just now" in lines[0]
-        assert "4/4 images  Squash 28  just now" in lines[1]
-        assert lines[2].startswith("2 entries, 0.01 MB of 50.00 GB in ")
-        key = lines[0].split()[0]
-        assert run("cache", "clear", key).out.startswith("freed 0.00 MB")
-        assert len(run("cache", "list").out.splitlines()) == 2
-        run("cache", "clear")
-        assert run("cache", "list").out.startswith("0 entries, 0.00 MB")
 
     def test_panels_are_kept(self, score: Cli) -> None:
         record = json.loads(score("--json", "--save-panels", 1).out)
@@ -415,48 +195,11 @@ class TestRuns:
         assert "use the same backbone" in told.error
 
 
-class TestExtract:
-    def extract(self, run: Cli, image: Path, out: Path, size: int = 28) -> Done:
-        place = ["--image", image, "--out", out, "--size", size]
-        return run("extract", "--backbone", "rgb_s14", "--device", "cpu", *place)
-
-    def test_a_folder_and_a_file_agree(self, run: Cli, tiny_task: Path, tmp_path: Path) -> None:
-        images = tiny_task.parent / "images"
-        done = self.extract(run, images, tmp_path / "new" / "all.npz")
-        assert done.out == f"{tmp_path}/new/all.npz: patches 6x2x2x6\n"
-        self.extract(run, images / "picture03.png", tmp_path / "one.npz")
-        with np.load(tmp_path / "new" / "all.npz") as every, np.load("one.npz") as one:
-            assert every["patches"].shape == (6, 2, 2, 6)
-            assert every["patches"].dtype == one["patches"].dtype == np.float32
-            assert every["names"].tolist() == [f"picture{i:02d}.png" for i in range(6)]
-            assert one["names"].tolist() == ["picture03.png"]
-            np.testing.assert_array_equal(every["patches"][3:4], one["patches"])
-
-    def test_values_are_those_of_the_pixels(self, run: Cli, tmp_path: Path) -> None:
-        colour = (51, 102, 204)
-        Image.new("RGB", (28, 28), colour).save(tmp_path / "flat.png")
-        self.extract(run, tmp_path / "flat.png", tmp_path / "x.npz")
-        with np.load("x.npz") as arrays:
-            wanted = [*(value / 255 - 0.45 for value in colour), *[-0.1] * 3]
-            np.testing.assert_allclose(arrays["patches"][0], np.full((2, 2, 6), wanted), atol=1e-5)
-
-    def test_errors(self, run: Cli, tiny_task: Path, tmp_path: Path) -> None:
-        images, out = tiny_task.parent / "images", tmp_path / "x.npz"
-        assert "28" in self.extract(run, images, out, size=30).error
-        assert "no image there" in self.extract(run, tmp_path / "nowhere", out).error
-        (tmp_path / "empty").mkdir()
-        assert "no image there" in self.extract(run, tmp_path / "empty", out).error
-        assert "not a readable image" in self.extract(run, tiny_task, out).error
-        assert str(tmp_path) in self.extract(run, images, tmp_path / "empty").error
-        assert not out.exists()
-        assert not list(tmp_path.glob(".*.part"))
-
-
 class TestProcesses:
     """What only a process of its own shows."""
 
     def test_json_is_all_that_a_noisy_plugin_leaves_on_stdout(
-        self, plugin: Path, tiny_task: Path
+        self, process: Cli, plugin: Path, tiny_task: Path
     ) -> None:
         arguments = ["--backbone", f"{plugin}:make", "--task", tiny_task, "--device", "cpu"]
         done = process("run", *arguments, "--json")
@@ -469,7 +212,7 @@ class TestProcesses:
 
     @pytest.mark.parametrize(("most", "begins"), [(1000, False), (4100, True)])
     def test_no_space_for_the_record(
-        self, write_dataset: Callable[..., Path], most: int, begins: bool
+        self, process: Cli, write_dataset: Callable[..., Path], most: int, begins: bool
     ) -> None:
         def limit() -> None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -522,16 +265,15 @@ class TestProcesses:
         assert unbroken["scores"] == record["scores"]
         assert unbroken["run_id"] == record["run_id"]
 
-    def test_an_error_of_a_real_process(self) -> None:
-        done = process("show", "rbg_s14")
-        assert done.out == ""
-        assert done.err.splitlines() == [f"error: {done.error}"]
-        assert "did you mean 'rgb_s14'?" in done.error
 
-    @pytest.mark.skipif(not SCRIPT.exists(), reason="densebench is not installed here")
-    def test_the_script_is_the_module(self) -> None:
-        done = subprocess.run([SCRIPT, "list"], capture_output=True, text=True, check=True)
-        assert done.stdout == process("list").out
+def test_torchrun_does_one_run_and_no_matrix(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    many = ("run", "--backbone", "rgb_s14,hog_s14", "--task", "scenes_incontext")
+    done = run(*many)
+    assert done.code == 2
+    assert "torchrun started 4" in done.error
+    monkeypatch.setenv("RANK", "1")  # the first process has told it
+    assert run(*many).err == ""
 
 
 def lines(file: str) -> int:
