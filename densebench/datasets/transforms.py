@@ -19,6 +19,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import ColorJitter, InterpolationMode, RandomApply, RandomResizedCrop
 
+from densebench.datasets.padding import Size
+
 Triple = tuple[float, float, float]
 Pair = tuple[Float[Tensor, "3 H W"], Shaped[Tensor, "H W"]]
 RawPair = tuple[Shaped[Tensor, "3 H W"], Shaped[Tensor, "H W"]]
@@ -29,13 +31,26 @@ NEAREST = InterpolationMode.NEAREST
 
 @dataclass(frozen=True)
 class Transform(ABC):
-    """A square view of ``size`` pixels; ``mean`` and ``std`` are those of pixels in [0, 1]."""
+    """A view of ``size`` pixels; ``mean`` and ``std`` are those of pixels in [0, 1].
 
-    size: int
+    ``size`` is the side of a square, or a height and a width.
+    """
+
+    size: int | Size
     mean: Triple
     std: Triple
 
     random = False
+
+    @property
+    def shape(self) -> Size:
+        """Height and width of the pixels that the backbone is given."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    @property
+    def mask_shape(self) -> Size:
+        """Height and width of the mask; as the pixels', unless a view says otherwise."""
+        return self.shape
 
     def spec(self) -> dict[str, Any]:
         """The name and every field, for keys and records."""
@@ -64,7 +79,7 @@ class Transform(ABC):
 
 @dataclass(frozen=True)
 class Squash(Transform):
-    """Resize to a square without keeping the aspect ratio: the validation view everywhere.
+    """Resize without keeping the aspect ratio: the validation view of square protocols.
 
     The image is resized by Pillow (bilinear, antialiased). Nearest resizing of the mask rounds
     down in torch (open-hummingbird-eval) and to pixel centres in Pillow (NeCo's evaluations).
@@ -73,12 +88,12 @@ class Squash(Transform):
     centred_mask: bool = False
 
     def _view(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int) -> RawPair:
-        side = (self.size, self.size)
-        pixels = vision.pil_to_tensor(image.resize(side, Image.Resampling.BILINEAR))
+        width_first = self.shape[::-1]
+        pixels = vision.pil_to_tensor(image.resize(width_first, Image.Resampling.BILINEAR))
         if self.centred_mask:
-            resized = Image.fromarray(mask).resize(side, Image.Resampling.NEAREST)
+            resized = Image.fromarray(mask).resize(width_first, Image.Resampling.NEAREST)
             return pixels, torch.from_numpy(np.array(resized))
-        return pixels, resize_labels(torch.from_numpy(mask)[None], self.size)[0]
+        return pixels, resize_labels(torch.from_numpy(mask)[None], self.shape)[0]
 
 
 @dataclass(frozen=True)
@@ -103,7 +118,7 @@ class JitteredCrop(Transform):
                 jitter = ColorJitter(**{channel: self.jitter})
                 image = RandomApply([jitter], p=self.jitter_probability)(image)
             box = RandomResizedCrop.get_params(image, list(self.scale), list(self.ratio))
-        side = [self.size, self.size]
+        side = list(self.shape)
         whole = self.normalised(vision.pil_to_tensor(image))
         pixels = vision.resized_crop(whole, *box, side, BILINEAR, antialias=True)
         labels = vision.resized_crop(torch.from_numpy(mask)[None], *box, side, NEAREST)
@@ -124,7 +139,7 @@ class FlippedCrop(Transform):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             box = RandomResizedCrop.get_params(image, list(self.scale), list(self.ratio))
-        side = [self.size, self.size]
+        side = list(self.shape)
         image = vision.resized_crop(image, *box, side, BILINEAR)
         labels = np.array(vision.resized_crop(Image.fromarray(mask), *box, side, NEAREST))
         pixels = vision.pil_to_tensor(image)
@@ -133,11 +148,12 @@ class FlippedCrop(Transform):
         return pixels, torch.from_numpy(labels)
 
 
-def resize_labels(labels: Shaped[Tensor, "b h w"], size: int) -> Shaped[Tensor, "b size size"]:
-    """Nearest resizing to a square that rounds down, as ``torch.nn.functional.interpolate``."""
-    if labels.shape[-2:] == (size, size):
+def resize_labels(labels: Shaped[Tensor, "b h w"], size: int | Size) -> Shaped[Tensor, "b H W"]:
+    """Nearest resizing that rounds down, as ``torch.nn.functional.interpolate``."""
+    shape = (size, size) if isinstance(size, int) else size
+    if labels.shape[-2:] == shape:
         return labels
-    return torch.nn.functional.interpolate(labels[:, None], size=(size, size), mode="nearest")[:, 0]
+    return torch.nn.functional.interpolate(labels[:, None], size=shape, mode="nearest")[:, 0]
 
 
 def derived_seed(*parts: int) -> int:

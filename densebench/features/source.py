@@ -258,10 +258,10 @@ def _require(finite: Bool[Tensor, ""], backbone: DenseBackbone) -> None:
 
 
 def _shapes(source: PatchSource, views: Views) -> Shapes:
-    size, backbone = views.transform.size, source.backbone
-    side = size // backbone.patch_size
+    transform, backbone = views.transform, source.backbone
+    rows, columns = (side // backbone.patch_size for side in transform.shape)
     mask_type = torch.from_numpy(np.empty(0, source.split.target.dtype)).dtype
-    return Shapes((side, side, backbone.embed_dim), (size, size), mask_type)
+    return Shapes((rows, columns, backbone.embed_dim), transform.mask_shape, mask_type)
 
 
 def _read(entry: Entry, indices: Int64[np.ndarray, " b"]) -> Part:

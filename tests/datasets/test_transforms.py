@@ -63,3 +63,28 @@ def test_derived_seeds_are_distinct():
 def test_resize_labels_rounds_down():
     labels = torch.arange(9, dtype=torch.uint8).reshape(1, 3, 3)
     assert resize_labels(labels, 2).tolist() == [[[0, 1], [3, 4]]]
+
+
+@pytest.mark.parametrize("kind", [Squash, JitteredCrop, FlippedCrop])
+def test_a_height_and_a_width(kind):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    mask = np.arange(2400, dtype=np.uint8).reshape(40, 60)
+    view = kind((28, 42), MEAN, STD)
+    pixels, labels = view(image, mask, seed=1)
+    assert pixels.shape == (3, 28, 42)
+    assert labels.shape == view.shape == view.mask_shape == (28, 42)
+
+
+def test_a_rectangle_is_resized_as_pillow_and_torch_do():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    mask = torch.arange(2400, dtype=torch.float32).reshape(40, 60)
+    pixels, labels = Squash((28, 42), (0, 0, 0), (1, 1, 1))(image, mask.numpy())
+    expected = np.asarray(image.resize((42, 28), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal((pixels * 255).round().numpy(), expected.transpose(2, 0, 1))
+    rows, columns = np.arange(28) * 40 // 28, np.arange(42) * 60 // 42
+    np.testing.assert_array_equal(labels.numpy(), mask.numpy()[rows][:, columns])
+
+
+def test_of_a_square_view_the_description_is_as_it_was():
+    wanted = {"transform": "Squash", "size": 28, "mean": MEAN, "std": STD, "centred_mask": False}
+    assert Squash(28, MEAN, STD).spec() == wanted

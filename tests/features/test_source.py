@@ -47,6 +47,16 @@ class Small(DenseBackbone):
         return self.project(images).permute(0, 2, 3, 1)
 
 
+class Uncut(Squash):
+    """A view whose masks are smaller than its images, as where images are padded."""
+
+    mask_shape = (20, 30)
+
+    def _view(self, image: Image.Image, mask: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:
+        pixels, labels = super()._view(image, mask, seed)
+        return pixels, labels[:20, :30]
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path]) -> Path:
     return write_dataset(tmp_path_factory.mktemp("features") / "data", N_IMAGES, 1).parent
@@ -191,6 +201,18 @@ class TestCaching:
         assert same(plain, joined(source(split, cache, backbone=first).batches(VIEW)))
         assert same(plain, joined(source(split, cache, backbone=second).batches(VIEW)))
         assert (first.seen, second.seen) == (N_IMAGES, 0)
+
+    def test_a_rectangular_view_whose_mask_has_a_size_of_its_own(
+        self, split: Split, cache: FeatureCache
+    ) -> None:
+        view = Uncut((28, 56), MEAN, STD)
+        plain = joined(source(split).batches(view))
+        assert plain.patches.shape == (N_IMAGES, 2, 4, 5)
+        assert plain.masks.shape == (N_IMAGES, 20, 30)
+        for _ in range(2):
+            kept = joined(source(split, cache).batches(view))
+            assert torch.equal(kept.patches, plain.patches)
+            assert torch.equal(kept.masks, plain.masks)
 
     def test_half_precision_is_the_same_when_filled_and_when_read(
         self, split: Split, tmp_path: Path
