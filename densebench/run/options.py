@@ -57,4 +57,4 @@ class RunOptions:
             if value not in allowed:
                 raise DensebenchError(f"{name} is one of {', '.join(allowed)}, not '{value}'")
         for name in ("seed", "subset_seed", "panels", "batch_size"):
-            check_count(name, getattr(self, name), least=name == "batch_size")
+            check_count(name, getattr(self, name), least=int(name == "batch_size"))
