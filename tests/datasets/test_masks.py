@@ -22,7 +22,7 @@ def test_ids_become_classes_and_void(tmp_path: Path) -> None:
 def test_an_id_that_is_no_class_is_told_with_those_that_are() -> None:
     reader = LookupReader(identity_table(Classes(("sky", "road"), 255)))
     ids = np.array([[0, 1, 255, 2, 3]], np.uint8)
-    with pytest.raises(DensebenchError, match="m.png: .* no class: 2, 3; allowed are 0-1, 255"):
+    with pytest.raises(DensebenchError, match=r"m.png: .* no class: 2, 3; allowed are 0-1, 255"):
         reader.decode(ids, Path("m.png"))
 
 

@@ -49,9 +49,9 @@ def test_threads_are_as_before_afterwards() -> None:
 
 def test_a_full_gpu_is_told_in_one_line() -> None:
     full = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-    with pytest.raises(DensebenchError, match="too small: CUDA out of memory; take less"):
-        with room_on_gpu("take less"):
-            raise full
+    told = "too small: CUDA out of memory; take less"
+    with pytest.raises(DensebenchError, match=told), room_on_gpu("take less"):
+        raise full
 
 
 def test_a_processor() -> None:
