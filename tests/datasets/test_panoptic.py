@@ -64,7 +64,7 @@ def test_rules_are_those_of_the_image(tmp_path: Path) -> None:
 
 def test_other_categories_are_another_dataset() -> None:
     other = [{**CATEGORIES[0], "name": "people"}]
-    with pytest.raises(DensebenchError, match="category 1 is .*people.* but in COCO 2017 it is"):
+    with pytest.raises(DensebenchError, match=r"category 1 is .*people.* but in COCO 2017 it is"):
         check_categories(other, Path("x.json"))
 
 

@@ -47,7 +47,7 @@ def test_the_first_that_is_missing_of_what_comes_nearest(
 
 def test_a_compressed_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "toys.tar.gz").touch()
-    with pytest.raises(MissingDatasetError, match="toys.tar.gz is compressed: unpack it"):
+    with pytest.raises(MissingDatasetError, match=r"toys.tar.gz is compressed: unpack it"):
         find_layout("toys", LAYOUT, tmp_path)
 
 
