@@ -1,0 +1,42 @@
+"""`densebench posttrain`: what is refused before a step is taken."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.usefixtures("own_places")
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for number in range(4):
+        Image.new("RGB", (64, 48), (60 * number, 10, 90)).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--recipe", "neco_dinov"), "did you mean 'neco_dino"),
+        (("--set", "loss.steepnes=3"), "steepnes"),
+        (("--set", "training.batch_size=-1"), "batch_size"),
+        (("--device", "gpu"), "'gpu' is no device"),
+        (("--then", "scenes_incontex"), "scenes_incontext"),
+    ],
+)
+def test_refused(run: Cli, photographs: Path, arguments: tuple[str, ...], told: str) -> None:
+    common = ("--backbone", "rgb_s14", "--name", "mine", "--data", photographs)
+    assert told in run("posttrain", *common, *arguments).error
+    assert not list(Path().rglob("mine*"))
+
+
+def test_a_folder_without_photographs(run: Cli, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = run("posttrain", "--backbone", "rgb_s14", "--name", "mine", "--data", tmp_path / "empty")
+    assert str(tmp_path / "empty") in done.error

@@ -1,0 +1,35 @@
+"""`densebench profile`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from densebench.records.store import load_profiles
+
+pytestmark = pytest.mark.usefixtures("own_places")
+Cli = Callable[..., Any]
+SMALL = ("--size", 28, "--batch-size", 2, "--device", "cpu")
+
+
+def test_measured_shown_and_kept(run: Cli, tmp_path: Path) -> None:
+    done = run("profile", "--backbone", "rgb_s14", *SMALL, "--json", "--results", "kept")
+    told = json.loads(done.out)
+    assert (told["backbone"], told["size"], told["precision"]) == ("rgb_s14", 28, "fp32")
+    assert told["images_per_second"] > 0
+    ((_, kept),) = load_profiles(Path("kept"))
+    assert kept.model_dump(mode="json") == told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--precision", "tf32"), "--precision must be one of fp32, bf16, fp16"),
+        (("--size", "30"), "30"),
+        (("--task", "scenes_incontex"), "did you mean 'scenes_incontext'?"),
+    ],
+)
+def test_refused(run: Cli, arguments: tuple[str, ...], told: str) -> None:
+    assert told in run("profile", "--backbone", "rgb_s14", "--device", "cpu", *arguments).error
