@@ -35,7 +35,6 @@ STILL_ELSEWHERE = {
     "datasets/in_archives",
     "posttrain/cli_posttrain",
     "prepare/data_cli",
-    "prepare/unpack",
 }
 STILL_LONG_TESTS = {
     "backbones/weights/test_hub.py",
@@ -48,12 +47,6 @@ STILL_LONG_TESTS = {
     "report/formats/test_html.py",
 }
 STILL_WITHOUT = [
-    "datasets/scenes/render",
-    "datasets/scenes/shapes",
-    "datasets/scenes/textures",
-    "doctor/machine",
-    "files/download",
-    "files/unpack",
     "papers/hours",
     "papers/known",
     "posttrain/afterwards",

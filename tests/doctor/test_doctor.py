@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -59,35 +58,6 @@ def test_all_is_well(run: Run) -> None:
     assert voc["remedy"] == "densebench data prepare voc --root data"
     assert finding(report, "weights", "weights")["text"].startswith("0 of ")
     assert not (Path("leaderboard").exists() or Path("data").exists())
-
-
-class TestWorkers:
-    def found(self) -> dict[str, Finding]:
-        return {finding.name: finding for finding in machine.workers()}
-
-    def test_enough(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setattr(machine, "SHARED", tmp_path)
-        monkeypatch.setattr(machine, "_open_files", lambda: 10**5)
-        monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
-        assert {name: f.state for name, f in self.found().items()} == {
-            "open files": "ok",
-            "shared memory": "ok",
-        }
-
-    def test_too_little(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setattr(machine, "SHARED", tmp_path)
-        monkeypatch.setattr(machine, "_open_files", lambda: 64)
-        monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**26))
-        files, shared = self.found()["open files"], self.found()["shared memory"]
-        assert (files.state, files.text, files.remedy) == ("note", "64 at once", "ulimit -n 4096")
-        assert shared.state == "note"
-        assert shared.text.startswith(f"{tmp_path}: 0.07 GB free, ")
-        assert "--workers 0" in shared.remedy
-
-    def test_no_limit(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setattr(machine, "_open_files", lambda: None)
-        monkeypatch.setattr(machine, "SHARED", tmp_path / "none")
-        assert self.found() == {}
 
 
 def test_as_text(
