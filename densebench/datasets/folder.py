@@ -5,13 +5,14 @@ from pathlib import Path
 from pydantic import model_validator
 
 from densebench.cards import DatasetCard
-from densebench.datasets.base import Split, SplitName
+from densebench.datasets.base import MaskReader, Split, SplitName
 from densebench.datasets.classes import Classes, distinct_colours
 from densebench.datasets.image_files import MASKS, PHOTOS, list_files
 from densebench.datasets.kind import labelled
 from densebench.datasets.masks import LookupReader, identity_table
 from densebench.datasets.pairing import make_split
 from densebench.datasets.roots import Layout, base_folder, complete, first_missing, missing
+from densebench.datasets.targets import Target
 from densebench.files.tree import locate
 
 
@@ -59,6 +60,19 @@ def find_root(card: DatasetCard, card_path: Path | None, data_root: str | Path |
 def read_split(
     card: DatasetCard, root: Path, split: SplitName, names: tuple[str, ...] | None
 ) -> Split:
+    """The listed images with their masks, as :func:`paired` finds them."""
+    classes = classes_of(card)
+    return paired(card, root, split, names, LookupReader(identity_table(classes)), classes.target)
+
+
+def paired(
+    card: DatasetCard,
+    root: Path,
+    split: SplitName,
+    names: tuple[str, ...] | None,
+    reader: MaskReader,
+    target: Target,
+) -> Split:
     """The listed images ``NAME.jpg|.jpeg|.png`` with masks ``NAME.png``.
 
     Where both lie in one folder, its PNGs are masks.
@@ -71,9 +85,6 @@ def read_split(
     photos = tuple(s for s in PHOTOS if s not in MASKS) if together else PHOTOS
     images = list_files(image_folder, photos)
     masks = list_files(mask_folder, MASKS)
-    classes = classes_of(card)
-    reader = LookupReader(identity_table(classes))
-    target = classes.target
     return make_split(split, names, images=images, masks=masks, reader=reader, target=target)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Int32, Shaped, UInt8
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from densebench.files.tree import list_names, open_file
@@ -71,6 +71,22 @@ def read_colours(file: Path) -> UInt8[np.ndarray, "h w 3"]:
         DensebenchError: not readable, or not 8-bit RGB.
     """
     return _read_pixels(file, ("RGB",), "8-bit RGB (COCO panoptic PNG)")
+
+
+def read_sixteen_bits(file: Path) -> Int32[np.ndarray, "h w"]:
+    """The 16-bit values of a map with one channel, such as a depth.
+
+    Raises:
+        DensebenchError: not readable, or not 16-bit with one channel.
+    """
+    with _opened(file, "map", MASK_FORMATS) as image:
+        stored = str(image.tile[0][3]) if image.tile else "nothing"
+        if image.mode not in (*SIXTEEN_BITS, "I") or not stored.startswith("I;16"):
+            raise DensebenchError(
+                f"{file}: a depth map must be a 16-bit PNG with one channel, not mode "
+                f"{image.mode} (stored as {stored})"
+            )
+        return np.asarray(image).astype(np.int32)
 
 
 def _read_pixels(file: Path, modes: tuple[str, ...], wanted: str) -> Shaped[np.ndarray, "h w ..."]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from densebench.cards import DatasetCard
 from densebench.files.archives import COMPRESSED, refuse_compressed
-from densebench.files.tree import is_dir, list_names, locate
+from densebench.files.tree import is_dir, is_file, list_names, locate
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import data_home, expanded
 
@@ -20,7 +20,8 @@ class Layout:
 
     Attributes:
         folders: the names under which it usually lies in a folder of datasets.
-        needs: sub-folders that it has, one tuple for each way in which it is shipped.
+        needs: sub-folders that it has, one tuple for each way in which it is shipped; a name that
+            ends in ``.txt`` is a file.
     """
 
     folders: tuple[str, ...]
@@ -78,9 +79,13 @@ def complete(base: Path, layout: Layout) -> Path | None:
         for folder in ("", *layout.folders):
             place = find(base, folder)
             for needs in layout.needs:
-                if all(is_dir(find(place, need)) for need in needs):
+                if all(_has(find(place, need)) for need in needs):
                     return place
     return None
+
+
+def _has(place: Path) -> bool:
+    return is_file(place) if place.suffix == ".txt" else is_dir(place)
 
 
 def missing(problem: str, path: Path) -> DensebenchError:
@@ -111,5 +116,5 @@ def first_missing(places: list[Path], layout: Layout) -> Path:
 def _gaps(places: list[Path], layout: Layout) -> Iterator[tuple[int, Path]]:
     for place in places:
         for needs in layout.needs:
-            missing = [place / need for need in needs if not is_dir(locate(place, need))]
+            missing = [place / need for need in needs if not _has(locate(place, need))]
             yield len(needs) - len(missing), missing[0]

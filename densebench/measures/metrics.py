@@ -10,6 +10,11 @@ from typing import Any
 from densebench.cards import Registry
 from densebench.host.errors import DensebenchError
 from densebench.measures.base import Metric
+from densebench.measures.depth import (
+    AbsoluteRelativeError,
+    RootMeanSquareError,
+    WithinThreshold,
+)
 from densebench.measures.segmentation import (
     MeanIoU,
     MeanIoUAbsentLeftOut,
@@ -22,6 +27,9 @@ OWN: dict[str, type[Metric]] = {
     "miou_absent_zero": MeanIoUAbsentZero,
     "miou_absent_left_out": MeanIoUAbsentLeftOut,
     "pixel_accuracy": PixelAccuracy,
+    "rmse": RootMeanSquareError,
+    "abs_rel": AbsoluteRelativeError,
+    "delta1": WithinThreshold,
 }
 METRICS = Registry("metric", "densebench.measures", "METRIC", "densebench.metrics")
 

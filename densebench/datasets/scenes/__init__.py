@@ -8,10 +8,10 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from densebench.datasets.kind import KEYS, labelled
 from densebench.files.locks import held
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
+
+if TYPE_CHECKING:
+    from densebench.datasets.scenes.render import Scene
 
 # What is drawn, in the order of ``shapes.OBJECTS``: that module is loaded only to draw.
 CLASSES: tuple[str, ...] = (
@@ -55,6 +58,7 @@ _VERSION = "1"  # to be raised with every change of the generator: it is what th
 _MARKER, _LOCK = "scenes-version.txt", "lock"
 _VOID_COLOUR = (224, 224, 192)
 _SETS = Path("ImageSets", "Segmentation")
+DEPTH = "Depth"
 _Pair: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
@@ -80,11 +84,15 @@ def scenes_root(folder: Path | None = None) -> Path:
             _generate(building)
             _install(building, root)
     except OSError as error:
-        raise DensebenchError(
-            f"cannot write the scenes to {root}: {error.strerror or error}; set DENSEBENCH_CACHE "
-            "to a folder that can be written"
-        ) from error
+        raise _cannot_write(root, error) from error
     return root
+
+
+def _cannot_write(root: Path, error: OSError) -> DensebenchError:
+    return DensebenchError(
+        f"cannot write the scenes to {root}: {error.strerror or error}; set DENSEBENCH_CACHE "
+        "to a folder that can be written"
+    )
 
 
 def render_scene(split: str, index: int) -> _Pair:
@@ -97,6 +105,45 @@ def render_scene(split: str, index: int) -> _Pair:
     Returns:
         The RGB image (224, 224, 3) and its mask (224, 224): indices of ``CLASSES``, 255 = void.
     """
+    found = _scene(split, index)
+    return found.image, found.mask
+
+
+def render_depth(split: str, index: int) -> NDArray[np.uint16]:
+    """The depth of that scene (224, 224) in millimetres, 0 where there is none; arguments as above.
+
+    The sky has none, nor has what is void in the mask.
+    """
+    return np.rint(1000 * _scene(split, index).depth).astype(np.uint16)
+
+
+def depth_root(folder: Path | None = None) -> Path:
+    """The folder of the scenes, with the depth of each in ``Depth/NAME.png``.
+
+    Depth takes as many seconds more, and is added whole: images and masks stay as they are.
+
+    Raises:
+        DensebenchError: as :func:`scenes_root`.
+    """
+    root = scenes_root(folder)
+    if (root / DEPTH).is_dir():
+        return root
+    try:
+        with _building(root) as building:
+            _generate_depth(building)
+            try:
+                (building / DEPTH).rename(root / DEPTH)
+            except OSError:
+                if not (root / DEPTH).is_dir():  # else another process was first
+                    raise
+            finally:
+                shutil.rmtree(building, ignore_errors=True)
+    except OSError as error:
+        raise _cannot_write(root, error) from error
+    return root
+
+
+def _scene(split: str, index: int) -> "Scene":
     from densebench.datasets.scenes.render import scene
 
     return scene((int(_VERSION), list(COUNTS).index(split), index))
@@ -138,14 +185,32 @@ def _refuse_foreign(root: Path) -> None:
 def _generate(root: Path) -> None:
     for name in ("JPEGImages", "SegmentationClass", "SegmentationClassAug", _SETS):
         (root / name).mkdir(parents=True, exist_ok=True)
-    jobs = [(split, index) for split, count in COUNTS.items() for index in range(count)]
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(lambda job: _write_scene(root, *job), jobs):
-            pass
+    _for_each(lambda split, index: _write_scene(root, split, index))
     for split, count in COUNTS.items():
         names = "".join(f"{_name(split, index)}\n" for index in range(count))
         (root / _SETS / f"{split}.txt").write_text(names, encoding="utf-8")
     (root / _MARKER).write_text(_VERSION + "\n", encoding="utf-8")
+
+
+def _generate_depth(root: Path) -> None:
+    (root / DEPTH).mkdir(exist_ok=True)
+    _for_each(lambda split, index: _write_depth(root, split, index))
+
+
+def _for_each(write: Callable[[str, int], None]) -> None:
+    """Write something of every scene."""
+    jobs = [(split, index) for split, count in COUNTS.items() for index in range(count)]
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(lambda job: write(*job), jobs):
+            pass
+
+
+def _write_depth(root: Path, split: str, index: int) -> None:
+    file = root / DEPTH / f"{_name(split, index)}.png"
+    if not file.exists():  # else of a generation that was interrupted
+        part = file.with_suffix(".part")
+        Image.fromarray(render_depth(split, index)).save(part, format="PNG")
+        part.replace(file)
 
 
 def _write_scene(root: Path, split: str, index: int) -> None:
@@ -205,7 +270,10 @@ __all__ = [
     "CLASSES",
     "COUNTS",
     "DATASET",
+    "DEPTH",
     "PALETTE",
+    "depth_root",
+    "render_depth",
     "render_scene",
     "scenes_root",
 ]

@@ -30,6 +30,8 @@ _CANVAS = SIZE * _SCALE
 _SKY_PAINTS = (1, 4, 5, 5, 5, 6, 8, 9, 11)
 _GROUND_PAINTS = (1, 2, 3, 3, 7, 8, 9, 10)
 _KINDS = tuple(OBJECTS)
+_HILL = 0.22  # how near the ground still is at the horizon, where 1 is its nearest row's own
+_METRES = 2.0  # how far away the ground is where it is as near as 1
 
 
 @dataclass
@@ -41,16 +43,23 @@ class _Canvas:
     light: tuple[float, float]
 
 
-def scene(seed: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The scene of that seed.
+@dataclass(frozen=True)
+class Scene:
+    """A scene of 224x224 pixels: the image, class indices (255 = void), and metres (0 = none)."""
 
-    Returns:
-        The image (224, 224, 3) and the mask (224, 224) of class indices with 255 = void.
-    """
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    depth: NDArray[np.float64]
+
+
+def scene(seed: tuple[int, ...]) -> Scene:
+    """The scene of that seed."""
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
     canvas, horizon = _landscape(rng)
-    classes = np.array([SKY, GROUND, *_place_objects(rng, canvas, horizon)], np.uint8)
-    return _photograph(rng, canvas), _mask(canvas.seen, classes)
+    kinds, feet = _place_objects(rng, canvas, horizon)
+    classes = np.array([SKY, GROUND, *kinds], np.uint8)
+    image, mask = _photograph(rng, canvas), _mask(canvas.seen, classes)
+    return Scene(image, mask, _depth(canvas.seen, mask, horizon, feet))
 
 
 def _grid(top: int, bottom: int, left: int, right: int) -> tuple[Field, Field]:
@@ -102,7 +111,7 @@ def _sky(rng: Rng, x: Field, y: Field, horizon: float) -> Field:
 def _ground(rng: Rng, x: Field, y: Field, horizon: float) -> Field:
     """Meadow, ploughed land or paving, seen in perspective."""
     colour, other = _paint(rng, _GROUND_PAINTS), _paint(rng, _GROUND_PAINTS)
-    nearness = np.clip((y / _CANVAS - horizon) / (1 - horizon), 0, 1) + 0.22
+    nearness = _nearness(y, horizon)
     across, away = (x - between(rng, 0.3, 0.7) * _CANVAS) / nearness, 60 / nearness
     kind = rng.random()
     if kind < 0.5:
@@ -116,8 +125,20 @@ def _ground(rng: Rng, x: Field, y: Field, horizon: float) -> Field:
     return brick(rng, across / 14, away, course, (mix(colour, PAINTS[8], 0.4), other))
 
 
-def _place_objects(rng: Rng, canvas: _Canvas, horizon: float) -> list[int]:
-    """Draws 3 to 6 objects, the far ones first, and returns their classes in that order."""
+def _nearness(y: Field, horizon: float) -> Field:
+    """What the ground's depth is the inverse of, at rows of the canvas."""
+    return np.clip((y / _CANVAS - horizon) / (1 - horizon), 0, 1) + _HILL
+
+
+def _place_objects(
+    rng: Rng, canvas: _Canvas, horizon: float
+) -> tuple[list[int], NDArray[np.float64]]:
+    """Draws 3 to 6 objects, the far ones first.
+
+    Returns:
+        Their classes in that order, and the rows of the canvas where they stand on the ground; of
+        a balloon, which does not, above which place of the ground it is.
+    """
     count = 3 + int(rng.random() * 4)
     chosen = np.argsort(rng.random(len(_KINDS)))[:count]
     feet = np.sort(rng.random(count))
@@ -138,7 +159,8 @@ def _place_objects(rng: Rng, canvas: _Canvas, horizon: float) -> list[int]:
             outline = part.outline * (mirror * height, height) + (x, y)
             placed = replace(part, outline=outline, period=max(part.period * height, 3.0))
             _draw(rng, canvas, placed, FIRST_OBJECT + order)
-    return [FIRST_OBJECT + int(kind) for kind in chosen]
+    standing = (horizon + 0.06 + (0.92 - horizon) * feet) * _CANVAS
+    return [FIRST_OBJECT + int(kind) for kind in chosen], standing
 
 
 def _cast_shadow(canvas: _Canvas, x: float, y: float, height: float) -> None:
@@ -199,6 +221,26 @@ def _mask(seen: NDArray[np.uint8], classes: NDArray[np.uint8]) -> NDArray[np.uin
     low = np.min([padded_low[dy : dy + SIZE, dx : dx + SIZE] for dy, dx in shifts], axis=0)
     high = np.max([padded_high[dy : dy + SIZE, dx : dx + SIZE] for dy, dx in shifts], axis=0)
     return np.where(low == high, classes[low], VOID).astype(np.uint8)
+
+
+def _depth(
+    seen: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+    horizon: float,
+    feet: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Metres at the finished size: about 1.6 to 9. The sky has none, nor has what is void.
+
+    The ground is drawn in the perspective whose depth this is; objects are upright screens that
+    stand on it, or hang over it.
+    """
+    rows = np.arange(SIZE, dtype=np.float64)[:, None] * _SCALE + (_SCALE - 1) / 2
+    objects = _METRES / _nearness(feet, horizon)
+    surfaces = np.array([0.0, 0.0, *objects])
+    surface = seen[::_SCALE, ::_SCALE]
+    ground = _METRES / _nearness(rows, horizon)
+    metres = np.where(surface == GROUND, ground, surfaces[surface])
+    return np.where(mask == VOID, 0.0, metres)
 
 
 def _photograph(rng: Rng, canvas: _Canvas) -> NDArray[np.uint8]:
