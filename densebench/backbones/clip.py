@@ -28,6 +28,7 @@ from densebench.backbones.weights.state_dict import (
     read_state_dict,
 )
 from densebench.cards import BackboneCard, WeightsSource, suggestion
+from densebench.datasets.padding import Size
 from densebench.host.errors import DensebenchError
 
 
@@ -124,7 +125,7 @@ def _check_card(card: BackboneCard, visual: VisionTransformer) -> None:
 
 
 def build_clip(
-    card: BackboneCard, weights: Path, name: str | None = None, image_size: int | None = None
+    card: BackboneCard, weights: Path, name: str | None = None, image_size: int | Size | None = None
 ) -> DenseBackbone:
     """The backbone of a card of source ``open_clip`` with the weights of a file.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from densebench.cards import FAMILIES, BackboneCard, Found
+from densebench.datasets.padding import Size
 
 if TYPE_CHECKING:
     from densebench.backbones.base import DenseBackbone
@@ -23,13 +24,13 @@ class Asked:
     Attributes:
         name: what the user calls it.
         weights: a file to use instead of the card's.
-        image_size: side in pixels of the images to come, if it is known.
+        image_size: side in pixels of the images to come, or height and width, if it is known.
         offline: never use the network.
     """
 
     name: str
     weights: Path | None = None
-    image_size: int | None = None
+    image_size: int | Size | None = None
     offline: bool = False
 
     def weights_of(self, found: Found[BackboneCard]) -> Path | None:

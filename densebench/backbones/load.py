@@ -9,6 +9,7 @@ from densebench.backbones import plugin
 from densebench.backbones.base import DenseBackbone, nearest_sizes
 from densebench.backbones.family import Asked, family_of
 from densebench.cards import FAMILIES, BackboneCard, Found, find_backbone
+from densebench.datasets.padding import Size, as_size
 from densebench.host.errors import DensebenchError
 
 
@@ -16,7 +17,7 @@ def load_backbone(
     name: str | os.PathLike[str],
     *,
     weights: str | os.PathLike[str] | None = None,
-    image_size: int | None = None,
+    image_size: int | Size | None = None,
     device: str | torch.device = "cpu",
     offline: bool = False,
     found: Found[BackboneCard] | None = None,
@@ -26,8 +27,8 @@ def load_backbone(
     Args:
         name: A card's name or path, ``timm:ID``, ``open_clip:ARCH/TAG``, or ``FILE.py:FUNCTION``.
         weights: A weights file to use instead of the official ones.
-        image_size: Side in pixels of the images to come. Checked against the patch size; the few
-            models whose input size is fixed are built for it.
+        image_size: Side in pixels of the images to come, or height and width. Checked against the
+            patch size; the few models whose input size is fixed are built for it.
         device: Where it is to run.
         offline: Never use the network.
         found: Its card, where that was looked up already.
@@ -42,11 +43,12 @@ def load_backbone(
     with torch.random.fork_rng(devices=[]):  # building draws weights that are then replaced
         backbone = _build(asked, found or find(name))
     patch = backbone.patch_size
-    if image_size is not None and (image_size % patch or image_size < 1):
-        raise DensebenchError(
-            f"{name}: image size {image_size} is no multiple of the patch size {patch}; "
-            f"the nearest is {nearest_sizes(image_size, patch)}"
-        )
+    for side in () if image_size is None else as_size(image_size):
+        if side % patch or side < 1:
+            raise DensebenchError(
+                f"{name}: image size {side} is no multiple of the patch size {patch}; "
+                f"the nearest is {nearest_sizes(side, patch)}"
+            )
     return backbone.eval().to(where)
 
 

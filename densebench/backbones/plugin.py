@@ -32,6 +32,7 @@ from densebench.backbones.base import (
 from densebench.backbones.trainable import Trainable
 from densebench.backbones.weights.state_dict import load_strictly, read_state_dict, strip_prefixes
 from densebench.cards import LARGEST, BackboneCard, suggestion
+from densebench.datasets.padding import Size, as_size
 from densebench.host.errors import DensebenchError
 
 TARGET = re.compile(r"^(?P<file>.+\.py)(?::(?P<function>\w*))?$")
@@ -98,7 +99,7 @@ def build_plugin(
     card: BackboneCard | None = None,
     folder: Path | None = None,
     weights: Path | None = None,
-    image_size: int | None = None,
+    image_size: int | Size | None = None,
 ) -> PluginBackbone:
     """The backbone that a function in a Python file returns.
 
@@ -107,7 +108,7 @@ def build_plugin(
         card: The card that names it; what it states is checked against the module.
         folder: What a relative FILE is relative to; the working directory if not given.
         weights: A state dict to load into the module, strictly, in its own naming.
-        image_size: Side in pixels of the image of the dry run.
+        image_size: Side in pixels of the image of the dry run, or height and width.
 
     Raises:
         DensebenchError: no such file or function, an error in it, or not a backbone.
@@ -263,16 +264,16 @@ def _triple(module: nn.Module, key: str, default: Triple, target: str) -> Triple
     return first, second, third
 
 
-def _found_embed_dim(module: nn.Module, target: str, image_size: int | None) -> int:
+def _found_embed_dim(module: nn.Module, target: str, image_size: int | Size | None) -> int:
     """The length of the vectors that a module gives for one image."""
     patch_size = _patch_size(module, target)
-    size = image_size or max(1, round(DRY_RUN_SIZE / patch_size)) * patch_size
+    height, width = as_size(image_size or max(1, round(DRY_RUN_SIZE / patch_size)) * patch_size)
     with guarded(target), torch.no_grad():
-        features = module(torch.zeros(1, 3, size, size))
+        features = module(torch.zeros(1, 3, height, width))
     if not isinstance(features, Tensor) or features.ndim != 4:
         raise DensebenchError(
-            f"plug-in '{target}': forward gives {describe(features)} for one {size}x{size} image; "
-            "expected (batch, height, width, dim)"
+            f"plug-in '{target}': forward gives {describe(features)} for one {height}x{width} "
+            "image; expected (batch, height, width, dim)"
         )
     return features.shape[-1]
 

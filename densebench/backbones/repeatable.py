@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from densebench.backbones.base import DenseBackbone
+from densebench.datasets.padding import Size, as_size
 from densebench.host.device import exact_products
 
 TOLERANCE = 1e-5  # of the largest feature: products round by the batch's shape
@@ -16,13 +17,13 @@ TOLERANCE = 1e-5  # of the largest feature: products round by the batch's shape
 
 @torch.inference_mode()
 def largest_difference(
-    backbone: DenseBackbone, size: int, device: torch.device, batch: int = 2
+    backbone: DenseBackbone, size: int | Size, device: torch.device, batch: int = 2
 ) -> float:
     """How far two passes of one batch, and of its images one by one, lie apart at most.
 
     Args:
         backbone: On its device, in evaluation mode.
-        size: Side of the square images in pixels.
+        size: Side of square images in pixels, or height and width.
         device: Where it runs.
         batch: Images of the batch.
 
@@ -30,7 +31,8 @@ def largest_difference(
         The largest absolute difference, as a share of the largest absolute feature.
     """
     draws = torch.Generator().manual_seed(0)
-    images = torch.randn(batch, 3, size, size, generator=draws).to(device)
+    height, width = as_size(size)
+    images = torch.randn(batch, 3, height, width, generator=draws).to(device)
     with exact_products(True):
         first, again = backbone(images).float(), backbone(images).float()
         alone = torch.cat([backbone(image[None]).float() for image in images])

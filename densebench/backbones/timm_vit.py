@@ -29,9 +29,8 @@ from densebench.backbones.weights.state_dict import (
     strip_prefixes,
 )
 from densebench.cards import BackboneCard, WeightsSource
+from densebench.datasets.padding import Size, as_size
 from densebench.host.errors import DensebenchError
-
-Size = tuple[int, int]
 
 
 class TimmBackbone(Trainable):
@@ -221,7 +220,7 @@ def check_registered(model_id: str) -> None:
 
 
 def build_timm(
-    card: BackboneCard, weights: Path, name: str | None = None, image_size: int | None = None
+    card: BackboneCard, weights: Path, name: str | None = None, image_size: int | Size | None = None
 ) -> TimmBackbone:
     """The backbone of a card of source ``timm`` with the weights of a file.
 
@@ -229,7 +228,8 @@ def build_timm(
         card: The card; its ``id`` is timm's name of the model.
         weights: A file in timm's naming, or in the official one of DINO, DINOv2 or NeCo.
         name: What the user calls it.
-        image_size: Side of the images in pixels, for models whose input size is fixed.
+        image_size: Side of the images in pixels, or height and width, for models whose input size
+            is fixed.
 
     Raises:
         DensebenchError: no such model, or the file does not fit it key by key.
@@ -240,7 +240,7 @@ def build_timm(
 
 
 def build_from_timm_file(
-    card: BackboneCard, weights: Path, name: str, image_size: int | None = None
+    card: BackboneCard, weights: Path, name: str, image_size: int | Size | None = None
 ) -> TimmBackbone:
     """The same for the file that timm itself names as the model's weights, by timm's own loader.
 
@@ -271,16 +271,16 @@ def load_weights(model: nn.Module, path: Path, card: BackboneCard) -> None:
 
 
 def resized(
-    built: TimmModel, card: BackboneCard, name: str | None, image_size: int | None
+    built: TimmModel, card: BackboneCard, name: str | None, image_size: int | Size | None
 ) -> TimmBackbone:
     """The backbone, after a model of fixed input size is given the wanted one."""
     size = built.fixed_size
-    if size is not None and image_size is not None and size != (image_size, image_size):
+    if size is not None and image_size is not None and size != as_size(image_size):
         if not hasattr(built.model, "set_input_size"):
             raise DensebenchError(
                 f"{name or card.name}: takes images of {size[0]}x{size[1]} pixels only"
             )
-        size = (image_size, image_size)
+        size = as_size(image_size)
         built.model.set_input_size(size)
     return TimmBackbone(built.model, card, name, size)
 

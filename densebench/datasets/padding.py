@@ -7,6 +7,16 @@ from torch.nn import functional
 Size = tuple[int, int]  # height, width
 
 
+def as_size(size: int | Size) -> Size:
+    """Height and width, of a square's side as well."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def side_of(size: Size) -> int | Size:
+    """The side of a square, as it is written; of what is none, height and width."""
+    return size[0] if size[0] == size[1] else size
+
+
 def padded_size(size: Size, patch_size: int) -> Size:
     """The smallest multiples of the patch size that are not below a height and a width.
 

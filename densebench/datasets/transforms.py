@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import ColorJitter, InterpolationMode, RandomApply, RandomResizedCrop
 
-from densebench.datasets.padding import Size
+from densebench.datasets.padding import Size, as_size
 
 Triple = tuple[float, float, float]
 Pair = tuple[Float[Tensor, "3 H W"], Shaped[Tensor, "H W"]]
@@ -45,7 +45,7 @@ class Transform(ABC):
     @property
     def shape(self) -> Size:
         """Height and width of the pixels that the backbone is given."""
-        return (self.size, self.size) if isinstance(self.size, int) else self.size
+        return as_size(self.size)
 
     @property
     def mask_shape(self) -> Size:
@@ -150,7 +150,7 @@ class FlippedCrop(Transform):
 
 def resize_labels(labels: Shaped[Tensor, "b h w"], size: int | Size) -> Shaped[Tensor, "b H W"]:
     """Nearest resizing that rounds down, as ``torch.nn.functional.interpolate``."""
-    shape = (size, size) if isinstance(size, int) else size
+    shape = as_size(size)
     if labels.shape[-2:] == shape:
         return labels
     return torch.nn.functional.interpolate(labels[:, None], size=shape, mode="nearest")[:, 0]

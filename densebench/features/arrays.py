@@ -45,7 +45,7 @@ def extract_images(
     )
     grid = size // model.patch_size
     kept = len(files) * grid**2 * model.embed_dim * 4
-    batch = batch_bytes(1, size, model.patch_size, model.embed_dim)
+    batch = batch_bytes(1, size, size, model.patch_size, model.embed_dim)
     require({"the features of all images": 2 * kept, "an image in the backbone": batch}, LESS)
     patches = np.stack([_patches(model, file, size, place) for file in files])
     names = np.array([file.name for file in files])

@@ -70,9 +70,10 @@ def require(plan: dict[str, int], advice: str) -> int:
     return needed
 
 
-def batch_bytes(batch: int, size: int, patch_size: int, embed_dim: int) -> int:
+def batch_bytes(batch: int, height: int, width: int, patch_size: int, embed_dim: int) -> int:
     """Images of a batch and the activations of one layer, about sixteen times its features."""
-    per_image = 3 * size**2 + 16 * (size // patch_size) ** 2 * embed_dim
+    patches = (height // patch_size) * (width // patch_size)
+    per_image = 3 * height * width + 16 * patches * embed_dim
     return batch * per_image * 4
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from densebench.backbones.base import PositionsOf
 from densebench.cards import Card
+from densebench.datasets.padding import Size
 from densebench.datasets.targets import LABELS, Target
 from densebench.datasets.transforms import Transform, Triple
 from densebench.features.source import CPU, PatchSource
@@ -25,7 +26,8 @@ from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.measures.scoring import Prediction, Scoring
 
-InputSize = int | Literal["auto", "published"]
+# The side of a square; where a protocol takes rectangles, a height and a width as well.
+InputSize = int | Size | Literal["auto", "published"]
 PositionsParam = Literal["auto", "card", "official", "neco"]
 NormalisationParam = Literal["auto", "card", "imagenet"]
 P = TypeVar("P", bound="ProtocolParams")
@@ -37,8 +39,9 @@ LARGEST_PUBLISHED = 512
 class ProtocolParams(Card):
     """The parameters that every protocol has; each protocol adds its own.
 
-    ``input_size``: side of the square input in pixels; ``published`` is 504 for patch 14 and 512
-    for patch 16, ``auto`` the largest multiple of the patch size that is at most 518.
+    ``input_size``: side of the square input in pixels (some protocols take a height and a width as
+    well); ``published`` is 504 for patch 14 and 512 for patch 16, ``auto`` the largest multiple of
+    the patch size that is at most 518.
     ``positions``: by whose rule a learnt table of positions is resized: the ``card``'s, the
     ``official`` code's of the family, or ``neco``'s. ``normalisation``: by the ``card``'s mean and
     deviation, or by ``imagenet``'s. ``auto`` is what the published code does in ``reference``,
@@ -90,16 +93,24 @@ class Needs:
 
     Attributes:
         train_passes: how often ``fit`` goes through the training images.
+        train_images: how many of them ``fit`` sees in all, where that is no number of passes.
         val_passes: how often ``predict`` goes through the validation images.
         kept_train_views: how many views of every training image are worth a place in the feature
             cache.
+        kept_val_views: how many views of every validation image are.
         val_in_fit: why ``fit`` looks at the validation images; nothing where it does not.
     """
 
     train_passes: int
     val_passes: int = 1
     kept_train_views: int = 0
+    kept_val_views: int = 1
     val_in_fit: str = ""
+    train_images: int | None = None
+
+    def views(self, n_train: int) -> int:
+        """How many training images ``fit`` sees, of so many."""
+        return n_train * self.train_passes if self.train_images is None else self.train_images
 
 
 @dataclass(frozen=True)
@@ -134,8 +145,33 @@ class Protocol(ABC):
     def __init__(self, params: Any, setting: Setting) -> None:
         self.params = params
         self.setting = setting
-        self.input_size = resolve_input_size(params.input_size, setting.patch_size)
-        self.grid = self.input_size // setting.patch_size
+        self.input_shape = self.shape_of(params.input_size, setting.patch_size)
+
+    @property
+    def input_size(self) -> int:
+        """The side of a square input, or the height of another, in pixels."""
+        return self.input_shape[0]
+
+    @property
+    def grid(self) -> int:
+        """How many patches ``input_size`` is."""
+        return self.grid_shape[0]
+
+    @property
+    def grid_shape(self) -> Size:
+        """Rows and columns of patches."""
+        height, width = self.input_shape
+        return height // self.setting.patch_size, width // self.setting.patch_size
+
+    @classmethod
+    def shape_of(cls, size: InputSize, patch_size: int) -> Size:
+        """Height and width of what the backbone is given: a square, unless a protocol says else.
+
+        Raises:
+            DensebenchError: the protocol cannot take inputs of that size.
+        """
+        side = resolve_input_size(size, patch_size)
+        return side, side
 
     @classmethod
     def resolve(cls, params: P, variant: str) -> P:
@@ -204,8 +240,12 @@ def resolve_input_size(size: InputSize, patch_size: int) -> int:
     """The side of the input in pixels.
 
     Raises:
-        DensebenchError: the size is no positive multiple of the patch size.
+        DensebenchError: the size is no positive multiple of the patch size, or no square's.
     """
+    if isinstance(size, tuple):
+        raise DensebenchError(
+            f"input_size {list(size)}: this protocol takes square inputs; give one side in pixels"
+        )
     if size == "auto":
         return LARGEST_AUTO // patch_size * patch_size
     if size == "published":

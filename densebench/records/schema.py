@@ -77,10 +77,16 @@ class ProtocolRecord(Part):
     variant: str
     params: dict[str, Any]
     hash: str
-    input_size: int
+    input_size: int | tuple[int, int]  # a square's side, or height and width
     details: dict[str, Any]
     val_in_fit: str = ""  # why learning looked at the validation images, where it did
     as_shipped: bool = False  # parameters and lists are those of the package's own task card
+
+    @property
+    def input_text(self) -> str:
+        """The input's size as it is printed."""
+        size = self.input_size
+        return str(size) if isinstance(size, int) else f"{size[0]}x{size[1]}"
 
 
 class ContaminationRecord(Part):

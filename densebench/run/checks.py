@@ -1,5 +1,7 @@
 """What is checked once everything is loaded, before the work: memory, and features that repeat."""
 
+from math import prod
+
 import numpy as np
 
 from densebench.backbones.repeatable import TOLERANCE, disagreement, largest_difference
@@ -22,7 +24,7 @@ def check_repeatable(inputs: Inputs, protocol: Protocol, watcher: Watcher) -> bo
     """
     options, backbone = inputs.plan.options, inputs.backbone
     batch = min(2, options.batch_size)
-    difference = largest_difference(backbone, protocol.input_size, inputs.plan.device, batch)
+    difference = largest_difference(backbone, protocol.input_shape, inputs.plan.device, batch)
     if difference <= TOLERANCE:
         return True
     told = disagreement(backbone, difference)
@@ -60,13 +62,14 @@ def check_memory(
 
 def _batch_bytes(inputs: Inputs, protocol: Protocol) -> int:
     backbone, batch = inputs.backbone, inputs.plan.options.batch_size
-    return memory.batch_bytes(batch, protocol.input_size, backbone.patch_size, backbone.embed_dim)
+    sides = protocol.input_shape
+    return memory.batch_bytes(batch, *sides, backbone.patch_size, backbone.embed_dim)
 
 
 def _kept_bytes(inputs: Inputs, protocol: Protocol) -> int:
     """Size of all views that the protocol wants kept."""
     width = 2 if inputs.plan.options.cache == "fp16" else 4
-    values = protocol.input_size**2 * np.dtype(inputs.dataset.target.dtype).itemsize
-    per_image = protocol.grid**2 * inputs.backbone.embed_dim * width + values
+    values = prod(protocol.input_shape) * np.dtype(inputs.dataset.target.dtype).itemsize
+    per_image = prod(protocol.grid_shape) * inputs.backbone.embed_dim * width + values
     train = len(inputs.dataset.train) * protocol.needs.kept_train_views
-    return (train + len(inputs.dataset.val)) * per_image
+    return (train + len(inputs.dataset.val) * protocol.needs.kept_val_views) * per_image

@@ -126,7 +126,7 @@ class Run:
         if panels.count < self._options.panels:
             self._watcher.say(f"no panels: they show labels, and {data.kind} gives another target")
         train, val = self._source("train", "fit"), panels.watching(self._source("val", "predict"))
-        n_train = len(train) * protocol.needs.train_passes
+        n_train = protocol.needs.views(len(train))
         if n_train:
             with self._phases.phase("fit", n_train):
                 protocol.fit(train, val)

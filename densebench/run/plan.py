@@ -10,11 +10,12 @@ from densebench.backbones import find
 from densebench.cards import BackboneCard, Found, TaskCard, find_task, own_folder
 from densebench.datasets.kind import dataset_kind
 from densebench.datasets.lists import find_list, is_bare, listed_names
+from densebench.datasets.padding import Size, side_of
 from densebench.datasets.subset import check_share
 from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
 from densebench.protocols import load_protocol, task_params
-from densebench.protocols.base import Protocol, ProtocolParams, resolve_input_size
+from densebench.protocols.base import Protocol, ProtocolParams
 from densebench.run.images import share_asked
 from densebench.run.options import RunOptions
 
@@ -31,8 +32,8 @@ class Plan:
         params: the protocol's parameters, with those of the command; nothing is left to be chosen.
         device: where it runs.
         share: the share of the training images, the command's or else the task's.
-        input_size: in pixels, for models that are built for one; a plug-in's patch is not known
-            yet.
+        input_size: in pixels, for models that are built for one: a square's side, or height and
+            width; a plug-in's patch is not known yet.
         as_shipped: whether parameters and lists are those of a task card of the package.
     """
 
@@ -43,7 +44,7 @@ class Plan:
     params: ProtocolParams
     device: torch.device
     share: str | None
-    input_size: int | None
+    input_size: int | Size | None
     as_shipped: bool
 
     @property
@@ -83,7 +84,7 @@ def plan_run(options: RunOptions) -> Plan:
         params=params,
         device=device,
         share=share,
-        input_size=_known_input_size(backbone, params),
+        input_size=_known_input_size(protocol, backbone, params),
         as_shipped=_as_shipped(options, task, params),
     )
 
@@ -110,10 +111,12 @@ def _check_lists(options: RunOptions) -> None:
             listed_names(find_list(names, None, Path()))
 
 
-def _known_input_size(backbone: Found[BackboneCard] | None, params: ProtocolParams) -> int | None:
+def _known_input_size(
+    protocol: type[Protocol], backbone: Found[BackboneCard] | None, params: ProtocolParams
+) -> int | Size | None:
     if backbone is None:
         return None
-    return resolve_input_size(params.input_size, backbone.card.patch_size)
+    return side_of(protocol.shape_of(params.input_size, backbone.card.patch_size))
 
 
 def _as_shipped(options: RunOptions, task: Found[TaskCard], params: ProtocolParams) -> bool:

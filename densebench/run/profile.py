@@ -77,7 +77,7 @@ def profile_backbone(
     device = pick_device(options.device)
     backbone, size = _load(options, device)
     if device.type == "cpu":
-        batch = (options.batch_size, size, backbone.patch_size, backbone.embed_dim)
+        batch = (options.batch_size, size, size, backbone.patch_size, backbone.embed_dim)
         needed = {"a batch in the backbone": memory.batch_bytes(*batch)}
         memory.require(needed, "give a smaller --batch-size")
     require_writable(options.results)
@@ -113,7 +113,13 @@ def _wanted_size(options: ProfileOptions) -> InputSize:
         return "auto" if options.size is None else options.size
     found = find_task(options.task)
     card, file = found.card, found.file
-    return task_params(card, str(file)).input_size
+    size = task_params(card, str(file)).input_size
+    if isinstance(size, tuple):
+        raise DensebenchError(
+            f"task {card.name} takes inputs of {size[0]}x{size[1]}, and square ones are measured; "
+            "give --size instead of --task"
+        )
+    return size
 
 
 def _measure(meter: "Meter", options: ProfileOptions, watcher: Watcher) -> ProfileRecord:

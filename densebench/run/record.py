@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from densebench.datasets.padding import side_of
 from densebench.files.hashes import content_hash
 from densebench.host.device import device_name, peak_cuda
 from densebench.host.versions import versions
@@ -183,7 +184,7 @@ def _protocol_record(inputs: Inputs, protocol: Protocol) -> ProtocolRecord:
         params=plan.params.model_dump(mode="json"),
         as_shipped=plan.as_shipped,
         hash=inputs.protocol_hash,
-        input_size=protocol.input_size,
+        input_size=side_of(protocol.input_shape),
         details=_plain(protocol.details()),
         val_in_fit=protocol.needs.val_in_fit,
     )

@@ -221,7 +221,7 @@ def _circumstances(record: RunRecord) -> str:
     names = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     where = f"{record.precision} on {record.device}"
     return (
-        f"input {record.protocol.input_size}, {escape(where)}, {sum(record.seconds.values()):.0f} "
+        f"input {record.protocol.input_text}, {escape(where)}, {sum(record.seconds.values()):.0f} "
         f"s, weights {_code(record.backbone.fingerprint)}; {escape(names)}"
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -84,6 +85,9 @@ def _estimate(
     card, size = plan.backbone.card, plan.input_size
     protocol = _protocol(plan, card, data)
     features = _kept_bytes(plan, protocol, card, data)
+    if isinstance(size, tuple):
+        told = f"profiles are of square inputs, and {plan.card.name} takes {size[0]}x{size[1]}"
+        return Estimate(images, features=features, unknown=told)
     profile = _newest(profiles, plan, card, size)
     if profile is None:
         return Estimate(images, features=features, unknown=_no_profile(plan, size))
@@ -136,18 +140,20 @@ def _kept_bytes(plan: Plan, protocol: Protocol, card: BackboneCard, data: Datase
     if plan.options.cache == "off":
         return 0
     width = 2 if plan.options.cache == "fp16" else 4
-    target = protocol.input_size**2 * np.dtype(data.target.dtype).itemsize
-    views = len(data.train) * protocol.needs.kept_train_views + len(data.val)
-    return views * (protocol.grid**2 * card.embed_dim * width + target)
+    target = prod(protocol.input_shape) * np.dtype(data.target.dtype).itemsize
+    needs = protocol.needs
+    views = len(data.train) * needs.kept_train_views + len(data.val) * needs.kept_val_views
+    return views * (prod(protocol.grid_shape) * card.embed_dim * width + target)
 
 
 def _passes(plan: Plan, protocol: Protocol, data: Dataset) -> int:
     """Images through the backbone: views that are kept go through it once."""
     needs, cached = protocol.needs, plan.options.cache != "off"
     looks = needs.train_passes if needs.val_in_fit else 0
-    train = needs.kept_train_views if cached and needs.kept_train_views else needs.train_passes
-    val = 1 if cached else needs.val_passes + looks
-    return len(data.train) * train + len(data.val) * val
+    kept = needs.kept_train_views if cached else 0
+    train = kept * len(data.train) or needs.views(len(data.train))
+    val = needs.kept_val_views if cached else needs.val_passes + looks
+    return train + len(data.val) * val
 
 
 def _no_profile(plan: Plan, size: int) -> str:
