@@ -9,7 +9,7 @@ feature cache's key and in the run record. Randomness comes from the seed of the
 import random
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -86,14 +86,28 @@ class Squash(Transform):
     """
 
     centred_mask: bool = False
+    resampling: ClassVar[Image.Resampling] = Image.Resampling.BILINEAR
 
     def _view(self, image: Image.Image, mask: Shaped[np.ndarray, "h w"], seed: int) -> RawPair:
         width_first = self.shape[::-1]
-        pixels = vision.pil_to_tensor(image.resize(width_first, Image.Resampling.BILINEAR))
+        pixels = vision.pil_to_tensor(image.resize(width_first, self.resampling))
         if self.centred_mask:
             resized = Image.fromarray(mask).resize(width_first, Image.Resampling.NEAREST)
             return pixels, torch.from_numpy(np.array(resized))
         return pixels, resize_labels(torch.from_numpy(mask)[None], self.shape)[0]
+
+
+@dataclass(frozen=True)
+class BicubicSquash(Squash):
+    """The same with a bicubic image, and the mask by Pillow: the only view of CAPI's evaluation."""
+
+    centred_mask: bool = True
+    resampling: ClassVar[Image.Resampling] = Image.Resampling.BICUBIC
+
+    def normalised(self, pixels: Shaped[Tensor, "*b 3 H W"]) -> Float[Tensor, "*b 3 H W"]:
+        """To the last bit as published: divided by 255, where the others are multiplied."""
+        shades = pixels.to(torch.float32).div_(255)
+        return vision.normalize(shades, list(self.mean), list(self.std), inplace=True)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from densebench.datasets.transforms import (
+    BicubicSquash,
     FlippedCrop,
     JitteredCrop,
     Squash,
@@ -31,6 +32,17 @@ def test_equals_the_published_code(golden, case, transform, seed):
     image, mask = transform(Image.fromarray(arrays["img"]), arrays["mask"], seed=seed)
     np.testing.assert_array_equal(mask.numpy(), arrays[f"{case}/mask"])
     np.testing.assert_allclose(image.numpy(), arrays[f"{case}/img"], atol=2e-6)
+
+
+@pytest.mark.parametrize(("case", "size"), [("r56p14", 56), ("r64p16", 64)])
+def test_capis_view_equals_the_published_code(golden, case, size):
+    arrays = golden("capi_data")
+    for number, mode in enumerate("LPL"):
+        assert arrays[f"in{number}/mode"] == mode  # of the file: its ids are the same in both
+        picture = Image.fromarray(arrays[f"in{number}/img"])
+        image, mask = BicubicSquash(size, MEAN, STD)(picture, arrays[f"in{number}/mask"])
+        np.testing.assert_array_equal(image.numpy(), arrays[f"{case}/img"][number])
+        np.testing.assert_array_equal(mask.numpy(), arrays[f"{case}/mask"][number])
 
 
 @pytest.mark.parametrize("transform", [c[1] for c in CASES], ids=[c[0] for c in CASES])

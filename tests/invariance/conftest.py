@@ -17,11 +17,13 @@ PARAMS = {
     "in_context": "n_neighbours = 4\nmemory_size = 60\naugmentation_epochs = 2\n",
     "overclustering": "mask_size = 20\nK = 4\npca_dim = 3\nseeds = 2\nbatch_size = 3\n"
     "drop_last_val = true\n",
+    "knn": "ks = [1, 3]\n",
 }
 VARIANTS = {
     "linear": ("reference", "clean", "cached"),
     "in_context": ("reference", "clean"),
     "overclustering": ("reference", "clean"),
+    "knn": ("reference", "clean"),
 }
 CASES = [(protocol, variant) for protocol in PARAMS for variant in VARIANTS[protocol]]
 

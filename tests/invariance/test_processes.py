@@ -74,6 +74,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("in_context", UNBOUNDED),
     ("linear", {"drop_last_val": True}),
     ("overclustering", {}),
+    ("knn", {}),
 ]
 Done = list[tuple[int, str, str]]  # of each process: exit code, standard output and error
 

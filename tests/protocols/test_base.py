@@ -17,6 +17,7 @@ from densebench.run.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
+NEIGHBOURS = 'input_size = 28\nks = [1]\ndistances = ["L2"]\n'
 CLUSTERS = "input_size = 28\nmask_size = 28\nK = 3\npca_dim = 3\nseeds = 2\n"
 
 
@@ -45,6 +46,8 @@ def cards(tmp_path: Path, write_dataset: Callable[..., Path]) -> dict[str, Path]
     found = {"in_context": folder / "retrieval.toml", "linear": folder / "linear.toml"}
     head = found["linear"].read_text().split("[params]")[0].replace('"linear"', '"overclustering"')
     found["overclustering"] = folder / "clusters.toml"
+    found["knn"] = folder / "knn.toml"
+    found["knn"].write_text(f"{head.replace('overclustering', 'knn')}[params]\n{NEIGHBOURS}")
     found["overclustering"].write_text(f"{head}[params]\n{CLUSTERS}")
     return found
 
@@ -59,6 +62,8 @@ def cards(tmp_path: Path, write_dataset: Callable[..., Path]) -> dict[str, Path]
         ("linear", "cached"),
         ("overclustering", "reference"),
         ("overclustering", "clean"),
+        ("knn", "reference"),
+        ("knn", "clean"),
     ],
 )
 def test_as_many_images_pass_as_it_says(
