@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import RobustScaler, StandardScaler
+from torch import Tensor
 
 from densebench.host.errors import DensebenchError
 
@@ -67,6 +69,25 @@ class Standardisation:
         """Put the transformed rows in the place of the rows, some at a time."""
         for part in _chunks(rows):
             part[:] = self.transform(part)
+
+
+class Standardisations:
+    """One after another, each fitted on what those before it gave."""
+
+    def __init__(self) -> None:
+        self._steps: list[Standardisation] = []
+
+    def add(self, step: Standardisation, rows: Float[Tensor, "n d"]) -> None:
+        """One more, which the rows themselves go through."""
+        step.replace(rows.numpy())
+        self._steps.append(step)
+
+    def transform(self, patches: Float[Tensor, "p d"]) -> Float[Tensor, "p d"]:
+        """Other patches, through all of them."""
+        rows = patches.cpu().numpy()
+        for step in self._steps:
+            rows = step.transform(rows)
+        return torch.from_numpy(rows)
 
 
 def _deviation(rows: Float[np.ndarray, "n d"]) -> float:

@@ -5,7 +5,7 @@ and quirks.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float, UInt8
@@ -18,7 +18,12 @@ from densebench.learners.patch_labels import vote
 from densebench.measures.labels import LabelScoring
 from densebench.protocols import base
 from densebench.protocols.base import ProtocolParams
-from densebench.protocols.patch_classifier import BIG, PatchClassifier, PatchClassifierParams
+from densebench.protocols.patch_classifier import (
+    TABLE,
+    PatchClassifier,
+    PatchClassifierParams,
+    Value,
+)
 
 VOID_CLASS = "void"
 Count = Annotated[int, Field(gt=0, strict=True)]
@@ -38,14 +43,7 @@ class KnnParams(PatchClassifierParams):
         return values
 
 
-class Value(NamedTuple):
-    """How many neighbours, by which distance."""
-
-    k: int
-    distance: Distance
-
-
-class Knn(PatchClassifier[Value]):
+class Knn(PatchClassifier):
     """Exact neighbours among the patches of the training images, unweighted.
 
     In ``reference`` void pixels of training patches vote, and a predicted void counts as one more
@@ -70,12 +68,12 @@ class Knn(PatchClassifier[Value]):
         """The table and the copy of its features that is searched."""
         plan = super().memory_plan(n_train, n_val)
         copied = n_train * self.grid**2 * (self.setting.embed_dim + 1) * 4
-        return {**plan, f"{BIG}, as they are searched": copied}
+        return {**plan, f"{TABLE}, as they are searched": copied}
 
     def explain(self, queries: Float[Tensor, "q d"], k: int) -> base.Nearest:
         """The nearest training patches; the similarity is 1 less the distance, or minus it."""
-        distance, rows = self._classifier.nearest.find(self._standard(queries), k)
-        table, chosen = self._table, self._grid[self._best].distance
+        distance, rows = self._classifier.nearest.find(self._steps.transform(queries), k)
+        table, chosen = self._table, self._grid[self._best]["distance"]
         similarity = {"cosine": 1 - distance, "inner_product": distance}.get(chosen, -distance)
         return base.Nearest(
             similarity.float(),
@@ -88,30 +86,28 @@ class Knn(PatchClassifier[Value]):
 
     @property
     def _grid(self) -> list[Value]:
-        return [Value(k, d) for k in self.params.ks for d in self.params.distances]
-
-    def _told(self, value: Value) -> dict[str, Any]:
-        return value._asdict()
+        params = self.params
+        return [{"k": k, "distance": d} for k in params.ks for d in params.distances]
 
     def _groups(self) -> list[list[int]]:
         """One for each distance: fewer neighbours are the first of more."""
         grid = self._grid
         return [
-            [place for place, value in enumerate(grid) if value.distance == distance]
+            [place for place, value in enumerate(grid) if value["distance"] == distance]
             for distance in self.params.distances
         ]
 
-    def _fitted(self, n_rows: int, values: Sequence[Value]) -> "Votes":
-        most = max(value.k for value in values)
-        if most > n_rows:
+    def _fitted(self, values: Sequence[Value]) -> "Votes":
+        ks, n_rows = [value["k"] for value in values], self._n_rows
+        if (most := max(ks)) > n_rows:
             raise DensebenchError(
                 f"{most} neighbours are asked for, and {n_rows} training patches have a class; "
                 "take fewer with --set 'ks=[1]', or more images"
             )
         features, labels = self._table.features[:n_rows], self._table.labels[:n_rows]
-        nearest = Nearest(features, values[0].distance, self.setting.device)
+        nearest = Nearest(features, values[0]["distance"], self.setting.device)
         unheard = frozenset[int]() if self._is_published else self._ignored
-        return Votes(nearest, labels, [value.k for value in values], unheard)
+        return Votes(nearest, labels, ks, unheard)
 
 
 class Votes:

@@ -6,6 +6,7 @@ import torch
 
 from densebench.datasets.targets import labels
 from densebench.host.errors import DensebenchError
+from densebench.learners.choosing import HeldOut
 from densebench.learners.patch_labels import VOID
 from densebench.protocols.base import Setting
 from densebench.protocols.knn import Knn, KnnParams
@@ -41,15 +42,15 @@ def grid(arrays):
 def test_chooses_as_the_published_code(golden, capi_images, monkeypatch, ignore, prefix):
     arrays, features = golden("capi_knn"), golden("capi_features")
     seen = []
-    confusion = Knn._confusion
+    confusion = HeldOut.confusion
 
-    def watched(protocol, truth, found):
+    def watched(held, truth, found):
         seen.append(found.unflatten(1, (16, 16)).unflatten(0, (14, 14)))
-        return confusion(protocol, truth, found)
+        return confusion(held, truth, found)
 
-    monkeypatch.setattr(Knn, "_confusion", watched)
+    monkeypatch.setattr(HeldOut, "confusion", watched)
     protocol = fitted(features, capi_images, ignore_index=ignore)
-    assert [tuple(v) for v in protocol._grid] == grid(arrays)
+    assert [tuple(value.values()) for value in protocol._grid] == grid(arrays)
     np.testing.assert_allclose(protocol._scores, arrays[f"{prefix}miou_val"], rtol=0, atol=1e-15)
     assert protocol._best == arrays[f"{prefix}best"]
     if not prefix:
@@ -96,7 +97,7 @@ def test_finds_the_published_neighbours(golden, capi_images, distance):
     per_image = {int(image): place for place, image in enumerate(published_order(features))}
     places = torch.tensor([per_image[int(i)] for i in table.images[: protocol._n_rows]])
     assert np.array_equal(places * 196 + table.patches[: protocol._n_rows], arrays["rows"])
-    queries = protocol._standard(capi_images[1].maps.flatten(0, 2))
+    queries = protocol._steps.transform(capi_images[1].maps.flatten(0, 2))
     found, rows = protocol._classifier.nearest.find(queries, 30)
     theirs = arrays[f"{distance}/idx"]
     assert np.array_equal(np.sort(rows, axis=1), np.sort(theirs, axis=1))
@@ -148,7 +149,7 @@ def test_more_neighbours_than_patches(golden):
     features = golden("capi_features")
     few = StoredMaps(features["train"][:1, :14], features["train_mask"][:1])
     with pytest.raises(
-        DensebenchError, match="500 neighbours are asked for, and 1.. training patches have"
+        DensebenchError, match=r"500 neighbours are asked for, and 1.. training patches have"
     ):
         fitted(features, (few, None), ks=[500], distances=["L2"])
 
