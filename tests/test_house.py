@@ -43,27 +43,15 @@ STILL_LONG_TESTS = {
     "posttrain/test_learner.py",
     "posttrain/test_trainer.py",
     "prepare/conftest.py",
-    "prepare/test_prepare.py",
+    "prepare/test_pipeline.py",
     "report/formats/test_html.py",
 }
 STILL_WITHOUT = [
-    "papers/hours",
-    "papers/known",
     "posttrain/afterwards",
     "posttrain/aligned",
     "posttrain/interruption",
     "posttrain/monitor",
     "posttrain/networks",
-    "posttrain/softsort/on_torch",
-    "prepare/licences",
-    "prepare/pieces",
-    "prepare/pipeline",
-    "prepare/releases",
-    "prepare/sources",
-    "prepare/voc_augmented",
-    "records/panels",
-    "report/board/reproduced",
-    "report/formats/reproduction",
 ]
 
 
