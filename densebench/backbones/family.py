@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from densebench.cards import FAMILIES, BackboneCard, Found
-from densebench.datasets.padding import Size
 
 if TYPE_CHECKING:
     from densebench.backbones.base import DenseBackbone
+    from densebench.datasets.padding import Size
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Asked:
 
     name: str
     weights: Path | None = None
-    image_size: int | Size | None = None
+    image_size: "int | Size | None" = None
     offline: bool = False
 
     def weights_of(self, found: Found[BackboneCard]) -> Path | None:

@@ -270,8 +270,11 @@ def test_the_names_are_those_of_the_modules() -> None:
         "cityscapes",
         "coco_stuff",
         "coco_things",
+        "depth_folder",
         "folder",
+        "nyuv2",
         "scenes",
+        "scenes_depth",
         "voc",
     ]
 
