@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from densebench.features.entries import DAMAGE, Entry, EntryInfo, entry_bytes, entry_info, read_meta
+from densebench.features.storing import Stored, file_type
 from densebench.files.hashes import content_hash
 from densebench.files.locks import held
 from densebench.host.errors import DensebenchError
@@ -53,14 +54,18 @@ class FeatureCache:
         patches: tuple[int, int, int, int],
         masks: tuple[int, int, int],
         values: str = "uint8",
+        given: Stored = "float32",
     ) -> Iterator[Entry | None]:
-        """The entry of ``spec``, locked until it is filled; nothing when there is no place."""
+        """The entry of ``spec``, locked until it is filled; nothing when there is no place.
+
+        Features that are ``given`` in half precision are kept in it, as they are.
+        """
         key = self._key(spec)
         with ExitStack() as stack:
             entry = None
             try:
                 stack.enter_context(self._lock(key))
-                entry = self._open(key, spec, (patches, masks), values)
+                entry = self._open(key, spec, (patches, masks), values, given)
             except OSError as error:
                 self._complain(f"features cannot be kept in {self.folder}: {error.strerror}")
             if entry is not None and entry.filled == len(entry):
@@ -98,18 +103,21 @@ class FeatureCache:
         spec: dict[str, Any],
         shapes: tuple[tuple[int, ...], tuple[int, ...]],
         values: str,
+        given: Stored,
     ) -> Entry | None:
         folder = self.folder / key
-        entry = self._sound_entry(folder)
+        form = given if self.dtype == "float32" else self.dtype
+        entry = self._sound_entry(folder, form)
         if entry is not None:
             os.utime(folder / "meta.json")
             self._used.add(folder)
             return entry
-        sizes = np.dtype(self.dtype).itemsize, np.dtype(values).itemsize
+        sizes = np.dtype(file_type(form)).itemsize, np.dtype(values).itemsize
         needed = sum(int(np.prod(s)) * size for s, size in zip(shapes, sizes, strict=True))
         if not self._make_room(needed):
             return None
-        meta: dict[str, Any] = {"spec": spec, "dtype": self.dtype, "values": values}
+        meta: dict[str, Any] = {"spec": spec, "dtype": form, "values": values}
+        meta |= {"exact": True} if form != self.dtype else {}
         meta |= {"patches": shapes[0], "masks": shapes[1], "filled": 0}
         meta |= {"checksums": [], "unreadable": {}}
         try:
@@ -122,12 +130,18 @@ class FeatureCache:
         self._used.add(folder)
         return entry
 
-    def _sound_entry(self, folder: Path) -> Entry | None:
-        """The entry that is there, if it is whole; what is not is removed with a warning."""
+    def _sound_entry(self, folder: Path, form: str) -> Entry | None:
+        """The entry that is there, if it is sound; what is not is removed with a warning.
+
+        One that another machine left unfinished, where features have other bits, is removed too.
+        """
         if not folder.exists():
             return None
         with suppress(*DAMAGE):
             entry = Entry(folder, read_meta(folder))
+            if entry.filled < len(entry) and entry.form != form:
+                shutil.rmtree(folder)
+                return None
             if folder in self._verified or entry.is_sound():
                 self._verified.add(folder)
                 return entry

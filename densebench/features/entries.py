@@ -14,7 +14,7 @@ from jaxtyping import Float, Shaped
 
 from densebench.files.atomic import write_atomically
 from densebench.files.regular import open_regular, read_json
-from densebench.host.errors import DensebenchError
+from densebench.features.storing import decoded, encoded, file_type
 
 BLOCK_IMAGES = 16
 # How a file that was cut short or changed shows itself when it is read.
@@ -41,17 +41,23 @@ class Entry:
         self._folder, self._meta = folder, meta
         self.filled: int = meta["filled"]
         self.unreadable: dict[str, str] = meta["unreadable"]
-        self._patches = _mapped(folder / "patches.npy", meta["dtype"], meta["patches"])
+        patches = file_type(meta["dtype"])
+        self._patches = _mapped(folder / "patches.npy", patches, meta["patches"])
         self._masks = _mapped(folder / "masks.npy", meta.get("values", "uint8"), meta["masks"])
 
     def __len__(self) -> int:
         return int(self._meta["patches"][0])
 
+    @property
+    def form(self) -> str:
+        """How the patches are stored."""
+        return str(self._meta["dtype"])
+
     def read(
         self, indices: np.ndarray
     ) -> tuple[Float[np.ndarray, "b h w d"], Shaped[np.ndarray, "b S S"]]:
         """Copies of some images' patches, as float32, and masks."""
-        return self._patches[indices].astype(np.float32), self._masks[indices]
+        return decoded(self._patches[indices], self.form), self._masks[indices]
 
     def write(
         self, start: int, patches: Float[np.ndarray, "b h w d"], masks: Shaped[np.ndarray, "b S S"]
@@ -59,26 +65,21 @@ class Entry:
         """Put the next images; they count once ``commit`` is called.
 
         Raises:
-            DensebenchError: a feature is beyond the range of the cache's precision.
+            DensebenchError: a feature cannot be stored in the entry's form.
         """
-        self._patches[start : start + len(patches)] = self._rounded(patches)
+        self._patches[start : start + len(patches)] = self._encoded(patches)
         self._masks[start : start + len(masks)] = masks
 
     def as_read(self, patches: Float[np.ndarray, "b h w d"]) -> Float[np.ndarray, "b h w d"]:
         """A copy of what ``read`` will give of patches that are written.
 
         Raises:
-            DensebenchError: a feature is beyond the range of the cache's precision.
+            DensebenchError: a feature cannot be stored in the entry's form.
         """
-        return self._rounded(patches).astype(np.float32)
+        return decoded(self._encoded(patches), self.form)
 
-    def _rounded(self, patches: Float[np.ndarray, "b h w d"]) -> Float[np.ndarray, "b h w d"]:
-        if self._patches.dtype == patches.dtype:
-            return patches
-        largest = np.abs(patches).max()
-        if largest > np.finfo(self._patches.dtype).max:
-            raise DensebenchError(f"features reach {largest:.3g}, beyond fp16; use --cache fp32")
-        return patches.astype(self._patches.dtype)
+    def _encoded(self, patches: Float[np.ndarray, "b h w d"]) -> Shaped[np.ndarray, "b h w d"]:
+        return encoded(patches, self.form, self._meta.get("exact", False))
 
     @property
     def devices(self) -> list[str]:

@@ -18,6 +18,7 @@ from densebench.features.entries import Entry
 from densebench.features.loading import Loader, Unreadable, Views, normalised
 from densebench.features.precision import Precision
 from densebench.features.rounds import Part, Reach, Rounds, Shapes
+from densebench.features.storing import Stored
 from densebench.features.together import Together
 from densebench.features.writing import EntryWriter
 from densebench.host.device import device_name, exact_products
@@ -27,6 +28,7 @@ from densebench.host.watcher import Watcher
 
 CPU = torch.device("cpu")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+HALVES: dict[torch.dtype, Stored] = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,8 @@ class PatchSource:
         if self.cache is not None and spec is not None:
             shapes, n = _shapes(self, views), len(self)
             sizes = (n, *shapes.patches), (n, *shapes.mask)
-            with self.cache.open(spec, *sizes, self.split.target.dtype) as entry:
+            kinds = self.split.target.dtype, self.given(views.transform)
+            with self.cache.open(spec, *sizes, *kinds) as entry:
                 if entry is not None:
                     yield from self._through(entry, views, order)
                     return
@@ -228,12 +231,21 @@ class PatchSource:
             raise DensebenchError(f"{image.reason}; --skip-bad leaves such images out")
         self.unreadable[image.name] = image.reason
 
-    @torch.inference_mode()
+    def given(self, view: Transform) -> Stored:
+        """The form of the backbone's features; under autocast it depends on its last layer."""
+        if self.precision not in AUTOCAST:
+            return "float32"
+        return HALVES.get(self._features(torch.zeros(1, 3, *view.shape)).dtype, "float32")
+
     def _patches(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
+        return self._features(images).float()
+
+    @torch.inference_mode()
+    def _features(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
         dtype = AUTOCAST.get(self.precision)
         whole = exact_products(self.precision != "tf32")
         with whole, torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            return self._halving(images.to(self.device)).float()
+            return self._halving(images.to(self.device))
 
     def _halving(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
         """Run the backbone; when the GPU's memory is short, in halves, and so from then on."""

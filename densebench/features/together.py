@@ -82,7 +82,8 @@ class Together:
         sizes = (n, *self._shapes.patches), (n, *self._shapes.mask)
         entry = None
         if world.is_main:
-            entry = stack.enter_context(cache.open(spec, *sizes, source.split.target.dtype))
+            kinds = source.split.target.dtype, source.given(self._views.transform)
+            entry = stack.enter_context(cache.open(spec, *sizes, *kinds))
         spec = world.from_main(spec)
         filled = world.from_main(None if entry is None else entry.filled)
         if filled is None:

@@ -119,6 +119,17 @@ class TestFilling:
         fill(make())
         assert fill(make(), dict(reversed(SPEC.items()))) == N
 
+    def test_what_is_unfinished_in_other_bits_is_begun_anew(
+        self, make: Callable[..., FeatureCache]
+    ) -> None:
+        forms = []
+        for given, end in (("bfloat16", 20), ("float32", N), ("bfloat16", N)):
+            with make().open(SPEC, PATCHES, MASKS, given=given) as entry:
+                assert entry is not None
+                forms.append((entry.form, entry.filled))
+                entry.commit(end)
+        assert forms == [("bfloat16", 0), ("float32", 0), ("float32", N)]
+
     def test_every_value_of_the_specification_matters(
         self, make: Callable[..., FeatureCache]
     ) -> None:

@@ -77,6 +77,20 @@ def test_beyond_half_precision(tmp_path: Path) -> None:
         half.write(0, np.full((1, 1, 1, 2), 1e5, dtype=np.float32), np.zeros((1, 2, 2), np.uint8))
 
 
+@pytest.mark.parametrize("form", ["float16", "bfloat16"])
+def test_what_must_come_back_as_it_is(form: str, tmp_path: Path) -> None:
+    entry = Entry(tmp_path, {**described(form), "exact": True})
+    for value in (0.1, 1.0):
+        patches = np.full((1, 1, 1, 2), value, dtype=np.float32)
+        if value != 1:
+            with pytest.raises(DensebenchError, match="--cache off"):
+                entry.write(0, patches, np.zeros((1, 2, 2), np.uint8))
+            continue
+        entry.write(0, patches, np.zeros((1, 2, 2), np.uint8))
+        assert (entry.read(np.array([0]))[0] == entry.as_read(patches)).all()
+        assert (entry.read(np.array([0]))[0] == 1).all()
+
+
 def test_what_has_no_description_is_no_entry(entry: Entry, tmp_path: Path) -> None:
     assert entry_info(tmp_path) is None
     entry.commit(0)
