@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from densebench.features.storing import decoded, encoded, file_type
 from densebench.files.atomic import write_atomically
 from densebench.files.regular import open_regular, read_json
-from densebench.features.storing import decoded, encoded, file_type
 
 BLOCK_IMAGES = 16
 # How a file that was cut short or changed shows itself when it is read.
