@@ -16,10 +16,28 @@ class MemoryBank:
 
     Counts of pixels are whole numbers, so that the smallest integer type that holds a patch's area
     keeps them exactly.
+
+    Args:
+        rows: for how many there is place.
+        width: of a row of features.
+        n_classes: of the counts.
+        area: pixels of a patch.
+        fp16: whether features are kept in half precision.
+        stretch: the rows whose features are kept here; all of them, unless it says otherwise.
     """
 
-    def __init__(self, rows: int, width: int, n_classes: int, area: int, fp16: bool) -> None:
-        self._features = torch.empty(rows, width, dtype=torch.float16 if fp16 else torch.float32)
+    def __init__(
+        self,
+        rows: int,
+        width: int,
+        n_classes: int,
+        area: int,
+        fp16: bool,
+        stretch: range | None = None,
+    ) -> None:
+        self._stretch = range(rows) if stretch is None else stretch
+        dtype = torch.float16 if fp16 else torch.float32
+        self._features = torch.empty(len(self._stretch), width, dtype=dtype)
         self._counts = torch.empty(rows, n_classes, dtype=count_type(area))
         self._filled = 0
 
@@ -41,10 +59,12 @@ class MemoryBank:
         return starts
 
     def put(self, start: int, features: Float[Tensor, "n d"], counts: Int[Tensor, "n c"]) -> None:
-        """Set some rows."""
-        rows = slice(start, start + len(features))
-        self._features[rows] = features
-        self._counts[rows] = counts
+        """Set some rows, of whose features those of other stretches are left out."""
+        self._counts[start : start + len(features)] = counts
+        first = max(start, self._stretch.start)
+        last = max(first, min(start + len(features), self._stretch.stop))
+        place = slice(first - self._stretch.start, last - self._stretch.start)
+        self._features[place] = features[first - start : last - start]
 
     def empty(self, n_rows: int) -> tuple[Float[Tensor, "n d"], Int[Tensor, "n c"]]:
         """Place for some rows, of the bank's own types."""
@@ -52,10 +72,20 @@ class MemoryBank:
         features = self._features.new_empty(n_rows, widths[0])
         return features, self._counts.new_empty(n_rows, widths[1])
 
+    def __len__(self) -> int:
+        """How many rows are filled, wherever their features are."""
+        return self._filled
+
+    @property
+    def own_rows(self) -> range:
+        """The rows that are filled here."""
+        start = min(self._stretch.start, self._filled)
+        return range(start, max(start, min(self._stretch.stop, self._filled)))
+
     @property
     def features(self) -> Float[Tensor, "n d"]:
-        """The rows that are filled."""
-        return self._features[: self._filled]
+        """The rows that are filled here."""
+        return self._features[: len(self.own_rows)]
 
     def soft_labels(self, rows: Int64[Tensor, "*n"]) -> Float[Tensor, "*n c"]:
         """Class frequencies of some rows; each sums to 1."""

@@ -138,6 +138,7 @@ class Run:
         if protocol.predicts_own:
             scorer.gather(self._world)
             panels.gather(self._world)
+        panels.explain(protocol, self._world)
         if not self._world.is_main:
             return None
         with self._phases.phase("score"):

@@ -61,6 +61,7 @@ class PanelKeeper:
     _labels: dict[int, Int64[np.ndarray, "H W"]] = field(default_factory=dict)
     _truth: dict[int, UInt8[np.ndarray, "H W"]] = field(default_factory=dict)
     _patches: dict[int, Float[Tensor, "h w d"]] = field(default_factory=dict)
+    _nearest: dict[int, Nearest | None] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -92,6 +93,17 @@ class PanelKeeper:
             self._labels.update(labels)
             self._truth.update(truth)
             self._patches.update(patches)
+
+    def explain(self, protocol: Protocol, world: World) -> None:
+        """Ask for the nearest memory patches of each panel, which takes all processes."""
+        for index in world.from_main(sorted(self._labels)):
+            queries = world.from_main(self._queries(index, protocol) if world.is_main else None)
+            assert queries is not None  # in the first process, and so in all
+            self._nearest[index] = protocol.explain(queries.to(protocol.setting.device), SHOWN)
+
+    def _queries(self, index: int, protocol: Protocol) -> Float[Tensor, "q d"]:
+        rows, columns = zip(*query_places(protocol.grid), strict=True)
+        return self._patches[index][list(rows), list(columns)]
 
     def save(
         self,
@@ -158,10 +170,7 @@ class PanelKeeper:
     ) -> MemoryPanel | None:
         """The nearest memory patches on a coarse grid, where the protocol has a memory."""
         grid = protocol.grid
-        places = query_places(grid)
-        rows, columns = zip(*places, strict=True)
-        queries = self._patches[index][list(rows), list(columns)]
-        found = protocol.explain(queries.to(protocol.setting.device), SHOWN)
+        found = self._nearest[index]
         if found is None:
             return None
         origins = torch.stack([found.image, found.epoch, found.patch, found.label], dim=-1)
@@ -178,7 +187,7 @@ class PanelKeeper:
                 (images.index(image), epoch, patch // grid, patch % grid, label)
                 for image, epoch, patch, label in distinct.tolist()
             ],
-            queries=places,
+            queries=query_places(grid),
             nearest=nearest.reshape(found.image.shape).tolist(),
             similarity=[[round(s, 4) for s in row] for row in found.similarity.tolist()],
         )

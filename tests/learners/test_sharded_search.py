@@ -1,0 +1,108 @@
+"""A bank in stretches: what all processes find together is what one finds in the whole."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from densebench.host.distributed import World
+from densebench.host.errors import DensebenchError
+from densebench.learners import sharded_search
+from densebench.learners.gathering import Gathering
+from densebench.learners.memory_bank import MemoryBank
+from densebench.learners.neighbours import build_search
+from densebench.learners.sharded_search import ShardedSearch, best_of, stretches
+
+CPU = torch.device("cpu")
+N_IMAGES, ROWS, WIDTH = 7, 500, 48  # whose rows end in the middle of a stretch
+
+
+def image_rows(index: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(index)
+    counts = torch.randint(1, 9, (ROWS + index, 3), generator=generator)
+    return normalize(torch.randn(ROWS + index, WIDTH, generator=generator), dim=-1), counts
+
+
+def filled(world: World, sharded: bool, n_images: int = N_IMAGES) -> MemoryBank:
+    capacity = n_images * (ROWS + N_IMAGES)
+    stretch = stretches(capacity, world.size)[world.rank] if sharded else None
+    bank = MemoryBank(capacity, WIDTH, 3, 100, False, stretch)
+    gathering = Gathering(world, bank, None)
+    for index in range(world.rank, n_images, world.size):
+        rows, counts = image_rows(index)
+        gathering.add(0, index, torch.arange(len(rows)), rows, counts)
+    gathering.end(0)
+    return bank
+
+
+def sharded(bank: MemoryBank, world: World) -> ShardedSearch:
+    own = build_search(bank.features, CPU, "exact", 0, 0) if len(bank.own_rows) else None
+    return ShardedSearch(own, bank.own_rows, len(bank), world)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("k", [1, 30])
+def test_to_the_last_bit(n: int, k: int, in_threads: Callable) -> None:
+    whole = filled(World(), sharded=False)
+    queries = normalize(whole.features[::7] + 0.1, dim=-1)
+    wanted = build_search(whole.features, CPU, "exact", 0, 0).search(queries, k)
+
+    def work(world: World) -> tuple:
+        bank = filled(world, sharded=True)
+        found = sharded(bank, world).search(queries, k)
+        return len(bank), len(bank.features), *found, bank.soft_labels(found[1])
+
+    found = in_threads(n, work)
+    assert sum(here for _, here, *_ in found) == len(whole)
+    assert max(here for _, here, *_ in found) <= -(-len(whole) // n) + 1024
+    for total, _, *ours, labels in found:
+        assert total == len(whole)
+        assert all(torch.equal(*pair) for pair in zip(ours, wanted, strict=True))
+        assert torch.equal(labels, whole.soft_labels(wanted[1]))
+
+
+def test_of_equal_similarities_the_first_rows_count(in_threads: Callable) -> None:
+    rows = torch.eye(4)[torch.arange(40) % 4]
+
+    def work(world: World) -> tuple:
+        own = stretches(40, world.size)[world.rank]
+        search = build_search(rows[own.start : own.stop], CPU, "exact", 0, 0) if own else None
+        return ShardedSearch(search, own, 40, world).search(torch.eye(4), 7)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharded_search, "ALIGNED_ROWS", 3)
+        for similarity, found in in_threads(4, work):
+            assert found.tolist() == [[4 * n + first for n in range(7)] for first in range(4)]
+            assert (similarity == 1).all()
+
+
+def test_fewer_rows_than_neighbours(in_threads: Callable) -> None:
+    def work(world: World) -> str:
+        search = sharded(filled(world, sharded=True, n_images=1), world)
+        with pytest.raises(DensebenchError, match=f"the memory has {ROWS} rows") as error:
+            search.search(torch.zeros(1, WIDTH), ROWS + 1)
+        return str(error.value)
+
+    assert len(set(in_threads(2, work))) == 1
+
+
+@given(st.integers(0, 20_000), st.integers(1, 9))
+def test_stretches_hold_every_row_once(rows: int, count: int) -> None:
+    found = stretches(rows, count)
+    assert [row for stretch in found for row in (stretch.start, stretch.stop)][0] == 0
+    assert all(a.stop == b.start for a, b in zip(found, found[1:], strict=False))
+    assert found[-1].stop == rows
+    assert all(stretch.start % 1024 == 0 or not stretch for stretch in found)
+
+
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.5]), min_size=3, max_size=12), st.integers(1, 3))
+def test_the_best_by_similarity_and_row(values: list[float], k: int) -> None:
+    order = torch.randperm(len(values), generator=torch.Generator().manual_seed(len(values)))
+    similarity, rows = best_of(torch.tensor([values])[:, order], order[None], k)
+    wanted = sorted(range(len(values)), key=lambda row: (-values[row], row))[:k]
+    assert rows[0].tolist() == wanted
+    assert similarity[0].tolist() == [values[row] for row in wanted]
