@@ -5,6 +5,8 @@ ones the first rows of the bank, so that the outcome does not depend on how many
 rows that are equal to the last bit faiss may choose others in one process.
 """
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -21,7 +23,7 @@ def stretches(rows: int, count: int) -> list[range]:
     """The rows of each of so many processes: aligned stretches, the last of which may be empty."""
     length = -(-rows // (count * ALIGNED_ROWS)) * ALIGNED_ROWS
     ends = [min(rows, place * length) for place in range(count + 1)]
-    return [range(*pair) for pair in zip(ends, ends[1:], strict=False)]
+    return [range(*pair) for pair in pairwise(ends)]
 
 
 def best_of(

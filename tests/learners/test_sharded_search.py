@@ -1,6 +1,7 @@
 """A bank in stretches: what all processes find together is what one finds in the whole."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -93,9 +94,8 @@ def test_fewer_rows_than_neighbours(in_threads: Callable) -> None:
 @given(st.integers(0, 20_000), st.integers(1, 9))
 def test_stretches_hold_every_row_once(rows: int, count: int) -> None:
     found = stretches(rows, count)
-    assert [row for stretch in found for row in (stretch.start, stretch.stop)][0] == 0
-    assert all(a.stop == b.start for a, b in zip(found, found[1:], strict=False))
-    assert found[-1].stop == rows
+    assert (found[0].start, found[-1].stop, len(found)) == (0, rows, count)
+    assert all(a.stop == b.start for a, b in pairwise(found))
     assert all(stretch.start % 1024 == 0 or not stretch for stretch in found)
 
 
