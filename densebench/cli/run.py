@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,7 +38,13 @@ from densebench.cli.shared import (
 )
 from densebench.host.console import clean_stdout
 from densebench.host.errors import DensebenchError
+from densebench.host.gpus import usable_gpus
 from densebench.host.ranks import is_main_process, process_count
+
+if TYPE_CHECKING:
+    from densebench.host.watcher import Watcher
+    from densebench.records.schema import RunRecord
+    from densebench.run.options import RunOptions
 
 TrainList = Annotated[
     Path | None, typer.Option(help="Names of the training images: a file or a list's name.")
@@ -119,14 +125,13 @@ def _run_all(
 
 def _run_one(backbone: str, task: str, options: dict[str, Any], as_json: bool) -> None:
     with clean_stdout() as stdout:
-        from densebench.api import evaluate
         from densebench.host.progress import TerminalWatcher
         from densebench.host.screen import Console
         from densebench.report.formats.terminal import record_table
         from densebench.run.options import RunOptions
 
         watcher = TerminalWatcher(Console(stderr=True))
-        record, path = evaluate(RunOptions(backbone, task, **options), watcher)
+        record, path = _done(RunOptions(backbone, task, **options), watcher)
         if not is_main_process():
             return
         if as_json:
@@ -135,6 +140,22 @@ def _run_one(backbone: str, task: str, options: dict[str, Any], as_json: bool) -
         console = Console(file=stdout)
         console.print(record_table(record))
         console.print(f"record: {path}", highlight=False, soft_wrap=True)
+
+
+def _done(options: "RunOptions", watcher: "Watcher") -> "tuple[RunRecord, Path]":
+    """By this process, or by one for each of several GPUs."""
+    if process_count() > 1 or len(usable_gpus(options.device)) < 2:
+        from densebench.api import evaluate
+
+        return evaluate(options, watcher)
+    from densebench.run.jobs import work
+
+    (outcome,) = work([options], watcher)
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    if outcome.record is None or outcome.path is None:
+        raise DensebenchError(outcome.reason)
+    return outcome.record, outcome.path
 
 
 def _run_many(

@@ -1,18 +1,17 @@
-"""A run in a process of its own, which ends with the one that started it.
+"""A run in processes of its own, which end with the one that started them.
 
 A run that the system ends for memory is tried again with half the batch. One whose record exists is
 read, not repeated.
 """
 
 import signal
-import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from densebench.host.children import end_with_parent, tied
+from densebench.host.children import end_with_parent
 from densebench.host.console import INTERRUPTED, USAGE, clean_stdout, explained
 from densebench.host.progress import TerminalWatcher
 from densebench.host.screen import Console
@@ -20,9 +19,11 @@ from densebench.host.watcher import Watcher
 from densebench.records.schema import RunRecord
 from densebench.records.store import load_record
 from densebench.run import done as done_before
+from densebench.run.crew import Hear, Share, worked
 from densebench.run.options import RunOptions
 
 OPTIONS = TypeAdapter(RunOptions)
+ALONE = Share()
 # What `-m densebench.run.apart` would do, but with this package and without the working directory,
 # where a file such as statistics.py would be taken for the module of that name.
 CHILD = """
@@ -61,30 +62,32 @@ def words(options: RunOptions) -> str:
     return f"{options.backbone} on {options.task}, seed {options.seed}{part}"
 
 
-def run_apart(options: RunOptions, watcher: Watcher) -> Outcome:
-    """One run in a process of its own, in smaller batches while the system kills it."""
+def run_apart(
+    options: RunOptions, watcher: Watcher, share: Share = ALONE, hear: Hear | None = None
+) -> Outcome:
+    """One run in processes of its own, in smaller batches while the system kills one.
+
+    Args:
+        options: which run.
+        watcher: is told of what was done before, and of what is tried again.
+        share: what it has of this machine.
+        hear: is told each line that it prints on standard error, which else is this process's.
+    """
     known = done_before.recall(options)
     if known is not None:
         watcher.say(done_before.told(known[1]))
         return Outcome(options, *known)
     command = [sys.executable, "-c", CHILD, str(Path(__file__).parents[1])]
-    with tied() as rope:
-        done = subprocess.run(
-            [*command, str(rope)],
-            input=OPTIONS.dump_json(options),
-            stdout=subprocess.PIPE,
-            check=False,
-            pass_fds=(rope,),
-        )
-    if done.returncode == -signal.SIGKILL and options.batch_size > 1:
+    codes, told = worked(command, OPTIONS.dump_json(options), share, hear)
+    if -signal.SIGKILL in codes and options.batch_size > 1:
         half = options.batch_size // 2
         watcher.say(f"killed, most likely for memory; again with batches of {half}")
-        return run_apart(replace(options, batch_size=half), watcher)
-    told = done.stdout.decode().strip()
-    if done.returncode == 0 and told:
+        return run_apart(replace(options, batch_size=half), watcher, share, hear)
+    failed = next((code for code in codes if code), 0)
+    if not failed and told:
         return Outcome(options, load_record(Path(told)), Path(told))
-    left = f"ended with exit code {done.returncode}, and left no record"
-    return Outcome(options, None, None, told or left, done.returncode == INTERRUPTED)
+    left = f"ended with exit code {failed}, and left no record"
+    return Outcome(options, None, None, told or left, INTERRUPTED in codes)
 
 
 def child() -> int:

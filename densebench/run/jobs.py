@@ -5,9 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from densebench.cards import find_task
+from densebench.host.cores import threads_each
+from densebench.host.gpus import usable_gpus
 from densebench.host.watcher import Watcher
-from densebench.run.apart import Outcome, run_apart, words
+from densebench.run.apart import ALONE, Outcome, run_apart, words
+from densebench.run.crew import Share
 from densebench.run.options import RunOptions
+from densebench.run.side_by_side import SideBySide
 
 
 def wanted_runs(
@@ -63,7 +67,20 @@ def sharing_features(runs: Sequence[RunOptions]) -> tuple[tuple[RunOptions, ...]
 
 
 def work(runs: Sequence[RunOptions], watcher: Watcher) -> Iterator[Outcome]:
-    """One run after the other, each in a process of its own; one that fails does not end it."""
+    """Each run in processes of its own, in their order; one that fails does not end it.
+
+    On a machine with several GPUs all are used: what shares features goes through one part of them,
+    run after run, and other runs through the others at the same time.
+    """
+    gpus = usable_gpus(runs[0].device) if runs else []
+    jobs = sharing_features(runs) if len(gpus) > 1 else ()
+    if len(jobs) > 1:
+        found = SideBySide(runs, gpus, watcher).outcomes(jobs)
+        yield from (found[number] for number in range(len(runs)))
+        return
+    share = Share(tuple(gpus), threads_each(len(gpus))) if len(gpus) > 1 else ALONE
+    if share.processes > 1:
+        watcher.say(f"{len(gpus)} GPUs: a process on each; --device cuda:0 takes one alone")
     for number, options in enumerate(runs, start=1):
         watcher.say(f"[{number}/{len(runs)}] {words(options)}")
-        yield run_apart(options, watcher)
+        yield run_apart(options, watcher, share)

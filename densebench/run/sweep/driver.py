@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from densebench.host.cores import threads_each
 from densebench.host.errors import DensebenchError
+from densebench.host.gpus import VISIBLE, named_gpus, shared_out
 from densebench.host.watcher import Watcher
 from densebench.run.apart import words
 from densebench.run.jobs import check_names, sharing_features
@@ -23,7 +25,7 @@ from densebench.run.sweep.places import (
     under_way,
 )
 from densebench.run.sweep.states import PATIENCE, Note, Sweep, SweepFolder, holding, is_held, key_of
-from densebench.run.sweep.worker import GPUS, THREADS, Job, LocalShare
+from densebench.run.sweep.worker import Job, LocalShare
 
 POLL = 0.2
 State = Literal["done", "running", "waiting", "failed", "missing"]
@@ -199,7 +201,7 @@ class _Crew:
         left, at_work = deque(numbers), dict[int, tuple[int, Any]]()
         device, count = self._sweep.runs[0].device, min(processes, len(left))
         with self._files.rope() as rope:
-            shares = [LocalShare(gpu, _threads(count), rope) for gpu in _gpus(device, count)]
+            shares = [LocalShare(gpus, threads_each(count), rope) for gpus in _gpus(device, count)]
             try:
                 while left or at_work:
                     for slot, (number, job) in list(at_work.items()):
@@ -238,28 +240,8 @@ class _Crew:
             self._watcher.say(f"{words(run)}: {told}")
 
 
-def _threads(count: int) -> str | None:
-    """What each of so many jobs at a time has of the cores, unless the user said."""
-    said = os.environ.get(THREADS)
-    if said is not None or count == 1:
-        return said
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return str(max(1, cores // count))
-
-
 def _gpus(device: str, count: int) -> list[str | None]:
-    """What each of so many jobs at a time may see: of several GPUs, one."""
-    seen = os.environ.get(GPUS)
-    if device not in ("auto", "cuda"):
-        return [seen] * count
-    gpus = [part.strip() for part in seen.split(",")] if seen else _found_gpus(seen)
-    return [gpus[slot % len(gpus)] if gpus else seen for slot in range(count)]
-
-
-def _found_gpus(seen: str | None) -> list[str]:
-    if seen is not None:  # an empty list of them hides all
-        return []
-    import torch
-
-    return [str(number) for number in range(torch.cuda.device_count())]
+    """What each of so many jobs at a time may see."""
+    seen = os.environ.get(VISIBLE)
+    names = named_gpus() if device in ("auto", "cuda") else []
+    return [",".join(part) or seen for part in shared_out(names, count)]

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from densebench.host.console import one_line
+from densebench.host.cores import THREADS
+from densebench.host.gpus import VISIBLE
 from densebench.host.progress import TerminalWatcher
 from densebench.host.screen import Console
 from densebench.host.watcher import Watcher
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
 LOOK = 1.0  # seconds in which whoever only looked at a lock lets go of it
-GPUS, THREADS = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _tell(place: SweepFolder, run: RunOptions, outcome: Outcome) -> None:
 
 def _take(share: LocalShare) -> None:
     """The GPUs, which submitit hides, and cores; end with the process that started the job."""
-    for name, value in ((GPUS, share.gpus), (THREADS, share.threads)):
+    for name, value in ((VISIBLE, share.gpus), (THREADS, share.threads)):
         if value is None:
             os.environ.pop(name, None)
         else:

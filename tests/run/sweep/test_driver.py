@@ -12,7 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+from densebench.host.cores import THREADS
 from densebench.host.errors import DensebenchError
+from densebench.host.gpus import VISIBLE
 from densebench.host.watcher import Watcher
 from densebench.records.store import load_record
 from densebench.run.jobs import wanted_runs
@@ -21,7 +23,7 @@ from densebench.run.sweep import driver
 from densebench.run.sweep.driver import plan_sweep, resume, start, states, summary
 from densebench.run.sweep.places import read_place
 from densebench.run.sweep.states import Note, Sweep, SweepFolder, holding
-from densebench.run.sweep.worker import GPUS, THREADS, Job, do_runs
+from densebench.run.sweep.worker import Job, do_runs
 
 COMMAND = (sys.executable, "-m", "densebench.cli", "sweep")
 SECONDS = 300.0
@@ -162,7 +164,7 @@ class TestOrder:
     ) -> None:
         runs = [RunOptions("rgb_s14", "scenes_linear", seed=seed) for seed in range(3)]
         sweep = Sweep(place=Path.cwd(), jobs=tuple((run,) for run in runs))
-        monkeypatch.setenv(GPUS, "4,5")
+        monkeypatch.setenv(VISIBLE, "4,5")
         start(Path("sweep"), sweep, "local:3", Watcher())
         assert [job.local.gpus for job in fakes.started if job.local] == ["4", "5", "4"]
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from densebench.host.gpus import VISIBLE
 from densebench.host.watcher import Watcher
 from densebench.run.apart import Outcome
 from densebench.run.options import RunOptions
 from densebench.run.sweep import worker
 from densebench.run.sweep.states import Note, Sweep, SweepFolder, holding
-from densebench.run.sweep.worker import GPUS, Job, do_runs
+from densebench.run.sweep.worker import Job, do_runs
 
 RUNS = tuple(RunOptions("rgb_s14", "scenes_linear", seed=seed) for seed in range(5))
 
@@ -98,7 +99,7 @@ def test_a_job_here_ends_with_its_driver(files: SweepFolder, gpus: str, told: st
             [sys.executable, "-c", ENDS, str(rope), gpus],
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, GPUS: ""},
+            env={**os.environ, VISIBLE: ""},
         )
         assert process.stdout is not None
         assert process.stdout.readline() == told
