@@ -18,7 +18,7 @@ from densebench.features.entries import Entry
 from densebench.features.loading import Loader, Unreadable, Views, normalised
 from densebench.features.precision import Precision
 from densebench.features.rounds import Part, Reach, Rounds, Shapes
-from densebench.features.storing import Stored
+from densebench.features.storing import given
 from densebench.features.together import Together
 from densebench.features.writing import EntryWriter
 from densebench.host.device import device_name, exact_products
@@ -28,7 +28,6 @@ from densebench.host.watcher import Watcher
 
 CPU = torch.device("cpu")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-HALVES: dict[torch.dtype, Stored] = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ class PatchSource:
                 yield None
                 continue
             self.produced_on.add(device_name(self.device))
-            patches = self._patches(normalised(loaded, views.transform, self.device))
+            patches = self.forward(normalised(loaded, views.transform, self.device)).float()
             finite = torch.isfinite(patches).all()
             late = late and self.device.type != "cpu"
             if not late:
@@ -179,7 +178,7 @@ class PatchSource:
         if self.cache is not None and spec is not None:
             shapes, n = _shapes(self, views), len(self)
             sizes = (n, *shapes.patches), (n, *shapes.mask)
-            kinds = self.split.target.dtype, self.given(views.transform)
+            kinds = self.split.target.dtype, given(self, views.transform)
             with self.cache.open(spec, *sizes, *kinds) as entry:
                 if entry is not None:
                     yield from self._through(entry, views, order)
@@ -231,17 +230,9 @@ class PatchSource:
             raise DensebenchError(f"{image.reason}; --skip-bad leaves such images out")
         self.unreadable[image.name] = image.reason
 
-    def given(self, view: Transform) -> Stored:
-        """The form of the backbone's features; under autocast it depends on its last layer."""
-        if self.precision not in AUTOCAST:
-            return "float32"
-        return HALVES.get(self._features(torch.zeros(1, 3, *view.shape)).dtype, "float32")
-
-    def _patches(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
-        return self._features(images).float()
-
     @torch.inference_mode()
-    def _features(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
+    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
+        """What the backbone gives for a batch, in the precision that it computes in."""
         dtype = AUTOCAST.get(self.precision)
         whole = exact_products(self.precision != "tf32")
         with whole, torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):

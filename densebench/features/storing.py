@@ -4,14 +4,27 @@ Under bf16 or fp16 a backbone may give features of sixteen bits. Kept as these t
 room, and are read as the very numbers that were written.
 """
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float, Shaped
 
 from densebench.host.errors import DensebenchError
 
+if TYPE_CHECKING:
+    from densebench.datasets.transforms import Transform
+    from densebench.features.source import PatchSource
+
 Stored = Literal["float32", "float16", "bfloat16"]
+HALVES: dict[torch.dtype, Stored] = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
+
+
+def given(source: "PatchSource", view: "Transform") -> Stored:
+    """The form of a backbone's features; under autocast it depends on the last layer."""
+    if source.precision not in ("bf16", "fp16"):
+        return "float32"
+    return HALVES.get(source.forward(torch.zeros(1, 3, *view.shape)).dtype, "float32")
 
 
 def file_type(stored: str) -> str:

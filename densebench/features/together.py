@@ -12,6 +12,7 @@ import torch
 
 from densebench.features.entries import Entry
 from densebench.features.rounds import Part, Reach, Rounds, Shapes
+from densebench.features.storing import given
 from densebench.host.device import device_name
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Together:
         sizes = (n, *self._shapes.patches), (n, *self._shapes.mask)
         entry = None
         if world.is_main:
-            kinds = source.split.target.dtype, source.given(self._views.transform)
+            kinds = source.split.target.dtype, given(source, self._views.transform)
             entry = stack.enter_context(cache.open(spec, *sizes, *kinds))
         spec = world.from_main(spec)
         filled = world.from_main(None if entry is None else entry.filled)

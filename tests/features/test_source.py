@@ -222,30 +222,6 @@ class TestCaching:
         for _ in range(2):
             assert torch.equal(joined(source(split, half).batches(VIEW)).patches, rounded)
 
-    @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-    def test_features_of_sixteen_bits_take_half_the_room_and_come_back_as_they_are(
-        self, split: Split, cache: FeatureCache, precision: str
-    ) -> None:
-        plain = joined(source(split, precision=precision).batches(VIEW))
-        for _ in range(2):
-            kept = joined(source(split, cache, precision=precision).batches(VIEW))
-            assert torch.equal(kept.patches, plain.patches)
-        (entry,) = cache.entries()
-        size = (entry.folder / "patches.npy").stat().st_size
-        assert size < plain.patches.nbytes / 2 + 200
-
-    def test_what_is_whole_in_the_last_layer_is_kept_whole(
-        self, split: Split, cache: FeatureCache
-    ) -> None:
-        class Normed(Small):
-            def patch_map(self, images: Tensor) -> Tensor:
-                return super().patch_map(images).float() / 3
-
-        plain = joined(source(split, precision="bf16", backbone=Normed()).batches(VIEW))
-        for _ in range(2):
-            kept = source(split, cache, precision="bf16", backbone=Normed())
-            assert torch.equal(joined(kept.batches(VIEW)).patches, plain.patches)
-
     def test_half_precision_refuses_features_that_it_cannot_hold(
         self, split: Split, tmp_path: Path
     ) -> None:
