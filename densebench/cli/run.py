@@ -15,6 +15,7 @@ from densebench.cli.shared import (
     BatchSize,
     CacheName,
     DataRoot,
+    Deterministic,
     Device,
     Limit,
     Offline,
@@ -22,6 +23,7 @@ from densebench.cli.shared import (
     PrecisionName,
     ResultsFolder,
     SavePanels,
+    SearchEngineName,
     Seed,
     Seeds,
     SkipBad,
@@ -81,10 +83,12 @@ def run(
     cache: CacheName = "fp32",
     offline: Offline = False,
     allow_nondeterministic: AllowNondeterministic = False,
+    deterministic: Deterministic = False,
+    search_engine: SearchEngineName = "auto",
     as_json: AsRecord = False,
 ) -> None:
     """Evaluate a backbone on a task, and record the result; or many on many."""
-    check_choices(precision, cache)
+    check_choices(precision, cache, search_engine)
     options: dict[str, Any] = {
         "variant": variant,
         "params": overrides(param),
@@ -106,6 +110,8 @@ def run(
         "cache": cache,
         "offline": offline,
         "allow_nondeterministic": allow_nondeterministic,
+        "deterministic": deterministic,
+        "search_engine": search_engine,
     }
     if results is not None:
         options["results"] = results

@@ -89,6 +89,14 @@ AllowNondeterministic = Annotated[
         help="Evaluate a backbone whose features are others at every pass, and say so.",
     ),
 ]
+Deterministic = Annotated[
+    bool,
+    typer.Option("--deterministic", help="Only what repeats to the last bit, on a GPU as well."),
+]
+SearchEngineName = Annotated[
+    str,
+    typer.Option(help="Of exact neighbours: auto, faiss or torch; moves no number."),
+]
 
 
 def names(kind: Part, text: str) -> list[str]:
@@ -149,10 +157,11 @@ def key_value(text: str) -> tuple[str, Any]:
     return key.strip(), cards.parse_value(value.strip())
 
 
-def check_choices(precision: str, cache: str) -> None:
-    """Nothing, if both are among what a run can be asked for."""
+def check_choices(precision: str, cache: str, search_engine: str) -> None:
+    """Nothing, if all are among what a run can be asked for."""
     one_of("--precision", precision, ("fp32", "tf32", "bf16", "fp16"))
     one_of("--cache", cache, ("fp32", "fp16", "off"))
+    one_of("--search-engine", search_engine, ("auto", "faiss", "torch"))
 
 
 def wanted_seeds(

@@ -17,6 +17,7 @@ from densebench.cli.shared import (
     BatchSize,
     CacheName,
     DataRoot,
+    Deterministic,
     Device,
     Limit,
     Offline,
@@ -24,6 +25,7 @@ from densebench.cli.shared import (
     PrecisionName,
     ResultsFolder,
     SavePanels,
+    SearchEngineName,
     Seed,
     Seeds,
     SkipBad,
@@ -96,6 +98,8 @@ def start(
     cache: CacheName = "fp32",
     offline: Offline = False,
     allow_nondeterministic: AllowNondeterministic = False,
+    deterministic: Deterministic = False,
+    search_engine: SearchEngineName = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Evaluate many backbones on many tasks at once, here or on a Slurm cluster.
@@ -106,7 +110,7 @@ def start(
     if context.invoked_subcommand is not None:
         return
     refuse_many_processes("sweep")
-    check_choices(precision, cache)
+    check_choices(precision, cache, search_engine)
     _want(backbone=backbone, task=task)
     options: dict[str, Any] = {
         "variant": variant,
@@ -125,6 +129,8 @@ def start(
         "cache": cache,
         "offline": offline,
         "allow_nondeterministic": allow_nondeterministic,
+        "deterministic": deterministic,
+        "search_engine": search_engine,
     }
     if results is not None:
         options["results"] = results

@@ -45,6 +45,22 @@ def exact_products(exact: bool) -> Iterator[None]:
 
 
 @contextmanager
+def whole_sums() -> Iterator[None]:
+    """Matrix products of a GPU summed in float32, of float32 in whole float32.
+
+    torch lets products of half precision be summed in half precision, unless it is told otherwise.
+    """
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_fp16_reduced_precision_reduction
+    matmul.allow_fp16_reduced_precision_reduction = False
+    try:
+        with exact_products(True):
+            yield
+    finally:
+        matmul.allow_fp16_reduced_precision_reduction = before
+
+
+@contextmanager
 def one_thread() -> Iterator[None]:
     """On a processor by one thread: results whose last bits do not depend on the number of them.
 
@@ -83,3 +99,8 @@ def device_name(device: torch.device) -> str:
 def peak_cuda(device: torch.device) -> int | None:
     """The most bytes that tensors took on a GPU so far."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def free_on_gpu(device: torch.device) -> int:
+    """Bytes of a GPU that nothing takes; none of a processor's."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0

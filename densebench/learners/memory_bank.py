@@ -87,9 +87,18 @@ class MemoryBank:
         """The rows that are filled here."""
         return self._features[: len(self.own_rows)]
 
+    @property
+    def count_bytes(self) -> int:
+        """What the counts of the rows that are filled take."""
+        return self._counts[: self._filled].nbytes
+
+    def move_counts(self, device: torch.device) -> None:
+        """Have the counts, and so the soft labels, on a device."""
+        self._counts = self._counts[: self._filled].to(device)
+
     def soft_labels(self, rows: Int64[Tensor, "*n"]) -> Float[Tensor, "*n c"]:
-        """Class frequencies of some rows; each sums to 1."""
-        counts = self._counts[rows].float()
+        """Class frequencies of some rows, where the counts are; each sums to 1."""
+        counts = self._counts[rows.to(self._counts.device)].float()
         return counts / counts.sum(dim=-1, keepdim=True)
 
 
@@ -129,7 +138,7 @@ def patch_class_counts(
     patches = masks.unflatten(1, (grid[0], patch_size)).unflatten(3, (grid[1], patch_size))
     pixels = patches.permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2).long()
     pixels = pixels.masked_fill(pixels == VOID, n_classes)
-    counts = torch.zeros(*pixels.shape[:2], n_classes + 1, dtype=torch.int64)
+    counts = pixels.new_zeros(*pixels.shape[:2], n_classes + 1)
     return counts.scatter_add_(2, pixels, torch.ones_like(pixels))[..., :n_classes]
 
 

@@ -1,11 +1,13 @@
 """The k nearest rows of a memory bank by inner product: exact, or approximate when asked for.
 
-On a CPU faiss's blocked search is the faster exact one, on a GPU torch's matrix product and top-k
-(``benchmarks/neighbours.py`` measures both); either way the search goes through the bank in chunks,
-so that no (queries x bank) matrix is ever whole in memory.
+Two engines are exact. On a CPU faiss's blocked search is the faster one, which runs at the peak of
+its matrix products; a GPU searches in half precision and proves the outcome. They find the same
+rows but where two similarities are nearer than float32 can tell (``benchmarks/neighbours.py``
+measures both). Either goes through the bank in blocks, so that no (queries x bank) matrix is ever
+whole in memory.
 """
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import faiss
 import torch
@@ -13,12 +15,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from densebench.host.errors import DensebenchError
-
-Found = tuple[Float[Tensor, "q k"], Int64[Tensor, "q k"]]
-
-CHUNK_ROWS = 65_536
-QUERY_ROWS = 4_096
-GPU_SHARE = 0.6
+from densebench.learners.engines import EngineName, Method, chosen_engine
+from densebench.learners.proven_search import Found, ProvenSearch, check_k
 
 
 class Neighbours(Protocol):
@@ -31,35 +29,24 @@ class Neighbours(Protocol):
 def build_search(
     bank: Float[Tensor, "n d"],
     device: torch.device,
-    method: Literal["exact", "ivf"],
+    method: Method,
     probes: int,
     seed: int,
+    engine: EngineName = "auto",
 ) -> Neighbours:
-    """The search over ``bank`` that is fastest on ``device``; the bank may lie elsewhere."""
+    """The search over ``bank``, which may lie elsewhere than on ``device``."""
     if method == "ivf":
         return InvertedFile(bank, probes, seed)
-    if device.type == "cpu" and bank.dtype == torch.float32:
+    if chosen_engine(engine, device, bank.dtype == torch.float16) == "faiss":
         return FaissSearch(bank)
-    return TorchSearch(bank, device)
-
-
-def check_k(k: int, n_rows: int) -> None:
-    """Refuse to look for more neighbours than there are rows.
-
-    Raises:
-        DensebenchError: ``k`` exceeds the rows of the bank.
-    """
-    if k > n_rows:
-        raise DensebenchError(
-            f"n_neighbours is {k}, but the memory has {n_rows} rows; lower it or add images"
-        )
+    return ProvenSearch(bank, device)
 
 
 class FaissSearch:
-    """Exact search on the CPU; the bank is read in place, not copied."""
+    """Exact search on the CPU; a bank in float32 is read in place, not copied."""
 
     def __init__(self, bank: Float[Tensor, "n d"]) -> None:
-        self._bank = bank.contiguous().numpy()
+        self._bank = bank.float().contiguous().cpu().numpy()
 
     def search(self, queries: Float[Tensor, "q d"], k: int) -> Found:
         """The ``k`` rows of largest inner product with each query."""
@@ -67,45 +54,6 @@ class FaissSearch:
         rows = queries.contiguous().cpu().numpy()
         similarity, index = faiss.knn(rows, self._bank, k, metric=faiss.METRIC_INNER_PRODUCT)
         return torch.from_numpy(similarity), torch.from_numpy(index)
-
-
-class TorchSearch:
-    """Exact search by matrix products and a running top-k, in float32 chunks on ``device``.
-
-    A bank that fits into the GPU's memory moves there once; otherwise chunk by chunk for each block
-    of queries.
-    """
-
-    def __init__(self, bank: Float[Tensor, "n d"], device: torch.device) -> None:
-        self._device = device
-        self._bank = bank.to(device) if _has_room(device, bank.nbytes) else bank
-
-    def search(self, queries: Float[Tensor, "q d"], k: int) -> Found:
-        """The ``k`` rows of largest inner product with each query."""
-        check_k(k, len(self._bank))
-        queries = queries.to(self._device)
-        found = [self._search_rows(rows, k) for rows in queries.split(QUERY_ROWS)]
-        return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
-
-    def _search_rows(self, queries: Float[Tensor, "q d"], k: int) -> Found:
-        best = queries.new_empty(len(queries), 0)
-        best_index = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
-        for start in range(0, len(self._bank), CHUNK_ROWS):
-            chunk = self._bank[start : start + CHUNK_ROWS].to(self._device, torch.float32)
-            similarity, index = (queries @ chunk.T).topk(min(k, len(chunk)), dim=1)
-            best = torch.cat([best, similarity], dim=1)
-            best_index = torch.cat([best_index, index + start], dim=1)
-            best, kept = best.topk(min(k, best.shape[1]), dim=1)
-            best_index = best_index.gather(1, kept)
-        return best, best_index
-
-
-def _has_room(device: torch.device, n_bytes: int) -> bool:
-    """Whether a GPU can take so much and keep room for the search itself."""
-    if device.type != "cuda":
-        return False
-    free, _ = torch.cuda.mem_get_info(device)
-    return n_bytes < GPU_SHARE * free
 
 
 class InvertedFile:

@@ -24,6 +24,7 @@ from densebench.features.source import CPU, PatchSource
 from densebench.host.distributed import World
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
+from densebench.learners.engines import EngineName
 from densebench.measures.scoring import Prediction, Scoring
 
 # The side of a square; where a protocol takes rectangles, a height and a width as well.
@@ -70,6 +71,7 @@ class Setting:
     watcher: Watcher = field(default_factory=Watcher)
     explained: bool = False  # whether `explain` will be asked for: what that needs is kept
     world: World = field(default_factory=World)  # the processes that do the run together
+    search_engine: EngineName = "auto"  # of exact searches; moves no number
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -226,6 +228,10 @@ class Protocol(ABC):
     @abstractmethod
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
         """Bytes that the run will hold at once beside the backbone, by what they are for."""
+
+    def device_plan(self, n_train: int, n_val: int) -> dict[str, int]:
+        """Bytes that a GPU must have free for what is fitted, by what they are for."""
+        return {}
 
     def artifacts(self) -> dict[str, bytes]:
         """Files that are kept beside the record, by the ending of their names."""

@@ -6,7 +6,8 @@ softmax of the similarities. Source: Balazevic et al., arXiv 2306.01667, as comp
 vpariza/open-hummingbird-eval at 5e79da2.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn.functional import normalize
 from densebench.datasets.transforms import JitteredCrop, Squash, Transform, derived_seed
 from densebench.features.source import PatchBatch, PatchSource
 from densebench.host.errors import DensebenchError
+from densebench.learners.engines import Place
 from densebench.learners.gathering import Gathering
 from densebench.learners.memory_bank import (
     ORIGIN_BYTES,
@@ -27,16 +29,15 @@ from densebench.learners.memory_bank import (
     count_type,
     patch_class_counts,
     sample_rare,
-    vote,
 )
-from densebench.learners.neighbours import Neighbours, build_search, measured_recall
+from densebench.learners.neighbours import Neighbours, build_search
+from densebench.learners.votes import Votes
 from densebench.measures.labels import LabelScoring
 from densebench.measures.scoring import Prediction
 from densebench.protocols.base import Nearest, Needs, Protocol, ProtocolParams
 
 PUBLISHED_MEMORY = 10_240_000
 HBIRD_STD = (0.229, 0.224, 0.255)
-RECALL_QUERIES = 512
 PATCH_DRAWS = 1
 
 
@@ -64,7 +65,8 @@ class InContext(Protocol):
     _bank: MemoryBank
     _search: Neighbours
     _origins: Origins
-    _recall: float | None = None
+    _votes: Votes
+    _searched: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def scoring(self) -> LabelScoring:
@@ -84,20 +86,22 @@ class InContext(Protocol):
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
         """The bank's features and counts, and what a batch of queries needs beside them."""
         rows, classes = self._capacity(n_train), self.setting.n_classes
-        feature_bytes = 2 if self.params.memory_dtype == "fp16" else 4
-        features = rows * self.setting.embed_dim * feature_bytes
+        features = rows * self.setting.embed_dim * (2 if self._place.half_bank else 4)
         labels = rows * classes * count_type(self.setting.patch_size**2).itemsize
         neighbours = self.grid**2 * self.params.n_neighbours * classes * 4 * 2
         upsampled = self.input_size**2 * classes * 4 * 2
         plan = {"memory features": features, "memory labels": labels}
-        if self.params.search == "ivf":
-            plan["inverted file"] = rows * self.setting.embed_dim * 4
+        plan |= self._place.beside(rows, self.setting.embed_dim)
         if self.setting.world.size > 1:
             share = self.params.augmentation_epochs * self.setting.world.size
             plan["a pass before it is exchanged"] = (features + labels) // share
         if self.setting.explained:
             plan["memory origins"] = rows * ORIGIN_BYTES * 2  # twice while they are joined
         return {**plan, "queries": neighbours + upsampled}
+
+    def device_plan(self, n_train: int, n_val: int) -> dict[str, int]:
+        """What the search takes there."""
+        return self._place.on_gpu(self._capacity(n_train), self.setting.embed_dim)
 
     def fit(self, train: PatchSource, val: PatchSource) -> None:
         """Fill the memory bank and make it searchable."""
@@ -107,7 +111,7 @@ class InContext(Protocol):
             setting.embed_dim,
             setting.n_classes,
             setting.patch_size**2,
-            self.params.memory_dtype == "fp16",
+            self._place.half_bank,
         )
         self._origins = Origins()
         origins = self._origins if setting.explained else None
@@ -122,32 +126,46 @@ class InContext(Protocol):
                 "there is nothing to remember: no training image could be read, or none of their "
                 "patches has a label; check the training images and masks"
             )
+        place, params = self._place, self.params
         self._search = build_search(
             self._bank.features,
             setting.device,
-            self.params.search,
-            self.params.probes,
+            place.method,
+            params.probes,
             setting.seed,
+            place.engine,
         )
+        how = setting.device, setting.world, params.n_neighbours, params.beta
+        self._votes = Votes(self._bank, self._search, *how)
 
     def predict(self, val: PatchSource) -> Iterator[Prediction]:
         """Class frequencies of every validation patch."""
-        for batch in val.batches(self._view(), reach="own"):
-            yield Prediction(batch.indices, batch.masks, scores=self._retrieve(batch.patches))
+        batches = val.batches(self._view(), reach="own")
+        for batch in self._votes.merged(batches, self.grid**2):
+            queries = normalize(batch.patches.flatten(0, 2), dim=-1)
+            scores = self._votes.of(queries.unflatten(0, (-1, self.grid**2))).transpose(1, 2)
+            scores = scores.unflatten(2, batch.patches.shape[1:3])
+            yield Prediction(batch.indices, batch.masks, scores=scores)
+        self._searched = self._votes.told()
 
     def explain(self, queries: Float[Tensor, "q d"], k: int) -> Nearest:
         """The memory's nearest rows, traced back to their views."""
         count = min(k, len(self._bank.features))
         similarity, rows = self._search.search(normalize(queries, dim=-1), count)
         rows = rows.cpu()
-        label = self._bank.soft_labels(rows).argmax(dim=-1)
+        label = self._bank.soft_labels(rows).argmax(dim=-1).cpu()
         view = self._view(self.params.augment)
         return Nearest(similarity.cpu(), *self._origins.find(rows), label, view)
 
     def details(self) -> dict[str, Any]:
-        """Rows of the bank, and the recall of an approximate search."""
-        rows = {"memory_rows": len(self._bank.features)}
-        return rows if self._recall is None else {**rows, "recall": self._recall}
+        """Rows of the bank, and what the search of them says of itself."""
+        return {"memory_rows": len(self._bank.features), **self._searched}
+
+    @property
+    def _place(self) -> Place:
+        params, setting = self.params, self.setting
+        half = params.memory_dtype == "fp16"
+        return Place(params.search, setting.search_engine, setting.device, half)
 
     def _rows_per_image(self, n_train: int) -> int:
         patches, size = self.grid**2, self.params.memory_size
@@ -169,7 +187,9 @@ class InContext(Protocol):
         self, batch: PatchBatch, per_image: int, epoch: int, gathering: Gathering
     ) -> None:
         masks = self._labelled(batch.masks)
-        counts = patch_class_counts(masks, self.setting.patch_size, self.setting.n_classes)
+        on_device = masks.to(self.setting.device)
+        area, classes = self.setting.patch_size, self.setting.n_classes
+        counts = patch_class_counts(on_device, area, classes).cpu()
         for index, patches, of_image in zip(batch.indices, batch.patches, counts, strict=True):
             rows = normalize(patches.flatten(0, 1), dim=-1).cpu()
             kept = torch.arange(len(rows))
@@ -186,22 +206,6 @@ class InContext(Protocol):
         if self.setting.variant == "reference":
             return masks.masked_fill(void, 0)
         return masks.masked_fill(void | (masks == self.setting.ignore_index), VOID)
-
-    def _retrieve(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b c h w"]:
-        queries = normalize(patches.flatten(0, 2), dim=-1)
-        similarity, rows = self._search.search(queries, self.params.n_neighbours)
-        measures = self.params.search == "ivf" and self.setting.world.is_main
-        if measures and self._recall is None:
-            found = queries[:RECALL_QUERIES], rows[:RECALL_QUERIES]
-            self._recall = measured_recall(self._bank.features, *found, self.setting.device)
-        # The labels of all neighbours of a batch would be its largest tensor: image by image.
-        per_image = self.grid**2
-        votes = [
-            vote(s.cpu(), self._bank.soft_labels(r.cpu()), self.params.beta)
-            for s, r in zip(similarity.split(per_image), rows.split(per_image), strict=True)
-        ]
-        scores = torch.stack(votes).transpose(1, 2).unflatten(2, patches.shape[1:3])
-        return scores.to(self.setting.device)
 
 
 PROTOCOL = InContext

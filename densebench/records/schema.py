@@ -232,6 +232,7 @@ class RunRecord(Part):
     tf32: bool = False  # matrix products of the backbone were rounded to TF32
     nondeterministic: bool = False  # features were others at every pass, and that was allowed
     allow_nondeterministic: bool = False  # it was, whether they were or not
+    deterministic: bool = False  # only algorithms that repeat to the last bit, on a GPU as well
     skip_bad: bool = False  # images that cannot be read were to be left out
     device: str
     feature_devices: list[str] = Field(default_factory=list)  # where features were computed

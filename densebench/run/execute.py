@@ -1,5 +1,6 @@
 """One run: a backbone, a task and its protocol give one record."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from densebench.features.cache import FeatureCache, feature_cache
 from densebench.features.loading import default_workers
 from densebench.features.source import CPU, PatchSource
 from densebench.files.atomic import require_writable
+from densebench.host.always import always_alike
 from densebench.host.device import pick_device, room_on_gpu
 from densebench.host.distributed import PATIENCE, World, joined
 from densebench.host.errors import DensebenchError
@@ -48,7 +50,8 @@ def evaluate(options: RunOptions, watcher: Watcher | None = None) -> tuple[RunRe
         DensebenchError: bad input, or a run that does not fit into memory.
     """
     # What is exchanged lies in the processors' memory, on whichever device features are computed.
-    with joined(CPU, PATIENCE) as world, room_on_gpu(LESS_GPU_MEMORY):
+    alike = always_alike(options.seed) if options.deterministic else nullcontext()
+    with joined(CPU, PATIENCE) as world, room_on_gpu(LESS_GPU_MEMORY), alike:
         told = watcher if watcher is not None and world.is_main else Watcher()
         return Run(options, told, world).record()
 
@@ -218,6 +221,7 @@ def _make_protocol(inputs: Inputs, watcher: Watcher, world: World) -> Protocol:
         watcher=watcher,
         explained=done.panels_wanted(plan.options, dataset) > 0,
         world=world,
+        search_engine=plan.options.search_engine,
     )
     return plan.protocol(plan.params, setting)
 

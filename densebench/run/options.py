@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from densebench.cards import LARGEST
 from densebench.features.precision import Precision
 from densebench.host.errors import DensebenchError
+from densebench.learners.engines import EngineName
 from densebench.records.store import DEFAULT_RESULTS
 
 CacheMode = Literal["fp32", "fp16", "off"]
@@ -49,10 +50,13 @@ class RunOptions:
     cache: CacheMode = "fp32"
     offline: bool = False
     allow_nondeterministic: bool = False
+    deterministic: bool = False
+    search_engine: EngineName = "auto"
 
     def __post_init__(self) -> None:
         """Refuse what Python lets through, before it is recorded as if it had been done."""
-        for name, allowed in (("precision", get_args(Precision)), ("cache", get_args(CacheMode))):
+        kinds = {"precision": Precision, "cache": CacheMode, "search_engine": EngineName}
+        for name, allowed in ((name, get_args(kind)) for name, kind in kinds.items()):
             value = getattr(self, name)
             if value not in allowed:
                 raise DensebenchError(f"{name} is one of {', '.join(allowed)}, not '{value}'")

@@ -75,6 +75,7 @@ def make_record(
         tf32=options.precision == "tf32",
         nondeterministic=measured.nondeterministic,
         allow_nondeterministic=options.allow_nondeterministic,
+        deterministic=options.deterministic,
         skip_bad=options.skip_bad,
         contamination=contamination(options.backbone, inputs.dataset.val, options.weights),
         device=device_name(plan.device),

@@ -78,7 +78,8 @@ def facts(record: RunRecord, path: Path) -> dict[str, Any]:
     return {
         "run_id": record.run_id,
         "scores": [{"miou": score.value, **score.model_dump()} for score in record.scores],
-        "details": record.protocol.details,
+        # How many queries half precision settled is of the engine alone.
+        "details": {k: v for k, v in record.protocol.details.items() if k != "search"},
         "protocol": record.protocol.hash,
         "dataset": record.dataset.fingerprint,
         "counts": (counts.names, counts.vectors.tolist()),

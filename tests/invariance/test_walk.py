@@ -41,6 +41,8 @@ WALKED: dict[str, list[Any]] = {
     "panels": [2],
     "offline": [True],
     "overwrite": [True],
+    "deterministic": [True],
+    "search_engine": ["faiss", "torch"],
 }
 ONLY_RECORDED = {"device", "results"}  # threads: test_threads.py
 WALK = [(option, value) for option, values in WALKED.items() for value in values]

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from densebench.host.errors import DensebenchError
-from densebench.learners import neighbours
+from densebench.learners import proven_search
 from densebench.learners.neighbours import (
     FaissSearch,
     InvertedFile,
-    TorchSearch,
     build_search,
     recall,
 )
+from densebench.learners.proven_search import ProvenSearch
 
 CPU = torch.device("cpu")
 
@@ -25,14 +25,14 @@ def vectors():
     return bank, queries
 
 
-@pytest.mark.parametrize("chunk", [64, 1000, 65_536])
+@pytest.mark.parametrize("chunk", [64, 960, 65_536])
 def test_chunked_search_equals_brute_force(vectors, chunk, monkeypatch):
-    monkeypatch.setattr(neighbours, "CHUNK_ROWS", chunk)
-    monkeypatch.setattr(neighbours, "QUERY_ROWS", 33)
+    monkeypatch.setattr(proven_search, "BANK_ROWS", chunk)
+    monkeypatch.setattr(proven_search, "QUERY_ROWS", 33)
     bank, queries = vectors
     product = (queries @ bank.T).numpy()
     expected = np.argsort(-product, axis=1)[:, :30]
-    for search in (FaissSearch(bank), TorchSearch(bank, CPU)):
+    for search in (FaissSearch(bank), ProvenSearch(bank, CPU)):
         similarity, rows = search.search(queries, 30)
         np.testing.assert_array_equal(rows.numpy(), expected)
         np.testing.assert_allclose(
@@ -44,7 +44,7 @@ def test_build_search_picks_what_the_bank_allows(vectors):
     bank, queries = vectors
     assert isinstance(build_search(bank, CPU, "exact", 1, 0), FaissSearch)
     half = build_search(bank.half(), CPU, "exact", 1, 0)
-    assert isinstance(half, TorchSearch)
+    assert isinstance(half, ProvenSearch)
     assert recall(half.search(queries, 5)[1], FaissSearch(bank).search(queries, 5)[1]) > 0.95
 
 
@@ -58,7 +58,7 @@ def test_inverted_file_finds_more_with_more_probes(vectors):
 
 def test_more_neighbours_than_rows_is_refused(vectors):
     bank, queries = vectors
-    for search in (FaissSearch(bank[:5]), TorchSearch(bank[:5], CPU)):
+    for search in (FaissSearch(bank[:5]), ProvenSearch(bank[:5], CPU)):
         with pytest.raises(DensebenchError, match=r"the memory has 5 rows"):
             search.search(queries, 6)
     with pytest.raises(DensebenchError, match="raise `probes`"):
