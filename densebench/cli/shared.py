@@ -157,7 +157,7 @@ def key_value(text: str) -> tuple[str, Any]:
     return key.strip(), cards.parse_value(value.strip())
 
 
-def check_choices(precision: str, cache: str, search_engine: str) -> None:
+def check_choices(precision: str, cache: str, search_engine: str = "auto") -> None:
     """Nothing, if all are among what a run can be asked for."""
     one_of("--precision", precision, ("fp32", "tf32", "bf16", "fp16"))
     one_of("--cache", cache, ("fp32", "fp16", "off"))

@@ -25,7 +25,6 @@ from densebench.cli.shared import (
     PrecisionName,
     ResultsFolder,
     SavePanels,
-    SearchEngineName,
     Seed,
     Seeds,
     SkipBad,
@@ -99,18 +98,16 @@ def start(
     offline: Offline = False,
     allow_nondeterministic: AllowNondeterministic = False,
     deterministic: Deterministic = False,
-    search_engine: SearchEngineName = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Evaluate many backbones on many tasks at once, here or on a Slurm cluster.
 
-    A job is a backbone on the images of one dataset. The same command goes on after an
-    interruption.
+    A job is a backbone on one dataset's images. The same command goes on after an interruption.
     """
     if context.invoked_subcommand is not None:
         return
     refuse_many_processes("sweep")
-    check_choices(precision, cache, search_engine)
+    check_choices(precision, cache)
     _want(backbone=backbone, task=task)
     options: dict[str, Any] = {
         "variant": variant,
@@ -130,10 +127,8 @@ def start(
         "offline": offline,
         "allow_nondeterministic": allow_nondeterministic,
         "deterministic": deterministic,
-        "search_engine": search_engine,
     }
-    if results is not None:
-        options["results"] = results
+    options |= {} if results is None else {"results": results}
     parts = names("backbones", backbone), names("tasks", task)
     _start(*parts, seeds, options, on, folder, dry_run, as_json)
 

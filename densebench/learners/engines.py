@@ -13,11 +13,11 @@ EngineName = Literal["auto", "faiss", "torch"]
 Engine = Literal["faiss", "torch"]
 
 
-def chosen_engine(engine: EngineName, device: torch.device, half_bank: bool) -> Engine:
-    """The engine; ``auto`` is faiss on a CPU, but for banks in half precision, which it copies."""
+def chosen_engine(engine: EngineName, device: torch.device) -> Engine:
+    """The engine; ``auto`` is faiss on a CPU."""
     if engine != "auto":
         return engine
-    return "faiss" if device.type == "cpu" and not half_bank else "torch"
+    return "faiss" if device.type == "cpu" else "torch"
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,17 @@ class Place:
 
     def beside(self, rows: int, width: int) -> dict[str, int]:
         """Bytes of the host that the search takes beside the bank, by what they are for."""
-        single, half = rows * width * 4, rows * width * 2
         if self.method == "ivf":
-            return {"inverted file": single}
-        if self._is_faiss:
-            return {"memory features in full precision": single} if self.half_bank else {}
-        if self.half_bank or self.device.type != "cpu":
-            return {}
-        return {"memory features in half precision": half}
+            return {"inverted file": rows * width * 4}
+        if self._proven_on("cpu") and not self.half_bank:
+            return {"memory features in half precision": rows * width * 2}
+        return {}
 
     def on_gpu(self, rows: int, width: int) -> dict[str, int]:
         """Bytes that a GPU must have; rows in full precision stay away where there is no room."""
-        if self.method == "ivf" or self._is_faiss or self.device.type == "cpu":
-            return {}
-        return {"memory features in half precision": rows * width * 2}
+        if self.method == "exact" and self._proven_on("cuda"):
+            return {"memory features in half precision": rows * width * 2}
+        return {}
 
-    @property
-    def _is_faiss(self) -> bool:
-        return chosen_engine(self.engine, self.device, self.half_bank) == "faiss"
+    def _proven_on(self, kind: str) -> bool:
+        return self.device.type == kind and chosen_engine(self.engine, self.device) == "torch"

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from densebench.host.errors import DensebenchError
 from densebench.learners.engines import EngineName, Method, chosen_engine
-from densebench.learners.proven_search import Found, ProvenSearch, check_k
+from densebench.learners.proven_search import Found, ProvenSearch, check_k, first_of
+
+CHUNK_ROWS = 65_536
 
 
 class Neighbours(Protocol):
@@ -37,23 +39,36 @@ def build_search(
     """The search over ``bank``, which may lie elsewhere than on ``device``."""
     if method == "ivf":
         return InvertedFile(bank, probes, seed)
-    if chosen_engine(engine, device, bank.dtype == torch.float16) == "faiss":
+    if chosen_engine(engine, device) == "faiss":
         return FaissSearch(bank)
     return ProvenSearch(bank, device)
 
 
 class FaissSearch:
-    """Exact search on the CPU; a bank in float32 is read in place, not copied."""
+    """Exact search on the CPU; a bank in float32 is read in place, one in float16 in chunks."""
 
     def __init__(self, bank: Float[Tensor, "n d"]) -> None:
-        self._bank = bank.float().contiguous().cpu().numpy()
+        self._bank = bank.contiguous().cpu()
 
     def search(self, queries: Float[Tensor, "q d"], k: int) -> Found:
         """The ``k`` rows of largest inner product with each query."""
         check_k(k, len(self._bank))
-        rows = queries.contiguous().cpu().numpy()
-        similarity, index = faiss.knn(rows, self._bank, k, metric=faiss.METRIC_INNER_PRODUCT)
-        return torch.from_numpy(similarity), torch.from_numpy(index)
+        rows = queries.float().contiguous().cpu()
+        if self._bank.dtype == torch.float32:
+            return _faiss_knn(rows, self._bank, k)
+        best = rows.new_empty(len(rows), 0), torch.empty(len(rows), 0, dtype=torch.int64)
+        for number, chunk in enumerate(self._bank.split(CHUNK_ROWS)):
+            similarity, index = _faiss_knn(rows, chunk.float(), min(k, len(chunk)))
+            similarity = torch.cat([best[0], similarity], dim=1)
+            index = torch.cat([best[1], index + number * CHUNK_ROWS], dim=1)
+            best = first_of(similarity, index, k)
+        return best
+
+
+def _faiss_knn(queries: Float[Tensor, "q d"], bank: Float[Tensor, "n d"], k: int) -> Found:
+    rows = queries.numpy(), bank.numpy()
+    similarity, index = faiss.knn(*rows, k, metric=faiss.METRIC_INNER_PRODUCT)
+    return torch.from_numpy(similarity), torch.from_numpy(index)
 
 
 class InvertedFile:

@@ -26,10 +26,10 @@ from densebench.learners.half_rows import Bound, HalfRows
 Found = tuple[Float[Tensor, "q k"], Int64[Tensor, "q k"]]
 
 QUERY_ROWS = 4_096
-BANK_ROWS = 8_192
+BANK_ROWS = 8_192  # whole groups
 GROUP = 64
-MORE_GROUPS = 16  # are read than there are neighbours
-MORE_ROWS = 34  # of them are read in full precision
+MORE_GROUPS = 8  # are read than there are neighbours
+MORE_ROWS = 18  # of them are read in full precision
 READ_VALUES = 1 << 26  # at once
 AGAIN_ROWS = 1_024  # queries at once
 GPU_SHARE = 0.6
@@ -149,7 +149,7 @@ class ProvenSearch:
             read = self._full[r.to(self._full.device)].to(self._device, torch.float64)
             products.append((read * q.double()[:, None]).sum(dim=2))
         similarity = (torch.cat(products) * self._scale(scale)[:, None]).float()
-        return _first(similarity, rows, k)
+        return first_of(similarity, rows, k)
 
     def _search_again(
         self,
@@ -170,7 +170,7 @@ class ProvenSearch:
             numbers = torch.arange(start, start + len(block), device=self._device)
             similarity = torch.cat([best[possible], products], dim=1)
             numbers = torch.cat([best_rows[possible], numbers.expand(len(possible), -1)], dim=1)
-            best[possible], best_rows[possible] = _first(similarity, numbers, k)
+            best[possible], best_rows[possible] = first_of(similarity, numbers, k)
             start += len(block)
         return best, best_rows
 
@@ -206,7 +206,7 @@ def _best(
     return found.indices[:, :count], found.values[:, count]
 
 
-def _first(
+def first_of(
     similarity: Float[Tensor, "q n"], rows: Int64[Tensor, "q n"], k: int
 ) -> tuple[Float[Tensor, "q k"], Int64[Tensor, "q k"]]:
     """The k largest, and of equal ones those that come first."""

@@ -3,10 +3,12 @@
 from math import prod
 
 import numpy as np
+import torch
 
 from densebench.backbones.repeatable import TOLERANCE, disagreement, largest_difference
 from densebench.features.cache import FeatureCache
 from densebench.host import memory
+from densebench.host.device import free_on_gpu
 from densebench.host.errors import DensebenchError
 from densebench.host.ranks import processes_here
 from densebench.host.watcher import Watcher
@@ -53,10 +55,21 @@ def check_memory(
         f"memory: about {memory.gigabytes(memory.current_rss() + needed)} at the peak "
         f"({parts}); {memory.gigabytes(memory.available_bytes())} are free"
     )
+    _check_gpu(inputs.plan.device, protocol.device_plan(len(dataset.train), len(dataset.val)))
     if cache is not None:
         watcher.say(
             f"features: up to {memory.gigabytes(_kept_bytes(inputs, protocol))} are kept in "
             f"{cache.folder} (limit {memory.gigabytes(cache.limit)})"
+        )
+
+
+def _check_gpu(device: torch.device, plan: dict[str, int]) -> None:
+    """Nothing, if what is planned for a GPU fits into what is free of it."""
+    needed, free = sum(plan.values()), free_on_gpu(device)
+    if needed > free and plan:
+        raise DensebenchError(
+            f"this run needs {memory.gigabytes(needed)} of the GPU's memory for "
+            f"{' and '.join(plan)}, and {memory.gigabytes(free)} are free; {LESS_MEMORY}"
         )
 
 

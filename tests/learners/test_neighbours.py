@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from densebench.host.errors import DensebenchError
-from densebench.learners import proven_search
+from densebench.learners import neighbours, proven_search
 from densebench.learners.neighbours import (
     FaissSearch,
     InvertedFile,
@@ -43,9 +43,21 @@ def test_chunked_search_equals_brute_force(vectors, chunk, monkeypatch):
 def test_build_search_picks_what_the_bank_allows(vectors):
     bank, queries = vectors
     assert isinstance(build_search(bank, CPU, "exact", 1, 0), FaissSearch)
+    assert isinstance(build_search(bank, CPU, "exact", 1, 0, "torch"), ProvenSearch)
     half = build_search(bank.half(), CPU, "exact", 1, 0)
-    assert isinstance(half, ProvenSearch)
     assert recall(half.search(queries, 5)[1], FaissSearch(bank).search(queries, 5)[1]) > 0.95
+
+
+@pytest.mark.parametrize("chunk", [64, 1000, 65_536])
+def test_a_bank_in_half_precision_is_searched_whole(vectors, chunk, monkeypatch):
+    monkeypatch.setattr(neighbours, "CHUNK_ROWS", chunk)
+    bank, queries = vectors
+    half = bank.half()
+    wanted = FaissSearch(half.float()).search(queries, 100)
+    for search in (FaissSearch(half), ProvenSearch(half, CPU)):
+        similarity, rows = search.search(queries, 100)
+        assert torch.equal(rows, wanted[1])
+        torch.testing.assert_close(similarity, wanted[0], atol=1e-4, rtol=0)
 
 
 def test_inverted_file_finds_more_with_more_probes(vectors):

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from densebench.host.errors import DensebenchError
+from densebench.run import checks
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 
+PLAN = {"memory features in half precision": 15_728_640_000}
 DRAWN = """
 import torch
 
@@ -46,3 +49,20 @@ def test_memory_is_told_and_bounds_a_run(
     monkeypatch.setenv("DENSEBENCH_MEMORY", "1000")
     with pytest.raises(DensebenchError, match=r"this run needs .*lower memory_size"):
         evaluate(options("hog_s14"))
+
+
+def test_what_does_not_fit_on_a_gpu_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr(checks, "free_on_gpu", lambda _: 12_000_000_000)
+    with pytest.raises(DensebenchError) as told:
+        checks._check_gpu(torch.device("cuda"), PLAN)
+    assert str(told.value) == (
+        "this run needs 15.73 GB of the GPU's memory for memory features in half precision, and "
+        "12.00 GB are free; lower memory_size, the number of images (--limit) or input_size"
+    )
+
+
+def test_what_fits_and_what_needs_nothing_goes_on(monkeypatch):
+    monkeypatch.setattr(checks, "free_on_gpu", lambda _: 16_000_000_000)
+    checks._check_gpu(torch.device("cuda"), PLAN)
+    monkeypatch.setattr(checks, "free_on_gpu", lambda _: 0)
+    checks._check_gpu(torch.device("cpu"), {})
