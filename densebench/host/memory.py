@@ -11,6 +11,7 @@ import psutil
 from densebench.host.errors import DensebenchError
 
 MOST_DIGITS = 20
+ON_GPU = "on the GPU: "  # how the names of a plan begin that are not of the host's memory
 # Folder, limit, usage, and the prefix of the counters in memory.stat: cgroup version 2, then 1.
 CGROUPS = (
     (Path("/sys/fs/cgroup"), "memory.max", "memory.current", ""),
@@ -52,6 +53,12 @@ def peak_rss() -> int:
     """Largest resident bytes of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def parts(plan: dict[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+    """What a plan takes of the host's memory, and what of a GPU's."""
+    on_gpu = {name: size for name, size in plan.items() if name.startswith(ON_GPU)}
+    return {name: size for name, size in plan.items() if name not in on_gpu}, on_gpu
 
 
 def require(plan: dict[str, int], advice: str) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from densebench.host.memory import ON_GPU
+
 if TYPE_CHECKING:
     import torch
 
@@ -37,18 +39,14 @@ class Place:
     half_bank: bool
 
     def beside(self, rows: int, width: int) -> dict[str, int]:
-        """Bytes of the host that the search takes beside the bank, by what they are for."""
+        """Bytes that the search takes beside the bank, by what they are for.
+
+        Of a GPU only rows in half precision are counted: those in full stay away without room.
+        """
         if self.method == "ivf":
             return {"inverted file": rows * width * 4}
-        if self._proven_on("cpu") and not self.half_bank:
-            return {"memory features in half precision": rows * width * 2}
-        return {}
-
-    def on_gpu(self, rows: int, width: int) -> dict[str, int]:
-        """Bytes that a GPU must have; rows in full precision stay away where there is no room."""
-        if self.method == "exact" and self._proven_on("cuda"):
-            return {"memory features in half precision": rows * width * 2}
-        return {}
-
-    def _proven_on(self, kind: str) -> bool:
-        return self.device.type == kind and chosen_engine(self.engine, self.device) == "torch"
+        on_gpu = self.device.type == "cuda"
+        if chosen_engine(self.engine, self.device) == "faiss" or (self.half_bank and not on_gpu):
+            return {}
+        name = "memory features in half precision"
+        return {(ON_GPU if on_gpu else "") + name: rows * width * 2}

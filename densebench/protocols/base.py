@@ -227,11 +227,10 @@ class Protocol(ABC):
 
     @abstractmethod
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
-        """Bytes that the run will hold at once beside the backbone, by what they are for."""
+        """Bytes that the run will hold at once beside the backbone, by what they are for.
 
-    def device_plan(self, n_train: int, n_val: int) -> dict[str, int]:
-        """Bytes that a GPU must have free for what is fitted, by what they are for."""
-        return {}
+        Names that begin with ``host.memory.ON_GPU`` are of the GPU's memory.
+        """
 
     def artifacts(self) -> dict[str, bytes]:
         """Files that are kept beside the record, by the ending of their names."""

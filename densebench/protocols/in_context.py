@@ -99,10 +99,6 @@ class InContext(Protocol):
             plan["memory origins"] = rows * ORIGIN_BYTES * 2  # twice while they are joined
         return {**plan, "queries": neighbours + upsampled}
 
-    def device_plan(self, n_train: int, n_val: int) -> dict[str, int]:
-        """What the search takes there."""
-        return self._place.on_gpu(self._capacity(n_train), self.setting.embed_dim)
-
     def fit(self, train: PatchSource, val: PatchSource) -> None:
         """Fill the memory bank and make it searchable."""
         setting, per_image = self.setting, self._rows_per_image(len(train))

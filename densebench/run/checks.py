@@ -45,17 +45,18 @@ def check_memory(
         DensebenchError: it is more than is free.
     """
     dataset = inputs.dataset
-    plan = protocol.memory_plan(len(dataset.train), len(dataset.val))
+    plan, on_gpu = memory.parts(protocol.memory_plan(len(dataset.train), len(dataset.val)))
+    _check_gpu(inputs.plan.device, on_gpu)
     plan["a batch in the backbone"] = _batch_bytes(inputs, protocol)
     here = processes_here()  # each of which holds all of it
     plan = {name: here * size for name, size in plan.items()}
     needed = memory.require(plan, LESS_MEMORY)
-    parts = ", ".join(f"{name} {memory.gigabytes(size)}" for name, size in plan.items())
+    told = {**plan, **on_gpu}
+    parts = ", ".join(f"{name} {memory.gigabytes(size)}" for name, size in told.items())
     watcher.say(
         f"memory: about {memory.gigabytes(memory.current_rss() + needed)} at the peak "
         f"({parts}); {memory.gigabytes(memory.available_bytes())} are free"
     )
-    _check_gpu(inputs.plan.device, protocol.device_plan(len(dataset.train), len(dataset.val)))
     if cache is not None:
         watcher.say(
             f"features: up to {memory.gigabytes(_kept_bytes(inputs, protocol))} are kept in "
@@ -68,8 +69,9 @@ def _check_gpu(device: torch.device, plan: dict[str, int]) -> None:
     needed, free = sum(plan.values()), free_on_gpu(device)
     if needed > free and plan:
         raise DensebenchError(
-            f"this run needs {memory.gigabytes(needed)} of the GPU's memory for "
-            f"{' and '.join(plan)}, and {memory.gigabytes(free)} are free; {LESS_MEMORY}"
+            f"this run needs {memory.gigabytes(needed)} on the GPU ("
+            f"{', '.join(name.removeprefix(memory.ON_GPU) for name in plan)}), and "
+            f"{memory.gigabytes(free)} are free; {LESS_MEMORY}"
         )
 
 

@@ -11,7 +11,7 @@ from densebench.run import checks
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 
-PLAN = {"memory features in half precision": 15_728_640_000}
+PLAN = {"on the GPU: memory features in half precision": 15_728_640_000}
 DRAWN = """
 import torch
 
@@ -56,7 +56,7 @@ def test_what_does_not_fit_on_a_gpu_is_refused_in_one_line(monkeypatch):
     with pytest.raises(DensebenchError) as told:
         checks._check_gpu(torch.device("cuda"), PLAN)
     assert str(told.value) == (
-        "this run needs 15.73 GB of the GPU's memory for memory features in half precision, and "
+        "this run needs 15.73 GB on the GPU (memory features in half precision), and "
         "12.00 GB are free; lower memory_size, the number of images (--limit) or input_size"
     )
 

@@ -12,6 +12,7 @@ from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.subset import limited, share_of
 from densebench.files.hashes import content_hash
 from densebench.host.errors import DensebenchError
+from densebench.host.memory import parts
 from densebench.protocols.base import Protocol, Setting
 from densebench.records.schema import ProfileRecord
 from densebench.records.store import load_profiles
@@ -93,7 +94,7 @@ def _estimate(
         return Estimate(images, features=features, unknown=_no_profile(plan, size))
     peak = profile.peak_cuda_bytes or profile.peak_rss_bytes or 0
     share = max(1.0, plan.options.batch_size / profile.batch_size)
-    held = sum(protocol.memory_plan(len(data.train), len(data.val)).values())
+    held = sum(parts(protocol.memory_plan(len(data.train), len(data.val)))[0].values())
     return Estimate(
         images=images,
         hours=_passes(plan, protocol, data) / profile.images_per_second / 3600,
