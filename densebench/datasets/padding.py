@@ -1,8 +1,11 @@
 """Images brought to a multiple of the patch, as DINOv3's dense evaluations do."""
 
+from typing import TYPE_CHECKING
+
 from jaxtyping import Float
-from torch import Tensor
-from torch.nn import functional
+
+if TYPE_CHECKING:  # sizes are asked for where nothing is to be computed
+    from torch import Tensor
 
 Size = tuple[int, int]  # height, width
 
@@ -33,8 +36,12 @@ def padding_offset(size: Size, patch_size: int) -> Size:
     return top, left
 
 
-def centre_padded(images: Float[Tensor, "*b c h w"], patch_size: int) -> Float[Tensor, "*b c H W"]:
+def centre_padded(
+    images: "Float[Tensor, '*b c h w']", patch_size: int
+) -> "Float[Tensor, '*b c H W']":
     """Zeros around normalised images, so that the patch size divides them (``CENTER_PADDING``)."""
+    from torch.nn import functional
+
     height, width = images.shape[-2:]
     padded = padded_size((height, width), patch_size)
     top, left = padding_offset((height, width), patch_size)
