@@ -29,15 +29,17 @@ def evaluate(options: "RunOptions", watcher: Watcher | None = None) -> "tuple[Ru
         The record, and its file.
     """
     from densebench.run import done
+    from densebench.run.images import images_at_once
 
     # Of several processes the first one looks, once they are joined.
-    known = done.recall(options) if process_count() == 1 else None
-    if known is not None:
+    images = images_at_once(options, watcher) if process_count() == 1 else None
+    known = images and done.recall(options, images)
+    if known:
         (watcher or Watcher()).say(done.told(known[1]))
         return known
     from densebench.run import execute
 
-    return execute.evaluate(options, watcher)
+    return execute.evaluate(options, watcher, images)
 
 
 def profile(

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,27 +128,52 @@ class Listing:
     files: Mapping[str, str]
 
 
+_LISTED: ContextVar[dict[tuple[Path, tuple[str, ...]], Listing] | None] = ContextVar(
+    "listed", default=None
+)
+
+
+@contextmanager
+def each_folder_once() -> Iterator[None]:
+    """While a dataset is found, what its splits share is listed once: it may be 118,287 files."""
+    token = _LISTED.set({})
+    try:
+        yield
+    finally:
+        _LISTED.reset(token)
+
+
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> Listing:
     """The files with one of these suffixes, in either case.
 
     Raises:
         DensebenchError: no such folder, or two files of one name under different suffixes.
     """
+    known = _LISTED.get()
+    if known is None:
+        return _listed(folder, suffixes)
+    if (folder, suffixes) not in known:
+        known[folder, suffixes] = _listed(folder, suffixes)
+    return known[folder, suffixes]
+
+
+def _listed(folder: Path, suffixes: tuple[str, ...]) -> Listing:
     try:
         names = sorted(list_names(folder))
     except OSError as error:
         raise DensebenchError(f"{folder}: cannot be listed: {error.strerror}") from error
     found: dict[str, str] = {}
+    start = os.path.join(folder, "")  # noqa: PTH118 - a Path is slow
     for name in names:
         stem, dot, ending = name.rpartition(".")
         # macOS leaves ._NAME beside every file of an archive that was packed there.
         if (dot + ending).lower() not in suffixes or name.startswith("."):
             continue
         if stem in found:
-            other = os.path.basename(found[stem])  # noqa: PTH119 - as below
+            other = os.path.basename(found[stem])  # noqa: PTH119 - as above
             raise DensebenchError(
                 f"{folder}: {other} and {name} have one name, so that it is not known which is "
                 "meant; move one of them away"
             )
-        found[stem] = os.path.join(folder, name)  # noqa: PTH118 - a Path is slow
+        found[stem] = start + name
     return Listing(folder, found)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from densebench.cards import DatasetCard
 from densebench.datasets.base import Dataset
+from densebench.datasets.image_files import each_folder_once
 from densebench.datasets.kind import DatasetKind, dataset_kind
 from densebench.datasets.lists import find_list, listed_names
 from densebench.host.errors import DensebenchError
@@ -36,15 +37,16 @@ def load_dataset(
     _check_keys(card, kind)
     root = kind.find_root(card, card_path, data_root)
     own = kind.lists(card, root)
-    return Dataset(
-        kind=card.kind,
-        root=root,
-        target=kind.target(card),
-        palette=kind.palette(card),
-        train=kind.read_split(card, root, "train", _names(train_list, card.train, own, root)),
-        val=kind.read_split(card, root, "val", _names(val_list, card.val, own, root)),
-        group_name=kind.group_name,
-    )
+    with each_folder_once():
+        return Dataset(
+            kind=card.kind,
+            root=root,
+            target=kind.target(card),
+            palette=kind.palette(card),
+            train=kind.read_split(card, root, "train", _names(train_list, card.train, own, root)),
+            val=kind.read_split(card, root, "val", _names(val_list, card.val, own, root)),
+            group_name=kind.group_name,
+        )
 
 
 def _check_keys(card: DatasetCard, kind: DatasetKind) -> None:

@@ -20,6 +20,7 @@ from densebench.records.schema import RunRecord
 from densebench.records.store import load_record
 from densebench.run import done as done_before
 from densebench.run.crew import Hear, Share, worked
+from densebench.run.images import images_at_once
 from densebench.run.options import RunOptions
 
 OPTIONS = TypeAdapter(RunOptions)
@@ -96,10 +97,12 @@ def child() -> int:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm's word to the parent reaches it too
     options = OPTIONS.validate_json(sys.stdin.buffer.read())
     with clean_stdout() as stdout:
-        from densebench.run.execute import evaluate  # torch is for the child alone
-
+        watcher = TerminalWatcher(Console(stderr=True))
         try:
-            _, path = evaluate(options, TerminalWatcher(Console(stderr=True)))
+            images = images_at_once(options, watcher)
+            from densebench.run.execute import evaluate  # torch is for the child alone
+
+            _, path = evaluate(options, watcher, images)
         except KeyboardInterrupt:
             return INTERRUPTED
         except Exception as error:

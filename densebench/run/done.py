@@ -49,10 +49,11 @@ class _Known:
     images: str
 
 
-def recall(options: RunOptions) -> tuple[RunRecord, Path] | None:
+def recall(options: RunOptions, images: Images | None = None) -> tuple[RunRecord, Path] | None:
     """The record of a run that was done before, and its file; None where that is not known.
 
-    What is wrong with the options is told when the run is planned.
+    What is wrong with the options is told when the run is planned. ``images`` are those of the run,
+    where they were found already.
     """
     if options.overwrite:
         return None
@@ -61,7 +62,7 @@ def recall(options: RunOptions) -> tuple[RunRecord, Path] | None:
         if key is None:
             return None
         known = _Known(**read_json(_file(key)))
-        images = load_images(find_task(options.task), options)
+        images = images or load_images(find_task(options.task), options)
         if images.fingerprint != known.images:
             return None
         return stored(options, images, known.backbone, known.task, known.run_id)

@@ -25,7 +25,7 @@ from densebench.records.schema import RunRecord
 from densebench.records.store import load_settled
 from densebench.run import done
 from densebench.run.checks import check_memory, check_repeatable
-from densebench.run.images import load_images
+from densebench.run.images import Images, load_images
 from densebench.run.inputs import Identity, Inputs, load_inputs
 from densebench.run.keeper import PanelKeeper
 from densebench.run.options import CacheMode, RunOptions
@@ -37,11 +37,14 @@ from densebench.run.remembered import recall
 LESS_GPU_MEMORY = "lower --batch-size, memory_size or input_size, or use --device cpu"
 
 
-def evaluate(options: RunOptions, watcher: Watcher | None = None) -> tuple[RunRecord, Path]:
+def evaluate(
+    options: RunOptions, watcher: Watcher | None = None, images: Images | None = None
+) -> tuple[RunRecord, Path]:
     """Run one backbone on one task, and save the record the moment it exists.
 
     A run whose record is there already is read from it, unless ``overwrite`` is set. Under
-    `torchrun` every process calls this; the first one decides, writes and tells.
+    `torchrun` every process calls this; the first one decides, writes and tells. ``images`` are
+    those of the run, where they were found already.
 
     Returns:
         The record, and the file that holds it.
@@ -53,21 +56,27 @@ def evaluate(options: RunOptions, watcher: Watcher | None = None) -> tuple[RunRe
     alike = always_alike(options.seed) if options.deterministic else nullcontext()
     with joined(CPU, PATIENCE) as world, room_on_gpu(LESS_GPU_MEMORY), alike:
         told = watcher if watcher is not None and world.is_main else Watcher()
-        return Run(options, told, world).record()
+        return Run(options, told, world, images).record()
 
 
 class Run:
     """The steps of one run; weights are loaded when something asks for them."""
 
-    def __init__(self, options: RunOptions, watcher: Watcher, world: World | None = None) -> None:
+    def __init__(
+        self,
+        options: RunOptions,
+        watcher: Watcher,
+        world: World | None = None,
+        images: Images | None = None,
+    ) -> None:
         self._options, self._watcher = options, watcher
         self._world = world or World()
         self._phases = Phases(watcher)
         with self._phases.phase("load"):
             self._plan = plan_run(placed(options, self._world))
             self._cache = _cache(options.cache, watcher)
-            main = self._world.is_main  # which reads and hashes what all of them need
-            images = load_images(self._plan.task, options, watcher) if main else None
+            if images is None and self._world.is_main:  # hashed once, for all of them
+                images = load_images(self._plan.task, options, watcher)
             known = self._world.from_main(images)
             assert known is not None  # in the first process, and so in all
             self._images = known

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from densebench.cards import Found, TaskCard
+from densebench.cards import Found, TaskCard, find_task
 from densebench.datasets import Dataset, load_dataset
 from densebench.datasets.subset import data_fingerprint, limited, share_of
+from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.run.options import RunOptions
 
@@ -53,3 +54,14 @@ def load_images(
         limit = options.limit if cut != chosen else None
         dataset, chosen = limited(dataset, options.limit), cut
     return Images(chosen, data_fingerprint(dataset, watcher), limit)
+
+
+def images_at_once(options: RunOptions, watcher: Watcher | None = None) -> Images | None:
+    """The images, before torch is imported, so that many of them are told of from the start.
+
+    None where something is wrong with them or with the task, which is told when the run is planned.
+    """
+    try:
+        return load_images(find_task(options.task), options, watcher)
+    except (DensebenchError, OSError):
+        return None

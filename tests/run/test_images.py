@@ -1,12 +1,17 @@
 """The images of a run: what is used, what they were chosen from, and what was left out."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import densebench
 from densebench.cards import find_task
 from densebench.host.errors import DensebenchError
-from densebench.run.images import load_images, share_asked
+from densebench.run.images import images_at_once, load_images, share_asked
 from densebench.run.options import RunOptions
 
 
@@ -52,3 +57,51 @@ def test_a_list_that_is_not_there(colour_task: Path) -> None:
     options = RunOptions("rgb_s14", str(colour_task), val_list=Path("gone/val.txt"))
     with pytest.raises(DensebenchError, match="no such list of images"):
         load_images(find_task(colour_task), options)
+
+
+def test_what_is_wrong_with_them_is_left_to_the_plan(colour_task: Path) -> None:
+    assert images_at_once(RunOptions("rgb_s14", str(colour_task))) is not None
+    assert images_at_once(RunOptions("rgb_s14", "nowhere")) is None
+    assert images_at_once(RunOptions("rgb_s14", str(colour_task), limit=-1)) is None
+
+
+ORDER = """
+import importlib.abc
+import sys
+
+from densebench import cli
+from densebench.datasets import subset
+
+subset.MANY_FILES = 1
+
+class Notice(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            print("torch is imported", file=sys.stderr)
+
+sys.meta_path.insert(0, Notice())
+cli.main()
+"""
+
+
+def test_many_are_told_of_before_torch_is_imported_and_compared_once(
+    own_places: Path, write_dataset: Callable[..., Path], settled: None
+) -> None:
+    """The import alone takes seconds, in which nothing was to be seen."""
+    task = write_dataset(own_places / "data")
+    places = {"DENSEBENCH_CACHE": str(own_places / "cache"), "DENSEBENCH_HOME": os.devnull}
+    package = str(Path(densebench.__file__).parents[1])
+    asked = ["run", "--backbone", "rgb_s14", "--task", str(task), "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-c", ORDER, *asked, "--results", "results", "--cache", "off"],
+        env={**os.environ, **places, "PYTHONPATH": package},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if "torch is" in line or "comparing" in line]
+    assert told == [
+        "comparing 12 images and masks with what is known of them",
+        "torch is imported",
+    ]
