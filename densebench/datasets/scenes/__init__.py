@@ -5,6 +5,7 @@ first run and the tests need no dataset; a score on it says nothing about photog
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import uuid
@@ -56,6 +57,7 @@ COUNTS = {"trainaug": 256, "val": 64}
 
 _VERSION = "1"  # to be raised with every change of the generator: it is what the marker holds
 _MARKER, _LOCK = "scenes-version.txt", "lock"
+_TRIES = 3
 _VOID_COLOUR = (224, 224, 192)
 _SETS = Path("ImageSets", "Segmentation")
 DEPTH = "Depth"
@@ -77,12 +79,14 @@ def scenes_root(folder: Path | None = None) -> Path:
     """
     root = cache_home() / "scenes-v1" if folder is None else Path(folder)
     if _is_complete(root):
+        _remove_leftovers(root)
         return root
     try:
         _refuse_foreign(root)
         with _building(root) as building:
             _generate(building)
             _install(building, root)
+        _remove_leftovers(root)
     except OSError as error:
         raise _cannot_write(root, error) from error
     return root
@@ -154,15 +158,28 @@ def _building(root: Path) -> Iterator[Path]:
     """A folder to build in, this process's alone: one that a killed process left, or a new one."""
     start = f".{root.name}.{_VERSION}."
     left = sorted(root.parent.glob(f"{start}*")) if root.parent.is_dir() else []
-    for folder in (*left, root.parent / f"{start}{uuid.uuid4().hex}"):
+    new = [root.parent / f"{start}{uuid.uuid4().hex}" for _ in range(_TRIES)]
+    for folder in (*left, *new):
         with contextlib.ExitStack() as stack:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(held(folder / _LOCK, taken=_leave_alone))
             except (BlockingIOError, FileNotFoundError):  # another process builds it, or has built
                 continue
-            yield folder
-            return
+            if (folder / _LOCK).exists():  # it was not removed in the moment before the lock
+                yield folder
+                return
+    raise FileNotFoundError(errno.ENOENT, "what is made there is removed at once", str(root.parent))
+
+
+def _remove_leftovers(root: Path) -> None:
+    """What killed processes left beside the whole scenes; a living one holds a lock on its own."""
+    for folder in root.parent.glob(f".{root.name}.*"):
+        with (
+            contextlib.suppress(OSError, DensebenchError),
+            held(folder / _LOCK, taken=_leave_alone),
+        ):
+            shutil.rmtree(folder)
 
 
 def _leave_alone() -> None:

@@ -181,6 +181,27 @@ def test_an_unfinished_generation_of_another_process_is_left_to_it(
     assert siblings(tmp_path / "scenes") == [theirs.name, "scenes"]
 
 
+@pytest.mark.parametrize("whole_before", [False, True])
+def test_what_killed_processes_left_is_removed_by_the_next_one(
+    tmp_path: Path, few: dict[str, int], whole_before: bool
+) -> None:
+    """Of eight that were killed, one is gone on with; of older versions, none."""
+    root = tmp_path / "scenes"
+    if whole_before:
+        scenes_root(root)
+    for number in range(8):
+        folder = tmp_path / f".scenes.{scenes._VERSION if number % 2 else 0}.{number}"
+        (folder / "JPEGImages").mkdir(parents=True)
+        (folder / "JPEGImages/train_000000.jpg").write_text("half")
+        if number % 3:
+            (folder / "lock").touch()
+    (tmp_path / ".scenes.old.0").mkdir()
+    (tmp_path / ".another.0").mkdir()
+    scenes_root(root)
+    assert siblings(root) == [".another.0", "scenes"]
+    assert len(list((root / "JPEGImages").iterdir())) == sum(few.values())
+
+
 def test_two_at_once_both_get_a_whole_dataset(
     tmp_path: Path, few: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
