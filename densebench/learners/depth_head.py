@@ -78,6 +78,11 @@ class DepthHead(nn.Module):
         nn.init.normal_(self.project.weight, std=DEVIATION)
         nn.init.zeros_(self.project.bias)
 
+    @property
+    def is_normalised(self) -> bool:
+        """Whether features go through a batch normalisation first."""
+        return isinstance(self.norm, nn.BatchNorm2d)
+
     def logits(self, features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b k h w"]:
         """Of the bins."""
         found: Tensor = self.project(self.norm(features))
