@@ -119,6 +119,13 @@ def upsampled_depth(depth: Float[Tensor, "b h w"], size: Size) -> Float[Tensor, 
     return interpolate(depth[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
+def mirrored_mean(
+    depth: Float[Tensor, "*b h w"], of_mirror_image: Float[Tensor, "*b h w"]
+) -> Float[Tensor, "*b h w"]:
+    """The mean of a depth and of that of the mirror image, which is turned back."""
+    return (depth + of_mirror_image.flip(-1)) / 2
+
+
 def cut_to_image(
     depth: Float[Tensor, "b h w"], patch_size: int, size: Size
 ) -> Float[Tensor, "b H W"]:

@@ -27,6 +27,7 @@ from densebench.learners.depth_head import (
     Spacing,
     Weighting,
     cut_to_image,
+    mirrored_mean,
     predicted_depth,
     seeded_depth_head,
 )
@@ -200,18 +201,19 @@ class DepthLinear(Protocol):
         mirrored: dict[int, Float[Tensor, "h w"]] = {}
         if self.params.flip_test:
             for batch in val.batches(self._view(flipped=True), reach="own"):
-                depth = self._depth(batch.patches).flip(-1)
+                depth = self._depth(batch.patches)
                 mirrored |= dict(zip(batch.indices.tolist(), depth, strict=True))
         for batch in val.batches(self._view(), reach="own"):
             depth = self._depth(batch.patches)
             if mirrored:
                 others = torch.stack([mirrored.pop(index) for index in batch.indices.tolist()])
-                depth = (depth + others) / 2
+                depth = mirrored_mean(depth, others)
             yield Prediction(batch.indices, batch.masks, values=depth[:, None])
 
     def details(self) -> dict[str, Any]:
-        """The mean loss of each epoch."""
-        return {"loss_by_epoch": self._steps.losses}
+        """The mean loss of each epoch; none of one in which no image had depth."""
+        losses = self._steps.losses
+        return {"loss_by_epoch": [loss if np.isfinite(loss) else None for loss in losses]}
 
     def artifacts(self) -> dict[str, bytes]:
         """The head."""

@@ -7,14 +7,16 @@ vpariza/open-hummingbird-eval at 5e79da2.
 """
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from densebench.datasets.padding import side_of
 from densebench.datasets.transforms import JitteredCrop, Squash, Transform, derived_seed
 from densebench.features.source import PatchBatch, PatchSource
 from densebench.host.errors import DensebenchError
@@ -65,6 +67,7 @@ class InContext(Protocol):
     _search: Neighbours
     _origins: Origins
     _recall: float | None = None
+    _remembered: ClassVar[str] = "label"  # what a patch must have
 
     @property
     def scoring(self) -> LabelScoring:
@@ -83,12 +86,12 @@ class InContext(Protocol):
 
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
         """The bank's features and counts, and what a batch of queries needs beside them."""
-        rows, classes = self._capacity(n_train), self.setting.n_classes
+        rows, classes = self._capacity(n_train), self._n_values
         feature_bytes = 2 if self.params.memory_dtype == "fp16" else 4
         features = rows * self.setting.embed_dim * feature_bytes
         labels = rows * classes * count_type(self.setting.patch_size**2).itemsize
-        neighbours = self.grid**2 * self.params.n_neighbours * classes * 4 * 2
-        upsampled = self.input_size**2 * classes * 4 * 2
+        neighbours = prod(self.grid_shape) * self.params.n_neighbours * classes * 4 * 2
+        upsampled = prod(self.input_shape) * classes * 4 * 2
         plan = {"memory features": features, "memory labels": labels}
         if self.params.search == "ivf":
             plan["inverted file"] = rows * self.setting.embed_dim * 4
@@ -102,13 +105,7 @@ class InContext(Protocol):
     def fit(self, train: PatchSource, val: PatchSource) -> None:
         """Fill the memory bank and make it searchable."""
         setting, per_image = self.setting, self._rows_per_image(len(train))
-        self._bank = MemoryBank(
-            self._capacity(len(train)),
-            setting.embed_dim,
-            setting.n_classes,
-            setting.patch_size**2,
-            self.params.memory_dtype == "fp16",
-        )
+        self._bank = self._empty_bank(self._capacity(len(train)))
         self._origins = Origins()
         origins = self._origins if setting.explained else None
         gathering = Gathering(setting.world, self._bank, origins)
@@ -120,7 +117,7 @@ class InContext(Protocol):
         if not len(self._bank.features):
             raise DensebenchError(
                 "there is nothing to remember: no training image could be read, or none of their "
-                "patches has a label; check the training images and masks"
+                f"patches has a {self._remembered}; check the training images and masks"
             )
         self._search = build_search(
             self._bank.features,
@@ -149,8 +146,23 @@ class InContext(Protocol):
         rows = {"memory_rows": len(self._bank.features)}
         return rows if self._recall is None else {**rows, "recall": self._recall}
 
+    @property
+    def _n_values(self) -> int:
+        """How many values are remembered of a patch."""
+        return self.setting.n_classes
+
+    def _empty_bank(self, rows: int) -> MemoryBank:
+        setting, is_half = self.setting, self.params.memory_dtype == "fp16"
+        area = setting.patch_size**2
+        return MemoryBank(rows, setting.embed_dim, setting.n_classes, area, is_half)
+
+    def _values(self, masks: Shaped[Tensor, "b H W"]) -> Shaped[Tensor, "b p c"]:
+        """What is remembered of each patch: the pixels of each class; zeros where it has none."""
+        labelled = self._labelled(masks)
+        return patch_class_counts(labelled, self.setting.patch_size, self.setting.n_classes)
+
     def _rows_per_image(self, n_train: int) -> int:
-        patches, size = self.grid**2, self.params.memory_size
+        patches, size = prod(self.grid_shape), self.params.memory_size
         if size == "unbounded":
             return patches
         return min(patches, max(1, size // (n_train * self.params.augmentation_epochs)))
@@ -163,14 +175,14 @@ class InContext(Protocol):
         published = self.setting.variant == "reference"
         quirk = published and self.params.normalisation == "imagenet"
         kind = JitteredCrop if augmented else Squash
-        return kind(self.input_size, self.setting.mean, HBIRD_STD if quirk else self.setting.std)
+        std = HBIRD_STD if quirk else self.setting.std
+        return kind(side_of(self.input_shape), self.setting.mean, std)
 
     def _remember(
         self, batch: PatchBatch, per_image: int, epoch: int, gathering: Gathering
     ) -> None:
-        masks = self._labelled(batch.masks)
-        counts = patch_class_counts(masks, self.setting.patch_size, self.setting.n_classes)
-        for index, patches, of_image in zip(batch.indices, batch.patches, counts, strict=True):
+        values = self._values(batch.masks)
+        for index, patches, of_image in zip(batch.indices, batch.patches, values, strict=True):
             rows = normalize(patches.flatten(0, 1), dim=-1).cpu()
             kept = torch.arange(len(rows))
             if self.params.memory_size != "unbounded":
@@ -195,7 +207,7 @@ class InContext(Protocol):
             found = queries[:RECALL_QUERIES], rows[:RECALL_QUERIES]
             self._recall = measured_recall(self._bank.features, *found, self.setting.device)
         # The labels of all neighbours of a batch would be its largest tensor: image by image.
-        per_image = self.grid**2
+        per_image = prod(self.grid_shape)
         votes = [
             vote(s.cpu(), self._bank.soft_labels(r.cpu()), self.params.beta)
             for s, r in zip(similarity.split(per_image), rows.split(per_image), strict=True)
