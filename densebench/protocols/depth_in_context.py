@@ -80,10 +80,6 @@ class DepthInContext(InContext):
             depth: Float[Tensor, "b 1 h w"] = self._retrieve(batch.patches)
             yield Prediction(batch.indices, batch.masks, values=depth)
 
-    @property
-    def _n_values(self) -> int:
-        return 1
-
     def _empty_bank(self, rows: int) -> DepthBank:
         return DepthBank(rows, self.setting.embed_dim, self.params.memory_dtype == "fp16")
 

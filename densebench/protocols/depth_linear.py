@@ -101,6 +101,11 @@ class DepthLinearParams(ProtocolParams):
         return self
 
     @property
+    def image_size(self) -> Size:
+        """Height and width of an image, before it is padded."""
+        return as_size(self.input_size)
+
+    @property
     def losses(self) -> dict[str, float]:
         """The weight of each."""
         return {
@@ -218,7 +223,7 @@ class DepthLinear(Protocol):
     def artifacts(self) -> dict[str, bytes]:
         """The head."""
         known = ("backbone", "fingerprint", "mean", "std", "positions")
-        height, width = self._size
+        height, width = self.params.image_size
         about = {name: self.setting.about[name] for name in known if name in self.setting.about}
         about |= {"height": height, "width": width, "mirrored": self.params.flip_test}
         about |= {"padding_is_cut": not self._is_published}
@@ -228,14 +233,11 @@ class DepthLinear(Protocol):
     def _is_published(self) -> bool:
         return self.setting.variant == "reference"
 
-    @property
-    def _size(self) -> Size:
-        """Of an image, before it is padded."""
-        return as_size(self.params.input_size)
-
     def _view(self, flipped: bool = False) -> DepthView:
         setting = self.setting
-        return DepthView(self._size, setting.mean, setting.std, setting.patch_size, flipped)
+        return DepthView(
+            self.params.image_size, setting.mean, setting.std, setting.patch_size, flipped
+        )
 
     @cached_property
     def _train_view(self) -> DepthCrop:
@@ -245,7 +247,7 @@ class DepthLinear(Protocol):
             setting.mean,
             setting.std,
             setting.patch_size,
-            image_size=self._size,
+            image_size=self.params.image_size,
             box=params.train_box,
             rotation=params.rotation,
             gamma=(1 - params.gamma, 1 + params.gamma),
@@ -292,7 +294,7 @@ class DepthLinear(Protocol):
     def _depth(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b h w"]:
         depth = predicted_depth(self._steps.training.head, patches.to(self.setting.device))
         if not self._is_published:
-            depth = cut_to_image(depth, self.setting.patch_size, self._size)
+            depth = cut_to_image(depth, self.setting.patch_size, self.params.image_size)
         return depth.cpu()
 
 

@@ -11,7 +11,7 @@ from math import prod
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Shaped
 from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -26,7 +26,6 @@ from densebench.learners.memory_bank import (
     VOID,
     MemoryBank,
     Origins,
-    count_type,
     patch_class_counts,
     sample_rare,
     vote,
@@ -86,10 +85,8 @@ class InContext(Protocol):
 
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
         """The bank's features and counts, and what a batch of queries needs beside them."""
-        rows, classes = self._capacity(n_train), self._n_values
-        feature_bytes = 2 if self.params.memory_dtype == "fp16" else 4
-        features = rows * self.setting.embed_dim * feature_bytes
-        labels = rows * classes * count_type(self.setting.patch_size**2).itemsize
+        rows, (feature, values) = self._capacity(n_train), self._empty_bank(0).empty(1)
+        features, labels, classes = rows * feature.nbytes, rows * values.nbytes, values.shape[1]
         neighbours = prod(self.grid_shape) * self.params.n_neighbours * classes * 4 * 2
         upsampled = prod(self.input_shape) * classes * 4 * 2
         plan = {"memory features": features, "memory labels": labels}
@@ -146,20 +143,22 @@ class InContext(Protocol):
         rows = {"memory_rows": len(self._bank.features)}
         return rows if self._recall is None else {**rows, "recall": self._recall}
 
-    @property
-    def _n_values(self) -> int:
-        """How many values are remembered of a patch."""
-        return self.setting.n_classes
-
     def _empty_bank(self, rows: int) -> MemoryBank:
         setting, is_half = self.setting, self.params.memory_dtype == "fp16"
         area = setting.patch_size**2
         return MemoryBank(rows, setting.embed_dim, setting.n_classes, area, is_half)
 
     def _values(self, masks: Shaped[Tensor, "b H W"]) -> Shaped[Tensor, "b p c"]:
-        """What is remembered of each patch: the pixels of each class; zeros where it has none."""
-        labelled = self._labelled(masks)
-        return patch_class_counts(labelled, self.setting.patch_size, self.setting.n_classes)
+        """What is remembered of each patch: the pixels of each class; zeros where it has none.
+
+        The reference remembers void as class 0; ``clean`` gives it no label.
+        """
+        n_classes, void = self.setting.n_classes, masks >= self.setting.n_classes
+        if self.setting.variant == "reference":
+            labelled = masks.masked_fill(void, 0)
+        else:
+            labelled = masks.masked_fill(void | (masks == self.setting.ignore_index), VOID)
+        return patch_class_counts(labelled, self.setting.patch_size, n_classes)
 
     def _rows_per_image(self, n_train: int) -> int:
         patches, size = prod(self.grid_shape), self.params.memory_size
@@ -191,13 +190,6 @@ class InContext(Protocol):
                 kept = sample_rare(of_image, uniform, per_image)
             kept = kept[of_image[kept].sum(dim=-1) > 0]
             gathering.add(epoch, int(index), kept, rows[kept], of_image[kept])
-
-    def _labelled(self, masks: UInt8[Tensor, "b H W"]) -> UInt8[Tensor, "b H W"]:
-        """The reference remembers void as class 0; ``clean`` gives it no label."""
-        void = masks >= self.setting.n_classes
-        if self.setting.variant == "reference":
-            return masks.masked_fill(void, 0)
-        return masks.masked_fill(void | (masks == self.setting.ignore_index), VOID)
 
     def _retrieve(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b c h w"]:
         queries = normalize(patches.flatten(0, 2), dim=-1)
