@@ -18,6 +18,10 @@ class DepthBank(MemoryBank):
         """The depth of some rows, where another bank has frequencies of classes."""
         return self._counts[rows]
 
+    def labels(self, rows: Int64[Tensor, "*n"]) -> Int64[Tensor, "*n"]:
+        """The depth of some rows in centimetres."""
+        return (100 * self._counts[rows][..., 0]).round().long()
+
 
 def patch_depths(
     depth: Float[Tensor, "b H W"], patch_size: int, nearest: float, farthest: float

@@ -134,7 +134,7 @@ class InContext(Protocol):
         count = min(k, len(self._bank.features))
         similarity, rows = self._search.search(normalize(queries, dim=-1), count)
         rows = rows.cpu()
-        label = self._bank.soft_labels(rows).argmax(dim=-1)
+        label = self._bank.labels(rows)
         view = self._view(self.params.augment)
         return Nearest(similarity.cpu(), *self._origins.find(rows), label, view)
 
