@@ -1,5 +1,6 @@
 """The file of a trained depth head, with what is needed to use it."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from densebench.backbones.base import PositionsOf
+from densebench.cards import SHA256_PATTERN
 from densebench.datasets.transforms import Triple
 from densebench.files.regular import open_regular, parse_json
 from densebench.host.errors import DensebenchError
@@ -50,6 +52,7 @@ class AboutDepth(BaseModel):
     mean: Triple
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     positions: PositionsOf
+    checksum: str = Field(pattern=SHA256_PATTERN)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def depth_head_bytes(head: DepthHead, about: dict[str, Any]) -> bytes:
     """The head as a safetensors file; ``about`` and its bins go into the metadata as JSON."""
     state = {name: tensor.detach().cpu() for name, tensor in head.state_dict().items()}
     told = {"bins": asdict(head.bins), "normalised": head.is_normalised, **about}
+    told["checksum"] = _checksum(state)
     return to_safetensors(state, {KEY: json.dumps(told)})
 
 
@@ -100,6 +104,15 @@ def load_depth_head(path: Path) -> DepthHeadFile:
     return DepthHeadFile(head.eval(), about)
 
 
+def _checksum(state: dict[str, Tensor]) -> str:
+    """SHA-256 of all weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _built(state: dict[str, Tensor], about: AboutDepth) -> DepthHead:
     """The head of these weights.
 
@@ -109,6 +122,8 @@ def _built(state: dict[str, Tensor], about: AboutDepth) -> DepthHead:
     weight = state["project.weight"]
     if weight.ndim != 4 or len(weight) != about.bins.count:
         raise ValueError(f"{list(weight.shape)} weights for {about.bins.count} bins")
+    if _checksum(state) != about.checksum:
+        raise ValueError("its weights are not what was written")
     head = DepthHead(weight.shape[1], Bins(**about.bins.model_dump()), about.normalised)
     wanted = head.state_dict()
     for name, tensor in state.items():

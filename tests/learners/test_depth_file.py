@@ -77,3 +77,12 @@ def test_weights_that_are_not_finite_are_refused(head, tmp_path):
     file.write_bytes(depth_head_bytes(head, ABOUT))
     with pytest.raises(DensebenchError, match="not finite"):
         load_depth_head(file)
+
+
+def test_a_weight_that_was_changed_is_noticed(head, tmp_path):
+    file = tmp_path / "head.safetensors"
+    content = bytearray(depth_head_bytes(head, ABOUT))
+    content[-3] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DensebenchError, match="weights are not what was written"):
+        load_depth_head(file)
