@@ -34,16 +34,28 @@ def extract(
 def predict(
     backbone: BackboneName,
     head: Annotated[Path, typer.Option(help="A head that a linear run left.", exists=True)],
-    image: Annotated[Path, typer.Option(help="The image to label.")],
-    out: Annotated[Path, typer.Option(help="Palette PNG to write, of the image's size.")],
+    image: Annotated[Path, typer.Option(help="The image.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="PNG to write, of the image's size: classes, or depth in millimetres."),
+    ],
     weights: WeightsFile = None,
     device: Device = "auto",
     offline: Offline = False,
 ) -> None:
-    """Label an image with a trained head."""
+    """Label an image with a trained head, or tell how far away each pixel is."""
     with clean_stdout() as stdout:
+        from densebench.learners.depth_file import is_depth_head
         from densebench.run.predict import predict_image
+        from densebench.run.predict_depth import predict_depth
 
+        if is_depth_head(head):
+            metres = predict_depth(
+                backbone, head, image, out, weights=weights, device=device, offline=offline
+            )
+            named = ", ".join(f"{name} {value:.2f} m" for name, value in metres.items())
+            print(f"{out}: {named}", file=stdout)
+            return
         shares = predict_image(
             backbone, head, image, out, weights=weights, device=device, offline=offline
         )

@@ -78,6 +78,11 @@ class DepthHead(nn.Module):
         nn.init.normal_(self.project.weight, std=DEVIATION)
         nn.init.zeros_(self.project.bias)
 
+    @property
+    def is_normalised(self) -> bool:
+        """Whether features go through a batch normalisation first."""
+        return isinstance(self.norm, nn.BatchNorm2d)
+
     def logits(self, features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b k h w"]:
         """Of the bins."""
         found: Tensor = self.project(self.norm(features))
@@ -112,6 +117,13 @@ def concatenated(
 def upsampled_depth(depth: Float[Tensor, "b h w"], size: Size) -> Float[Tensor, "b H W"]:
     """The depth itself, bilinearly (align_corners off); neither logits nor features."""
     return interpolate(depth[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def mirrored_mean(
+    depth: Float[Tensor, "*b h w"], of_mirror_image: Float[Tensor, "*b h w"]
+) -> Float[Tensor, "*b h w"]:
+    """The mean of a depth and of that of the mirror image, which is turned back."""
+    return (depth + of_mirror_image.flip(-1)) / 2
 
 
 def cut_to_image(

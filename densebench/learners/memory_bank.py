@@ -101,6 +101,10 @@ class MemoryBank:
         counts = self._counts[rows.to(self._counts.device)].float()
         return counts / counts.sum(dim=-1, keepdim=True)
 
+    def labels(self, rows: Int64[Tensor, "*n"]) -> Int64[Tensor, "*n"]:
+        """The most frequent class of some rows."""
+        return self.soft_labels(rows).argmax(dim=-1)
+
 
 class Origins:
     """Which patch of which training view each row of a memory bank is."""

@@ -120,7 +120,8 @@ class Nearest:
     """The patches of training views that are nearest to some query patches, best first.
 
     A view is ``view`` of the training image ``image`` in the pass ``epoch``; ``patch`` counts the
-    view's grid row by row, and ``label`` is the most frequent class of the patch's pixels.
+    view's grid row by row, and ``label`` is the most frequent class of the patch's pixels, or their
+    mean depth in centimetres.
     """
 
     similarity: Float[Tensor, "q k"]

@@ -7,15 +7,17 @@ vpariza/open-hummingbird-eval at 5e79da2.
 """
 
 from collections.abc import Iterator, Mapping
+from math import prod
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from densebench.datasets.padding import side_of
 from densebench.datasets.transforms import JitteredCrop, Squash, Transform, derived_seed
 from densebench.features.source import PatchBatch, PatchSource
 from densebench.host.errors import DensebenchError
@@ -26,7 +28,6 @@ from densebench.learners.memory_bank import (
     VOID,
     MemoryBank,
     Origins,
-    count_type,
     patch_class_counts,
     sample_rare,
 )
@@ -67,6 +68,7 @@ class InContext(Protocol):
     _origins: Origins
     _votes: Votes
     _searched: Mapping[str, Any] = MappingProxyType({})
+    _remembered: ClassVar[str] = "label"  # what a patch must have
 
     @property
     def scoring(self) -> LabelScoring:
@@ -85,11 +87,10 @@ class InContext(Protocol):
 
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
         """The bank's features and counts, and what a batch of queries needs beside them."""
-        rows, classes = self._capacity(n_train), self.setting.n_classes
-        features = rows * self.setting.embed_dim * (2 if self._place.half_bank else 4)
-        labels = rows * classes * count_type(self.setting.patch_size**2).itemsize
-        neighbours = self.grid**2 * self.params.n_neighbours * classes * 4 * 2
-        upsampled = self.input_size**2 * classes * 4 * 2
+        rows, (feature, values) = self._capacity(n_train), self._empty_bank(0).empty(1)
+        features, labels, classes = rows * feature.nbytes, rows * values.nbytes, values.shape[1]
+        neighbours = prod(self.grid_shape) * self.params.n_neighbours * classes * 4 * 2
+        upsampled = prod(self.input_shape) * classes * 4 * 2
         plan = {"memory features": features, "memory labels": labels}
         plan |= self._place.beside(rows, self.setting.embed_dim)
         if self.setting.world.size > 1:
@@ -101,14 +102,9 @@ class InContext(Protocol):
 
     def fit(self, train: PatchSource, val: PatchSource) -> None:
         """Fill the memory bank and make it searchable."""
-        setting, per_image = self.setting, self._rows_per_image(len(train))
-        self._bank = MemoryBank(
-            self._capacity(len(train)),
-            setting.embed_dim,
-            setting.n_classes,
-            setting.patch_size**2,
-            self._place.half_bank,
-        )
+        setting = self.setting
+        per_image = rows_per_image(self.params, prod(self.grid_shape), len(train))
+        self._bank = self._empty_bank(self._capacity(len(train)))
         self._origins = Origins()
         origins = self._origins if setting.explained else None
         gathering = Gathering(setting.world, self._bank, origins)
@@ -120,7 +116,7 @@ class InContext(Protocol):
         if not len(self._bank.features):
             raise DensebenchError(
                 "there is nothing to remember: no training image could be read, or none of their "
-                "patches has a label; check the training images and masks"
+                f"patches has a {self._remembered}; check the training images and masks"
             )
         place, params = self._place, self.params
         self._search = build_search(
@@ -136,20 +132,15 @@ class InContext(Protocol):
 
     def predict(self, val: PatchSource) -> Iterator[Prediction]:
         """Class frequencies of every validation patch."""
-        batches = val.batches(self._view(), reach="own")
-        for batch in self._votes.merged(batches, self.grid**2):
-            queries = normalize(batch.patches.flatten(0, 2), dim=-1)
-            scores = self._votes.of(queries.unflatten(0, (-1, self.grid**2))).transpose(1, 2)
-            scores = scores.unflatten(2, batch.patches.shape[1:3])
+        for batch, scores in self._retrieved(val):
             yield Prediction(batch.indices, batch.masks, scores=scores)
-        self._searched = self._votes.told()
 
     def explain(self, queries: Float[Tensor, "q d"], k: int) -> Nearest:
         """The memory's nearest rows, traced back to their views."""
         count = min(k, len(self._bank.features))
         similarity, rows = self._search.search(normalize(queries, dim=-1), count)
         rows = rows.cpu()
-        label = self._bank.soft_labels(rows).argmax(dim=-1).cpu()
+        label = self._bank.labels(rows).cpu()
         view = self._view(self.params.augment)
         return Nearest(similarity.cpu(), *self._origins.find(rows), label, view)
 
@@ -163,30 +154,40 @@ class InContext(Protocol):
         half = params.memory_dtype == "fp16"
         return Place(params.search, setting.search_engine, setting.device, half)
 
-    def _rows_per_image(self, n_train: int) -> int:
-        patches, size = self.grid**2, self.params.memory_size
-        if size == "unbounded":
-            return patches
-        return min(patches, max(1, size // (n_train * self.params.augmentation_epochs)))
+    def _empty_bank(self, rows: int) -> MemoryBank:
+        setting, area = self.setting, self.setting.patch_size**2
+        return MemoryBank(rows, setting.embed_dim, setting.n_classes, area, self._place.half_bank)
+
+    def _values(self, masks: Shaped[Tensor, "b H W"]) -> Shaped[Tensor, "b p c"]:
+        """What is remembered of each patch: the pixels of each class; zeros where it has none.
+
+        The reference remembers void as class 0; ``clean`` gives it no label.
+        """
+        masks, n_classes = masks.to(self.setting.device), self.setting.n_classes
+        void = masks >= n_classes
+        if self.setting.variant == "reference":
+            labelled = masks.masked_fill(void, 0)
+        else:
+            labelled = masks.masked_fill(void | (masks == self.setting.ignore_index), VOID)
+        return patch_class_counts(labelled, self.setting.patch_size, n_classes)
 
     def _capacity(self, n_train: int) -> int:
-        return n_train * self.params.augmentation_epochs * self._rows_per_image(n_train)
+        per_image = rows_per_image(self.params, prod(self.grid_shape), n_train)
+        return n_train * self.params.augmentation_epochs * per_image
 
     def _view(self, augmented: bool = False) -> Transform:
         """The reference's ImageNet deviation has 0.255 for blue, where 0.225 is meant."""
         published = self.setting.variant == "reference"
         quirk = published and self.params.normalisation == "imagenet"
         kind = JitteredCrop if augmented else Squash
-        return kind(self.input_size, self.setting.mean, HBIRD_STD if quirk else self.setting.std)
+        std = HBIRD_STD if quirk else self.setting.std
+        return kind(side_of(self.input_shape), self.setting.mean, std)
 
     def _remember(
         self, batch: PatchBatch, per_image: int, epoch: int, gathering: Gathering
     ) -> None:
-        masks = self._labelled(batch.masks)
-        on_device = masks.to(self.setting.device)
-        area, classes = self.setting.patch_size, self.setting.n_classes
-        counts = patch_class_counts(on_device, area, classes).cpu()
-        for index, patches, of_image in zip(batch.indices, batch.patches, counts, strict=True):
+        values = self._values(batch.masks).cpu()
+        for index, patches, of_image in zip(batch.indices, batch.patches, values, strict=True):
             rows = normalize(patches.flatten(0, 1), dim=-1).cpu()
             kept = torch.arange(len(rows))
             if self.params.memory_size != "unbounded":
@@ -196,12 +197,21 @@ class InContext(Protocol):
             kept = kept[of_image[kept].sum(dim=-1) > 0]
             gathering.add(epoch, int(index), kept, rows[kept], of_image[kept])
 
-    def _labelled(self, masks: UInt8[Tensor, "b H W"]) -> UInt8[Tensor, "b H W"]:
-        """The reference remembers void as class 0; ``clean`` gives it no label."""
-        void = masks >= self.setting.n_classes
-        if self.setting.variant == "reference":
-            return masks.masked_fill(void, 0)
-        return masks.masked_fill(void | (masks == self.setting.ignore_index), VOID)
+    def _retrieved(self, val: PatchSource) -> Iterator[tuple[PatchBatch, Float[Tensor, "b c h w"]]]:
+        """What the nearest rows say of every validation patch."""
+        batches, per_image = val.batches(self._view(), reach="own"), prod(self.grid_shape)
+        for batch in self._votes.merged(batches, per_image):
+            queries = normalize(batch.patches.flatten(0, 2), dim=-1)
+            found = self._votes.of(queries.unflatten(0, (-1, per_image))).transpose(1, 2)
+            yield batch, found.unflatten(2, batch.patches.shape[1:3])
+        self._searched = self._votes.told()
+
+
+def rows_per_image(params: InContextParams, patches: int, n_train: int) -> int:
+    """How many of an image's patches are remembered in each pass."""
+    if params.memory_size == "unbounded":
+        return patches
+    return min(patches, max(1, params.memory_size // (n_train * params.augmentation_epochs)))
 
 
 PROTOCOL = InContext

@@ -1,8 +1,9 @@
 """What ``--save-panels`` leaves beside a record: small pictures of some validation images.
 
 A folder ``RECORD.panels`` holds, for each image, what the backbone saw, truth and prediction as
-palette PNGs of class indices at input size, the principal components of its patches, and for
-retrieval a sprite of the nearest memory patches; ``index.json`` says what is what.
+palette PNGs at input size (of class indices, or of places on a scale that ``bar.png`` shows), the
+principal components of its patches, and for retrieval a sprite of the nearest memory patches;
+``index.json`` says what is what.
 """
 
 import io
@@ -18,6 +19,7 @@ from pydantic import Field, model_validator
 from densebench.cards import validate
 from densebench.files.regular import read_json
 from densebench.host.errors import DensebenchError
+from densebench.records.scales import Scale, bar
 from densebench.records.schema import Part
 from densebench.records.store import INDEX, PANELS, beside
 
@@ -74,12 +76,17 @@ class Panel(Part):
 
 
 class PanelIndex(Part):
-    """The file ``index.json``. Components are fitted jointly on the patches of all its images."""
+    """The file ``index.json``. Components are fitted jointly on the patches of all its images.
+
+    Where ``scale`` says what the maps' places stand for, the class of a memory tile is that value
+    in hundredths of its unit.
+    """
 
     schema_version: Literal[1] = 1
     run_id: str
     grid: int = Field(gt=0)  # patches on a side
-    palette: list[tuple[int, int, int]]  # of the classes
+    palette: list[tuple[int, int, int]]  # of the classes, or of the scale
+    scale: Scale | None = None  # of values that are no labels
     panels: list[Panel]
 
 
@@ -137,7 +144,7 @@ def coloured(
 
 
 def contact_sheet(predictions: dict[str, Path], side: int) -> Image.Image:
-    """Rows of image, ground truth and one prediction per backbone.
+    """Rows of image, ground truth and one prediction per backbone; of depth, a bar under them.
 
     Args:
         predictions: folders of panels of the same images, by the backbone's name.
@@ -162,7 +169,16 @@ def contact_sheet(predictions: dict[str, Path], side: int) -> Image.Image:
     for row, panels in enumerate(rows):
         for column, cell in enumerate(_cells(panels, side)):
             sheet.paste(cell, (GAP + column * (side + GAP), HEADER + row * (side + GAP)))
-    return sheet
+    scale = next((index.scale for index in indices.values() if index and index.scale), None)
+    return sheet if scale is None else _with_bar(sheet, scale)
+
+
+def _with_bar(sheet: Image.Image, scale: Scale) -> Image.Image:
+    strip = bar(scale, sheet.width - 2 * GAP)
+    whole = Image.new("RGB", (sheet.width, sheet.height + strip.height + GAP), "white")
+    whole.paste(sheet, (0, 0))
+    whole.paste(strip, (GAP, sheet.height))
+    return whole
 
 
 def _cells(panels: Sequence[tuple[Path, Panel]], side: int) -> list[Image.Image]:

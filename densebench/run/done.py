@@ -101,8 +101,8 @@ def stored(
 
 
 def panels_wanted(options: RunOptions, dataset: Dataset) -> int:
-    """How many are asked for and can be: they show labels, in the colours of the classes."""
-    return options.panels if dataset.target.is_labels else 0
+    """How many are asked for and can be: they show labels, or values on a scale that has a unit."""
+    return options.panels if dataset.target.is_pictured else 0
 
 
 def told(path: Path) -> str:

@@ -136,7 +136,8 @@ class Run:
         protocol, data = self.protocol, self.inputs.dataset
         panels = PanelKeeper(done.panels_wanted(self._options, data))
         if panels.count < self._options.panels:
-            self._watcher.say(f"no panels: they show labels, and {data.kind} gives another target")
+            told = "no panels: they show labels or a depth in metres"
+            self._watcher.say(f"{told}, and {data.kind} gives another target")
         train, val = self._source("train", "fit"), panels.watching(self._source("val", "predict"))
         n_train = protocol.needs.views(len(train))
         if n_train:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -25,12 +25,13 @@ from densebench.features.source import PatchBatch, PatchSource
 from densebench.files.atomic import write_atomically
 from densebench.host.distributed import World
 from densebench.host.watcher import Advance
-from densebench.measures.labels import label_map
 from densebench.measures.scoring import Prediction
 from densebench.protocols.base import Nearest, Protocol
-from densebench.records.panels import MemoryPanel, Panel, PanelIndex, Place, coloured
+from densebench.records.panels import MemoryPanel, Panel, PanelIndex, Place
+from densebench.records.scales import bar
 from densebench.records.schema import safe_name
 from densebench.records.store import INDEX, PANELS
+from densebench.run.painting import BAR, Painter, predicted_map, shrunk
 
 LARGEST = 256
 QUERIES, SHOWN = 8, 5
@@ -58,13 +59,13 @@ class PanelKeeper:
     """Keeps what panels need of the first ``count`` validation images."""
 
     count: int
-    _labels: dict[int, Int64[np.ndarray, "H W"]] = field(default_factory=dict)
-    _truth: dict[int, UInt8[np.ndarray, "H W"]] = field(default_factory=dict)
+    _predicted: dict[int, Shaped[np.ndarray, "H W"]] = field(default_factory=dict)
+    _truth: dict[int, Shaped[np.ndarray, "H W"]] = field(default_factory=dict)
     _patches: dict[int, Float[Tensor, "h w d"]] = field(default_factory=dict)
     _nearest: dict[int, Nearest | None] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._predicted)
 
     def watching(self, source: PatchSource) -> PatchSource:
         """The source, so that patches are seen as they pass; itself where nothing is kept."""
@@ -85,18 +86,20 @@ class PanelKeeper:
             if index < self.count and prediction.repeat == 0:
                 truth = prediction.masks[position].numpy()
                 self._truth[index] = truth.copy()
-                self._labels[index] = label_map(prediction, position, truth.shape)
+                self._predicted[index] = predicted_map(prediction, position, truth.shape)
 
     def gather(self, world: World) -> None:
         """In the first process, keep what the others kept of their own images."""
-        for labels, truth, patches in world.at_main((self._labels, self._truth, self._patches))[1:]:
-            self._labels.update(labels)
+        kept = self._predicted, self._truth, self._patches
+        for predicted, truth, patches in world.at_main(kept)[1:]:
+            self._predicted.update(predicted)
             self._truth.update(truth)
             self._patches.update(patches)
 
     def explain(self, protocol: Protocol, world: World) -> None:
         """Ask for the nearest memory patches of each panel, which takes all processes."""
-        for index in world.from_main(sorted(self._labels)):
+        grid, columns = protocol.grid_shape
+        for index in world.from_main(sorted(self._predicted)) if grid == columns else ():
             queries = world.from_main(self._queries(index, protocol) if world.is_main else None)
             assert queries is not None  # in the first process, and so in all
             self._nearest[index] = protocol.explain(queries.to(protocol.setting.device), SHOWN)
@@ -119,13 +122,19 @@ class PanelKeeper:
         place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".", suffix=f".{PANELS}"))
         try:
             panels = []
-            for index, components in zip(sorted(self._labels), self._components(), strict=True):
-                panels.append(
-                    self._save_one(place, index, components, dataset, np.asarray(mapping), protocol)
-                )
+            painter = Painter.of(dataset, self._truth.values(), mapping)
+            for index, components in zip(sorted(self._predicted), self._components(), strict=True):
+                panels.append(self._save_one(place, index, components, dataset, painter, protocol))
                 advance(1)
-            palette = list(dataset.palette)
-            told = PanelIndex(run_id=run_id, grid=protocol.grid, palette=palette, panels=panels)
+            if painter.scale is not None:
+                bar(painter.scale, LARGEST).save(place / BAR, optimize=True)
+            told = PanelIndex(
+                run_id=run_id,
+                grid=protocol.grid,
+                palette=list(painter.palette),
+                panels=panels,
+                scale=painter.scale,
+            )
             write_atomically(place / INDEX, told.model_dump_json() + "\n")
             place.chmod(0o755)
             shutil.rmtree(folder, ignore_errors=True)
@@ -135,7 +144,7 @@ class PanelKeeper:
             raise
 
     def _components(self) -> UInt8[np.ndarray, "n h w 3"]:
-        return principal_colours(torch.stack([self._patches[i] for i in sorted(self._labels)]))
+        return principal_colours(torch.stack([self._patches[i] for i in sorted(self._predicted)]))
 
     def _save_one(
         self,
@@ -143,19 +152,18 @@ class PanelKeeper:
         index: int,
         components: UInt8[np.ndarray, "h w 3"],
         dataset: Dataset,
-        mapping: Int64[np.ndarray, " c"],
+        painter: Painter,
         protocol: Protocol,
     ) -> Panel:
         name = dataset.val.names[index]
         stem = f"{index}-{safe_name(name)}"
-        side = (min(protocol.input_size, LARGEST),) * 2
-        prediction = mapping[self._labels[index]].astype(np.uint8)
-        photograph = dataset.val.image(index).resize(side, Image.Resampling.BILINEAR)
+        height, width = shrunk(protocol.input_shape, LARGEST)
+        photograph = dataset.val.image(index).resize((width, height), Image.Resampling.BILINEAR)
         photograph.save(folder / f"{stem}.image.webp", quality=QUALITY)
         Image.fromarray(components).save(folder / f"{stem}.pca.png", optimize=True)
-        for kind, labels in (("truth", self._truth[index]), ("prediction", prediction)):
-            file = folder / f"{stem}.{kind}.png"
-            coloured(labels, dataset.palette).save(file, optimize=True)
+        painted = painter.truth(self._truth[index]), painter.prediction(self._predicted[index])
+        for kind, picture in zip(("truth", "prediction"), painted, strict=True):
+            picture.save(folder / f"{stem}.{kind}.png", optimize=True)
         return Panel(
             name=name,
             image=f"{stem}.image.webp",
@@ -168,9 +176,8 @@ class PanelKeeper:
     def _memory(
         self, sprite: Path, index: int, dataset: Dataset, protocol: Protocol
     ) -> MemoryPanel | None:
-        """The nearest memory patches on a coarse grid, where the protocol has a memory."""
-        grid = protocol.grid
-        found = self._nearest[index]
+        """The nearest memory patches on a coarse square grid, where the protocol has a memory."""
+        grid, found = protocol.grid_shape[0], self._nearest.get(index)
         if found is None:
             return None
         origins = torch.stack([found.image, found.epoch, found.patch, found.label], dim=-1)

@@ -114,7 +114,7 @@ def _panel_writer(
         return None
 
     def write(folder: Path) -> None:
-        mapping = record.score.mapping[0]
+        mapping = next(iter(record.score.mapping), [])  # of labels alone
         with watcher.phase("panels", len(panels)) as advance:
             panels.save(folder, record.run_id, inputs.dataset, mapping, protocol, advance)
 

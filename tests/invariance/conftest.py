@@ -19,23 +19,37 @@ PARAMS = {
     "drop_last_val = true\n",
     "knn": "ks = [1, 3]\n",
 }
+DEPTH_PARAMS = {
+    "depth_linear": "crop = 42\ntrain_box = 'full'\neval_box = 'full'\nsteps = 5\n"
+    "warmup_steps = 2\nbatch_size = 4\nlr = 0.1\n",
+    "depth_in_context": "n_neighbours = 4\nmemory_size = 60\naugmentation_epochs = 2\n"
+    "augment = true\n",
+}
 VARIANTS = {
     "linear": ("reference", "clean", "cached"),
     "in_context": ("reference", "clean"),
     "overclustering": ("reference", "clean"),
     "knn": ("reference", "clean"),
+    "depth_linear": ("reference", "clean"),
+    "depth_in_context": ("reference", "clean"),
 }
-CASES = [(protocol, variant) for protocol in PARAMS for variant in VARIANTS[protocol]]
+CASES = [(protocol, variant) for protocol, variants in VARIANTS.items() for variant in variants]
 
 
 @pytest.fixture(scope="session")
-def tasks(tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path]) -> Path:
+def tasks(
+    tmp_path_factory: pytest.TempPathFactory,
+    write_dataset: Callable[..., Path],
+    write_depth: Callable[..., Path],
+) -> Path:
     """The folder of eleven training and seven validation pictures with a card a protocol."""
     folder = write_dataset(tmp_path_factory.mktemp("walk") / "data", 11, 7).parent
     head = (folder / "linear.toml").read_text().split("[params]")[0]
     for protocol, params in PARAMS.items():
         text = head.replace('"linear"', f'"{protocol}"').replace("tiny_linear", f"walk_{protocol}")
         (folder / f"{protocol}.toml").write_text(f"{text}[params]\ninput_size = 56\n{params}")
+    for protocol, params in DEPTH_PARAMS.items():
+        write_depth(folder, protocol, f"input_size = 56\n{params}")
     return folder
 
 

@@ -75,6 +75,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("linear", {"drop_last_val": True}),
     ("overclustering", {}),
     ("knn", {}),
+    ("depth_linear", {}),
+    ("depth_in_context", {}),
 ]
 Done = list[tuple[int, str, str]]  # of each process: exit code, standard output and error
 

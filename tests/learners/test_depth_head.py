@@ -8,6 +8,7 @@ from densebench.learners.depth_head import (
     DepthHead,
     concatenated,
     cut_to_image,
+    mirrored_mean,
     predicted_depth,
     seeded_depth_head,
     upsampled_depth,
@@ -73,6 +74,11 @@ def test_a_new_head_is_drawn_as_published_and_follows_its_seed():
     assert not torch.equal(head.project.weight, other.project.weight)
     assert head.project.weight.std().item() == pytest.approx(0.01, rel=0.02)
     assert not head.project.bias.any()
+
+
+def test_the_mean_with_the_mirror_image_is_the_published_one(golden):
+    depth, wanted = tensors(golden("dinov3_depth"), "head/depth_linear_linear", "head/tta_mean")
+    torch.testing.assert_close(mirrored_mean(depth[:1], depth[1:]), wanted, **NEAR)
 
 
 def test_padding_is_cut_off_again():

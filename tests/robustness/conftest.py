@@ -78,6 +78,14 @@ batch_size = 2
 steps = 2
 checkpoint_every = 1
 """
+DEPTH = """input_size = 28
+crop = 28
+train_box = "full"
+eval_box = "full"
+steps = 2
+warmup_steps = 1
+batch_size = 2
+"""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -258,6 +266,7 @@ def _become(
 def finished(
     tmp_path_factory: pytest.TempPathFactory,
     write_dataset: Callable[..., Path],
+    write_depth: Callable[..., Path],
     forked: Callable[..., Ended],
 ) -> Path:
     """A folder in which everything was done once: data, runs, a head, a post-training."""
@@ -276,6 +285,13 @@ def finished(
     assert done.code == 0, done.err
     (head,) = (folder / "results").rglob("*.head.safetensors")
     head.rename(folder / "head.safetensors")
+    depth = write_depth(folder / "data", "depth_linear", DEPTH)
+    task = str(depth.relative_to(folder))
+    run = ("run", "--backbone", "rgb_s14", "--task", task, "--save-panels", "1")
+    done = forked(folder, *run, "--results", "depth")
+    assert done.code == 0, done.err
+    (head,) = (folder / "depth").rglob("*.head.safetensors")
+    head.rename(folder / "depth.safetensors")
     shutil.copy(folder / "data/images/picture00.png", folder / "good.png")
     return folder
 

@@ -57,6 +57,7 @@ RESUME = (
     "posttrain --backbone net.py:make --recipe tiny.toml --data data/images --name mine --resume"
 )
 EXTRACT = "extract --backbone mine --image good.png --size 28 --out out.npz"
+DEPTH_RUN = "run --backbone rgb_s14 --task data/depth_linear.toml --results fresh"
 # The file, the command that reads it, and whether it is only a help, without which all goes on.
 FILES: dict[str, tuple[str, str, bool]] = {
     "record": ("results/**/rgb_s14/**/*.json", "leaderboard --results results", False),
@@ -68,6 +69,13 @@ FILES: dict[str, tuple[str, str, bool]] = {
         "predict --backbone net.py:make --image good.png --out out.png --head head.safetensors",
         False,
     ),
+    "depth head": (
+        "depth.safetensors",
+        "predict --backbone rgb_s14 --image good.png --out out.png --head depth.safetensors",
+        False,
+    ),
+    "depth": ("data/depth/*.png", DEPTH_RUN, False),
+    "depth panels": ("depth/**/index.json", DEPTH_RUN.replace("fresh", "depth"), True),
     "cache": (".cache/features/*/meta.json", AGAIN, True),
     "cached patches": (".cache/features/*/patches.npy", AGAIN, True),
     "cached masks": (".cache/features/*/masks.npy", AGAIN, True),

@@ -13,11 +13,20 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from densebench.host.errors import DensebenchError
-from densebench.records.panels import Panel, PanelIndex, load_panels, open_picture, panel_folder
+from densebench.records.panels import (
+    Panel,
+    PanelIndex,
+    coloured,
+    load_panels,
+    open_picture,
+    panel_folder,
+)
+from densebench.records.scales import VOID_PLACE, Scale
 from densebench.report.board.tables import Table
 
 BUDGET = 24_000_000  # characters of all pictures of a page
 LARGEST = 224  # pixels on a side of an embedded label map
+FOLDERS = ("folder", "depth_folder")  # kinds whose name tells nothing of the images
 RIGHT, VOID, WRONG = 0, 1, 2
 ERROR_COLOURS = ((0, 0, 0, 0), (128, 128, 128, 90), (214, 69, 63, 255))
 
@@ -30,7 +39,12 @@ class Shown:
     folder: Path
     index: PanelIndex
     panel: Panel
-    ignore_index: int
+    ignore_index: int  # of labels, or the place of what has no value
+
+    @property
+    def scale(self) -> Scale | None:
+        """Of values that are no labels."""
+        return self.index.scale
 
 
 Kept = tuple[str, list[Shown]]  # an image's name, and the rows that kept it
@@ -88,6 +102,8 @@ def _by_image(table: Table) -> dict[str, list[Shown]]:
         path, record = row.found[0]
         folder = panel_folder(path)
         index, ignored = load_panels(folder), record.dataset.ignore_index
+        if index is not None and index.scale is not None:
+            ignored = VOID_PLACE
         if index is None or ignored is None:
             continue
         for panel in index.panels:
@@ -105,7 +121,8 @@ def _example(name: str, panels: Sequence[Shown]) -> dict[str, Any]:
         "name": name,
         "image": _file_uri(first.folder / first.panel.image),
         "truth": _palette_uri(first, first.panel.truth),
-        "present": present,
+        "present": [] if first.scale else present,
+        "scale": first.scale.model_dump() if first.scale else None,
         "palette": [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in first.index.palette],
         "models": [_model(panel) for panel in panels],
         "trimmed": any(panel.panel.memory for panel in panels),  # until they are added
@@ -118,6 +135,8 @@ def _model(shown: Shown) -> dict[str, Any]:
     )
     if truth.shape != prediction.shape:
         raise DensebenchError(f"{shown.folder}: truth and prediction are of different sizes")
+    if shown.scale is not None:
+        return _model_of_values(shown, shown.scale, truth, prediction)
     errors = error_map(truth, prediction, shown.ignore_index)
     scored = int((errors != VOID).sum())
     return {
@@ -126,6 +145,28 @@ def _model(shown: Shown) -> dict[str, Any]:
         "wrong": float((errors == WRONG).sum()) / scored if scored else None,
         "prediction": _palette_uri(shown, shown.panel.prediction),
         "error": _error_uri(errors),
+        "pca": _file_uri(shown.folder / shown.panel.pca),
+    }
+
+
+def _model_of_values(
+    shown: Shown,
+    scale: Scale,
+    truth: UInt8[np.ndarray, "h w"],
+    prediction: UInt8[np.ndarray, "h w"],
+) -> dict[str, Any]:
+    """The error of values in their own unit, as their pictures tell it: to 1/254 of the scale."""
+    apart = np.abs(scale.values(prediction) - scale.values(truth))
+    known = np.isfinite(apart)
+    errors = Scale(low=0.0, high=scale.high - scale.low, unit=scale.unit)
+    painted = coloured(errors.places(np.nan_to_num(apart), known), shown.index.palette)
+    off = float(np.sqrt(np.square(apart[known]).mean())) if known.any() else None
+    return {
+        "row": shown.row,
+        "grid": shown.index.grid,
+        "off": off,
+        "prediction": _palette_uri(shown, shown.panel.prediction),
+        "error": _png_uri(_smaller(painted)),
         "pca": _file_uri(shown.folder / shown.panel.pca),
     }
 
@@ -168,9 +209,11 @@ def _error_uri(errors: UInt8[np.ndarray, "h w"]) -> str:
 
 
 def _smaller(image: Image.Image) -> Image.Image:
-    if max(image.size) <= LARGEST:
+    share = LARGEST / max(image.size)
+    if share >= 1:
         return image
-    return image.resize((LARGEST, LARGEST), Image.Resampling.NEAREST)
+    width, height = (max(1, round(share * side)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.NEAREST)
 
 
 def _file_uri(file: Path) -> str:
@@ -192,4 +235,4 @@ def _uri(content: bytes, kind: str) -> str:
 def dataset_name(table: Table) -> str:
     """The dataset whose images a table's panels show; a folder goes by its task's name."""
     kind = table.record.dataset.kind
-    return table.task if kind == "folder" else kind
+    return table.task if kind in FOLDERS else kind

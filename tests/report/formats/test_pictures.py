@@ -15,7 +15,9 @@ from densebench.records.panels import load_panels, open_picture
 from densebench.records.schema import RunRecord
 from densebench.report.board.board import load_board
 from densebench.report.formats.html import html_page
-from densebench.report.formats.pictures import RIGHT, VOID, WRONG, error_map
+from densebench.report.formats.pictures import RIGHT, VOID, WRONG, embedded, error_map
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
 
 
 @settings(max_examples=20)
@@ -69,3 +71,23 @@ def test_nor_text(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(DensebenchError, match=r"a\.png: not a picture"):
         open_picture(tmp_path / "a.png")
+
+
+def test_depth_has_a_scale_and_an_error_in_metres(
+    tmp_path: Path, write_dataset: Callable[..., Path], write_depth: Callable[..., Path]
+) -> None:
+    folder = write_dataset(tmp_path / "data", 4, 2).parent
+    task = str(write_depth(folder, "depth_in_context", "input_size = 28\nn_neighbours = 2\n"))
+    for backbone in ("rgb_s14", "hog_s14"):
+        options = RunOptions(backbone, task, results=tmp_path / "results", panels=2, cache="off")
+        evaluate(options)
+    board = load_board(tmp_path / "results")
+    (examples,) = embedded(board.tables)
+    assert examples.kept == len(examples.shown) == 2
+    for shown in examples.shown:
+        assert shown["scale"]["unit"] == "m" and not shown["present"]
+        assert len(shown["palette"]) == 256
+        assert {model["row"] for model in shown["models"]} == {0, 1}
+        assert all(0 < model["off"] < 3 for model in shown["models"])
+        assert all(model["error"].startswith("data:image/png") for model in shown["models"])
+    assert board.tables[0].record.score.main.unit == "m"
