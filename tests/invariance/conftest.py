@@ -18,12 +18,14 @@ PARAMS = {
     "overclustering": "mask_size = 20\nK = 4\npca_dim = 3\nseeds = 2\nbatch_size = 3\n"
     "drop_last_val = true\n",
     "knn": "ks = [1, 3]\n",
+    "logreg": "C = [0.01, 1.0]\n",
 }
 VARIANTS = {
     "linear": ("reference", "clean", "cached"),
     "in_context": ("reference", "clean"),
     "overclustering": ("reference", "clean"),
     "knn": ("reference", "clean"),
+    "logreg": ("reference", "clean"),
 }
 CASES = [(protocol, variant) for protocol in PARAMS for variant in VARIANTS[protocol]]
 

@@ -75,6 +75,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("linear", {"drop_last_val": True}),
     ("overclustering", {}),
     ("knn", {}),
+    ("logreg", {}),
 ]
 Done = list[tuple[int, str, str]]  # of each process: exit code, standard output and error
 
