@@ -18,6 +18,7 @@ PARAMS = {
     "overclustering": "mask_size = 20\nK = 4\npca_dim = 3\nseeds = 2\nbatch_size = 3\n"
     "drop_last_val = true\n",
     "knn": "ks = [1, 3]\n",
+    "logreg": "C = [0.01, 1.0]\n",
 }
 DEPTH_PARAMS = {
     "depth_linear": "crop = 42\ntrain_box = 'full'\neval_box = 'full'\nsteps = 5\n"
@@ -32,6 +33,7 @@ VARIANTS = {
     "knn": ("reference", "clean"),
     "depth_linear": ("reference", "clean"),
     "depth_in_context": ("reference", "clean"),
+    "logreg": ("reference", "clean"),
 }
 CASES = [(protocol, variant) for protocol, variants in VARIANTS.items() for variant in variants]
 

@@ -77,6 +77,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("knn", {}),
     ("depth_linear", {}),
     ("depth_in_context", {}),
+    ("logreg", {}),
 ]
 Done = list[tuple[int, str, str]]  # of each process: exit code, standard output and error
 

@@ -17,6 +17,7 @@ from densebench.run.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
+FIT = "input_size = 28\nC = [1.0]\n"
 NEIGHBOURS = 'input_size = 28\nks = [1]\ndistances = ["L2"]\n'
 CLUSTERS = "input_size = 28\nmask_size = 28\nK = 3\npca_dim = 3\nseeds = 2\n"
 
@@ -48,6 +49,8 @@ def cards(tmp_path: Path, write_dataset: Callable[..., Path]) -> dict[str, Path]
     found["overclustering"] = folder / "clusters.toml"
     found["knn"] = folder / "knn.toml"
     found["knn"].write_text(f"{head.replace('overclustering', 'knn')}[params]\n{NEIGHBOURS}")
+    found["logreg"] = folder / "logreg.toml"
+    found["logreg"].write_text(f"{head.replace('overclustering', 'logreg')}[params]\n{FIT}")
     found["overclustering"].write_text(f"{head}[params]\n{CLUSTERS}")
     return found
 
@@ -64,6 +67,8 @@ def cards(tmp_path: Path, write_dataset: Callable[..., Path]) -> dict[str, Path]
         ("overclustering", "clean"),
         ("knn", "reference"),
         ("knn", "clean"),
+        ("logreg", "reference"),
+        ("logreg", "clean"),
     ],
 )
 def test_as_many_images_pass_as_it_says(
