@@ -20,8 +20,6 @@ READER = re.compile(r"\b(?:golden|full_golden|official|every_golden)\b")
 PENDING = {
     "capi_logreg": "CAPI's logistic regression on patches",
     "dinov3_seg": "DINOv3's linear head for segmentation",
-    "neco_cbfe": "fully unsupervised segmentation",
-    "neco_attention": "the Jaccard index of attention maps",
 }
 # Patterns of keys that hold nothing to compare with.
 NOT_NEEDED = {

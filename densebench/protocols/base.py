@@ -194,6 +194,15 @@ class Protocol(ABC):
             chosen["normalisation"] = "imagenet" if published else "card"
         return params.model_copy(update=chosen)
 
+    @classmethod
+    def check(cls, params: P, target: Target) -> None:
+        """Nothing, where resolved parameters suit the dataset and what is installed.
+
+        Raises:
+            DensebenchError: they do not.
+        """
+        return
+
     @property
     @abstractmethod
     def scoring(self) -> Scoring:
