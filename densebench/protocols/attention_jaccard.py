@@ -19,7 +19,7 @@ from densebench.learners.attention_masks import SMALLEST_GRID, foreground, most_
 from densebench.learners.batching import last_apart
 from densebench.measures.foregrounds import AttentionScoring, Foreground
 from densebench.measures.scoring import Prediction
-from densebench.protocols.base import Needs, P, Protocol, ProtocolParams, Setting
+from densebench.protocols.base import Needs, Protocol, ProtocolParams, Setting
 
 
 class AttentionJaccardParams(ProtocolParams):
@@ -32,6 +32,14 @@ class AttentionJaccardParams(ProtocolParams):
     mass: float = Field(default=0.6, gt=0, lt=1)
     background: tuple[str, ...] = Field(default=("background",), min_length=1)
     batch_size: int = Field(default=256, gt=0)
+
+    def check(self, target: Target) -> None:
+        """Nothing, where the classes that are background are the dataset's.
+
+        Raises:
+            DensebenchError: they are not.
+        """
+        Foreground.named(self.background, target)
 
 
 class AttentionJaccard(Protocol):
@@ -51,16 +59,6 @@ class AttentionJaccard(Protocol):
                 f"attention is blurred over {SMALLEST_GRID}x{SMALLEST_GRID} patches or more; "
                 f"input_size must be {side} or more"
             )
-
-    @classmethod
-    def check(cls, params: P, target: Target) -> None:
-        """Nothing, where the classes that are background are the dataset's.
-
-        Raises:
-            DensebenchError: they are not.
-        """
-        assert isinstance(params, AttentionJaccardParams)
-        Foreground.named(params.background, target)
 
     @property
     def scoring(self) -> AttentionScoring:

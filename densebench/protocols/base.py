@@ -52,6 +52,13 @@ class ProtocolParams(Card):
     positions: PositionsParam = "auto"
     normalisation: NormalisationParam = "auto"
 
+    def check(self, target: Target) -> None:
+        """Nothing, where they suit what the dataset gives and what is installed.
+
+        Raises:
+            DensebenchError: they do not.
+        """
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -193,15 +200,6 @@ class Protocol(ABC):
         if params.normalisation == "auto":
             chosen["normalisation"] = "imagenet" if published else "card"
         return params.model_copy(update=chosen)
-
-    @classmethod
-    def check(cls, params: P, target: Target) -> None:
-        """Nothing, where resolved parameters suit the dataset and what is installed.
-
-        Raises:
-            DensebenchError: they do not.
-        """
-        return
 
     @property
     @abstractmethod

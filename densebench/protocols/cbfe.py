@@ -7,9 +7,10 @@ and into finer ones that communities of neighbours join. Source: Ziegler and Asa
 """
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field, PositiveInt
 
 from densebench.backbones.base import PositionsOf
 from densebench.datasets.targets import Target
@@ -18,20 +19,61 @@ from densebench.features.source import PatchSource
 from densebench.host.errors import DensebenchError
 from densebench.learners.attended import Attended, attended, fit_together
 from densebench.learners.attention_masks import SMALLEST_GRID
+from densebench.learners.cluster_foreground import Effort
 from densebench.learners.clustering import StreamedPCA
-from densebench.learners.communities import (
-    require_infomap,
-)
+from densebench.learners.communities import MOST_LABELS, require_infomap
 from densebench.measures.foregrounds import Clusterings, ClusterScoring, Foreground
 from densebench.measures.jaccard import CommunitiesMeanIoU, ObjectsMeanIoU, UpperBoundMeanIoU
 from densebench.measures.scoring import Prediction
 from densebench.measures.segmentation import Absent, Matching
-from densebench.protocols.base import Needs, P, Protocol, ProtocolParams, Setting
-from densebench.protocols.clusterings import CbfeParams, Clusterer, Found
+from densebench.protocols.base import InputSize, Needs, P, Protocol, ProtocolParams, Setting
+from densebench.protocols.clusterings import Clusterer, Found, Graph, Plan
 
+Share = Annotated[float, Field(ge=0, le=1)]
+SomeClusters = Annotated[int, Field(gt=0, lt=MOST_LABELS)]
 ALL_TOGETHER = "training and validation images are standardised, reduced and clustered together"
 CLEAN_THRESHOLD = 0.5  # more of a foreground cluster is attended to than not
 AT_ONCE = 16  # images that are predicted together
+
+
+class CbfeParams(ProtocolParams):
+    """Parameters of the clusterings.
+
+    ``mass`` is the share of the attention that its mask holds. ``threshold`` is the share of a
+    foreground cluster's pixels that lie in it, or more; ``train`` looks for it with the masks of
+    the training images. ``background`` names the classes that are no foreground, ``K`` how many
+    clusters all patches are put into, ``K_objects`` and ``K_communities`` those of the foreground.
+    """
+
+    input_size: InputSize = 448
+    mask_size: PositiveInt = 100
+    mass: float = Field(default=0.65, gt=0, lt=1)
+    background: tuple[str, ...] = Field(default=("background",), min_length=1)
+    K: int = Field(default=200, ge=3)
+    threshold: Share | Literal["auto", "train"] = "auto"
+    pca_dim: int = Field(default=50, gt=0)
+    pca_rows_per_dim: int = Field(default=1000, ge=0)
+    niter: int = Field(default=100, gt=0, le=100_000)
+    nredo: int = Field(default=5, gt=0, le=1000)
+    points_per_centroid: int = Field(default=256, gt=0)
+    K_objects: SomeClusters | Literal["classes"] = "classes"
+    object_seeds: int = Field(default=5, gt=0, le=1000)
+    communities: bool = True
+    K_communities: int = Field(default=189, gt=1, lt=MOST_LABELS)
+    weight_threshold: float = Field(default=0.07, gt=0, le=1)
+    markov_time: float = Field(default=1.2, gt=0, le=1000)
+    community_seeds: int = Field(default=10, gt=0, le=1000)
+    upper_bound: bool = False
+
+    def check(self, target: Target) -> None:
+        """Nothing, where the background is the dataset's, and what finds communities is installed.
+
+        Raises:
+            DensebenchError: it is not.
+        """
+        Foreground.named(self.background, target)
+        if self.communities:
+            require_infomap()
 
 
 class Cbfe(Protocol):
@@ -73,18 +115,6 @@ class Cbfe(Protocol):
             return chosen
         value = "train" if variant == "reference" else CLEAN_THRESHOLD
         return chosen.model_copy(update={"threshold": value})
-
-    @classmethod
-    def check(cls, params: P, target: Target) -> None:
-        """Nothing, where the background has a name and what finds communities is installed.
-
-        Raises:
-            DensebenchError: it has none, it is not, or more clusters of objects than labels.
-        """
-        assert isinstance(params, CbfeParams)
-        Foreground.named(params.background, target)
-        if params.communities:
-            require_infomap()
 
     @property
     def scoring(self) -> ClusterScoring:
@@ -136,8 +166,7 @@ class Cbfe(Protocol):
         parts = [attended(source, view, reduction, params.mass) for source in (train, val)]
         if world.is_main:
             learnt, scored = (part for part in parts if part is not None)
-            how = self._foreground, self._n_objects, self.setting.n_classes
-            clusterer = Clusterer(params, *how, self.setting.seed, self.setting.watcher)
+            clusterer = Clusterer(self._plan, self._foreground, self.setting.watcher)
             self._val, self._found = scored, clusterer.found(learnt, scored)
 
     def predict(self, val: PatchSource) -> Iterator[Prediction]:
@@ -173,6 +202,29 @@ class Cbfe(Protocol):
         if self.params.K_objects == "classes":
             return max(1, self.setting.n_classes - len(self.params.background))
         return self.params.K_objects
+
+    @property
+    def _plan(self) -> Plan:
+        params, setting = self.params, self.setting
+        assert params.threshold != "auto"  # it is resolved
+        graph = Graph(
+            n_clusters=params.K_communities,
+            weight_threshold=params.weight_threshold,
+            markov_time=params.markov_time,
+            seeds=params.community_seeds,
+            upper_bound=params.upper_bound,
+        )
+        return Plan(
+            size=params.mask_size,
+            n_clusters=params.K,
+            threshold=params.threshold,
+            n_objects=self._n_objects,
+            object_seeds=params.object_seeds,
+            graph=graph if params.communities else None,
+            n_classes=setting.n_classes,
+            effort=Effort(params.niter, params.nredo, params.points_per_centroid),
+            seed=setting.seed,
+        )
 
 
 PROTOCOL = Cbfe

@@ -71,7 +71,7 @@ def plan_run(options: RunOptions) -> Plan:
     card, protocol = task.card, load_protocol(task.card.protocol)
     _check_target(card, protocol)
     params = _resolved(task, options.params, options.variant)
-    _check_params(card, protocol, params)
+    _check_params(card, params)
     share = share_asked(card, options)
     if share is not None:
         check_share(card.dataset.kind, share, options.subset_seed)
@@ -105,9 +105,9 @@ def _check_target(card: TaskCard, protocol: type[Protocol]) -> None:
         )
 
 
-def _check_params(card: TaskCard, protocol: type[Protocol], params: ProtocolParams) -> None:
+def _check_params(card: TaskCard, params: ProtocolParams) -> None:
     try:
-        protocol.check(params, dataset_kind(card.dataset.kind).target(card.dataset))
+        params.check(dataset_kind(card.dataset.kind).target(card.dataset))
     except DensebenchError as error:
         raise DensebenchError(f"task {card.name}: {error}") from error
 

@@ -68,8 +68,8 @@ def test_neco_attention_whole(golden: Callable, case: str, monkeypatch: pytest.M
 def test_other_datasets_must_name_their_background() -> None:
     target = labels(("sky", "ground", "tree"), 255)
     with pytest.raises(DensebenchError, match="no class is called 'background'"):
-        AttentionJaccard.check(AttentionJaccardParams(), target)
-    AttentionJaccard.check(AttentionJaccardParams(background=("sky", "ground")), target)
+        AttentionJaccardParams().check(target)
+    AttentionJaccardParams(background=("sky", "ground")).check(target)
 
 
 def test_a_grid_too_small_to_be_blurred() -> None:

@@ -135,10 +135,10 @@ def test_what_the_quirks_of_the_foreground_are_worth(splits: tuple) -> None:
 def test_without_infomap_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(DensebenchError, match="communities = false leaves them out"):
-        Cbfe.check(CbfeParams(), VOC)
-    Cbfe.check(CbfeParams(communities=False), VOC)
+        CbfeParams().check(VOC)
+    CbfeParams(communities=False).check(VOC)
     with pytest.raises(DensebenchError, match="no class is called 'background'"):
-        Cbfe.check(CbfeParams(communities=False), labels(("sky", "tree"), 255))
+        CbfeParams(communities=False).check(labels(("sky", "tree"), 255))
 
 
 def test_as_many_object_clusters_as_classes_of_objects() -> None:

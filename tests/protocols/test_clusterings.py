@@ -1,6 +1,7 @@
 """Clusterings of patches and of their foreground, on patches whose groups are plain."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import torch
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.learners.attended import Attended
+from densebench.learners.cluster_foreground import Effort
 from densebench.measures.foregrounds import Foreground
-from densebench.protocols.clusterings import CbfeParams, Clusterer
+from densebench.protocols.clusterings import Clusterer, Graph, Plan
 
 SIDE = 4
 GROUPS = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]])
@@ -27,21 +29,19 @@ def split(n: int, seed: int, attended: tuple[int, ...] = (1, 3)) -> Attended:
 
 @pytest.fixture
 def clusterer() -> Callable[..., Clusterer]:
-    def build(published: bool = True, n_objects: int = 2, **params: object) -> Clusterer:
-        how = CbfeParams(
-            **{
-                "mask_size": 8,
-                "K": 4,
-                "pca_dim": 4,
-                "nredo": 2,
-                "object_seeds": 2,
-                "communities": False,
-                "threshold": 0.5,
-                **params,
-            }
+    def build(published: bool = True, threshold: float | str = 0.5, **graph: Any) -> Clusterer:
+        plan = Plan(
+            size=8,
+            n_clusters=4,
+            threshold=threshold,
+            n_objects=2,
+            object_seeds=2,
+            graph=Graph(**graph) if graph else None,
+            n_classes=4,
+            effort=Effort(niter=20, nredo=2, points_per_centroid=256),
+            seed=0,
         )
-        shown = Foreground((0, 2), 255, void_counts=published)
-        return Clusterer(how, shown, n_objects, 4, 0, Watcher())
+        return Clusterer(plan, Foreground((0, 2), 255, void_counts=published), Watcher())
 
     return build
 
@@ -82,8 +82,9 @@ def test_modules_beyond_the_classes_are_one_label(
         return 10 * np.arange(n_labels)
 
     monkeypatch.setattr("densebench.protocols.clusterings.communities", numbered)
-    how = {"communities": True, "K_communities": 3, "community_seeds": 2, "upper_bound": True}
-    found = clusterer(**how).found(split(3, 0), split(2, 1))
+    how = {"weight_threshold": 0.1, "markov_time": 1.0}
+    build = clusterer(n_clusters=3, seeds=2, upper_bound=True, **how)
+    found = build.found(split(3, 0), split(2, 1))
     _, _, _, first, second, fine = found.labels.swapaxes(0, 1)
     assert seeds == [1, 2]
     assert np.array_equal(first, second)
