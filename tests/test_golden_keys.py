@@ -19,8 +19,6 @@ READER = re.compile(r"\b(?:golden|full_golden|official|every_golden)\b")
 # Of what is not built yet.
 PENDING = {
     "dinov3_seg": "DINOv3's linear head for segmentation",
-    "neco_cbfe": "fully unsupervised segmentation",
-    "neco_attention": "the Jaccard index of attention maps",
 }
 # Patterns of keys that hold nothing to compare with.
 NOT_NEEDED = {

@@ -3,7 +3,7 @@
 import abc
 import hashlib
 import json
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -32,6 +32,8 @@ class DenseBackbone(nn.Module, abc.ABC):
         std: What it is divided by after that.
         card: The card that it was built from, if there is one.
     """
+
+    output: ClassVar[str | None] = None  # what its maps hold, if not features of patches
 
     def __init__(
         self,
@@ -66,6 +68,19 @@ class DenseBackbone(nn.Module, abc.ABC):
         A backbone without a learnt table ignores it, and its ``positions`` stay None. It changes
         features and not the ``fingerprint``, which is that of the card: a ``FeatureSpec`` has both.
         """
+
+    @property
+    def attention_heads(self) -> int:
+        """How many maps :meth:`attention` gives of an image; 0 where it gives none."""
+        return 0
+
+    def attention(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b heads h w"] | None:
+        """How much the class token attends to every patch in the last block, where there is one.
+
+        The shares of the class token itself and of registers are left out, so that a map sums to
+        less than 1.
+        """
+        return None
 
     def choices(self) -> dict[str, object]:
         """What changes the features beside weights, patch size and normalisation; JSON values."""

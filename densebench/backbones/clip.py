@@ -18,6 +18,7 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from densebench.backbones import timm_vit
+from densebench.backbones.attention import of_class_token
 from densebench.backbones.base import DenseBackbone, PositionsOf
 from densebench.backbones.positions import PositionRule, interpolate_positions, rule_for
 from densebench.backbones.trainable import Trainable
@@ -102,6 +103,20 @@ class ClipBackbone(Trainable):
     def after_blocks(self) -> list[nn.Module]:
         """The normalisation after them."""
         return [self.visual.ln_post]
+
+    @property
+    def attention_heads(self) -> int:
+        """Of the last block, where its attention is torch's own."""
+        layer = getattr(self.blocks()[-1], "attn", None)
+        known = isinstance(layer, nn.MultiheadAttention) and layer.batch_first
+        return int(layer.num_heads) if known and layer is not None else 0
+
+    def attention(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b heads h w"] | None:
+        """From the last block's queries and keys."""
+        if not self.attention_heads:
+            return None
+        layer: Any = self.blocks()[-1].attn
+        return of_class_token(self, layer, images)
 
     def choices(self) -> dict[str, object]:
         """The card's choices."""

@@ -2,7 +2,8 @@
 
 The function takes no arguments. The module's ``forward`` gives (batch, h, w, dim) features of
 normalised images, and it has ``patch_size``; ``mean``, ``std`` (ImageNet's if absent) and
-``embed_dim`` (found by a dry run if absent) are optional. A card may state them instead.
+``embed_dim`` (found by a dry run if absent) are optional. A card may state them instead. A method
+``attention`` of images, (batch, heads, h, w), is what protocols of attention maps look at.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -23,11 +25,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from densebench.backbones.attention import is_attention
 from densebench.backbones.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Triple,
     describe,
+    shape_text,
 )
 from densebench.backbones.trainable import Trainable
 from densebench.backbones.weights.state_dict import load_strictly, read_state_dict, strip_prefixes
@@ -83,6 +87,36 @@ class PluginBackbone(Trainable):
         """The module's own ``blocks``, if it has a list of that name."""
         own = getattr(self.module, "blocks", None)
         return list(own) if isinstance(own, nn.ModuleList | nn.Sequential) else []
+
+    @cached_property
+    def attention_heads(self) -> int:
+        """How many maps the module's ``attention`` gives, found by a dry run; 0 without one."""
+        if not callable(getattr(self.module, "attention", None)):
+            return 0
+        size = dry_run_size(self.patch_size)
+        device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
+        with torch.no_grad():
+            found = self.attention(torch.zeros(1, 3, size, size, device=device))
+        return 0 if found is None else found.shape[1]
+
+    def attention(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b heads h w"] | None:
+        """What the module's own ``attention`` gives, if it has one.
+
+        Raises:
+            DensebenchError: an error in it, or it gives no map of shares for each head.
+        """
+        own = getattr(self.module, "attention", None)
+        if not callable(own):
+            return None
+        with guarded(self.target):
+            found = own(images)
+        if not is_attention(found, images, self.patch_size):
+            raise DensebenchError(
+                f"plug-in '{self.target}': attention gives {describe(found)} for images of "
+                f"{shape_text(tuple(images.shape))}; expected real numbers "
+                "(batch, heads, height, width)"
+            )
+        return found
 
     def choices(self) -> dict[str, object]:
         """The plug-in's code and the function in it; not where the file lies."""
@@ -267,7 +301,7 @@ def _triple(module: nn.Module, key: str, default: Triple, target: str) -> Triple
 def _found_embed_dim(module: nn.Module, target: str, image_size: int | Size | None) -> int:
     """The length of the vectors that a module gives for one image."""
     patch_size = _patch_size(module, target)
-    height, width = as_size(image_size or max(1, round(DRY_RUN_SIZE / patch_size)) * patch_size)
+    height, width = as_size(image_size or dry_run_size(patch_size))
     with guarded(target), torch.no_grad():
         features = module(torch.zeros(1, 3, height, width))
     if not isinstance(features, Tensor) or features.ndim != 4:
@@ -276,6 +310,11 @@ def _found_embed_dim(module: nn.Module, target: str, image_size: int | Size | No
             "image; expected (batch, height, width, dim)"
         )
     return features.shape[-1]
+
+
+def dry_run_size(patch_size: int) -> int:
+    """Side in pixels of an image to try a module on: about DRY_RUN_SIZE, in whole patches."""
+    return max(1, round(DRY_RUN_SIZE / patch_size)) * patch_size
 
 
 def _check_card(card: BackboneCard, built: PluginBackbone) -> None:

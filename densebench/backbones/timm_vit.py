@@ -9,9 +9,9 @@ from typing import Any
 import timm
 import torch
 from jaxtyping import Float
-from timm.layers.attention import Attention
 from torch import Tensor, nn
 
+from densebench.backbones.attention import heads_of, of_class_token
 from densebench.backbones.base import PositionsOf
 from densebench.backbones.positions import (
     NO_TABLE,
@@ -114,23 +114,17 @@ class TimmBackbone(Trainable):
         norm = getattr(self.model, "norm", None)
         return [norm] if isinstance(norm, nn.Module) else []
 
+    @property
+    def attention_heads(self) -> int:
+        """Of the last block, where its attention is one of timm's and there is a class token."""
+        return heads_of(self.model, self.blocks())
+
     def attention(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b heads h w"] | None:
         """From the last block's queries and keys, where they are those of timm's attention."""
-        layer = getattr(self.blocks()[-1], "attn", None) if self.blocks() else None
-        if not isinstance(layer, Attention) or not getattr(self.model, "has_class_token", False):
+        if not self.attention_heads:
             return None
-        entered: list[Tensor] = []
-        watch = layer.register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
-        try:
-            _, height, width, _ = self(images).shape
-        finally:
-            watch.remove()
-        tokens = entered[0]
-        shape = (*tokens.shape[:2], 3, layer.num_heads, -1)
-        queries, keys, _ = layer.qkv(tokens).reshape(shape).permute(2, 0, 3, 1, 4).unbind(0)
-        first = layer.q_norm(queries[:, :, :1]) * layer.scale
-        weights = (first @ layer.k_norm(keys).transpose(-2, -1)).softmax(dim=-1)[:, :, 0]
-        return weights[:, :, -height * width :].unflatten(-1, (height, width))
+        layer: Any = self.blocks()[-1].attn
+        return of_class_token(self, layer, images)
 
     def choices(self) -> dict[str, object]:
         """The card's choices, and a fixed input size."""

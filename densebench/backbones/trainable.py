@@ -1,7 +1,6 @@
 """What training asks of a backbone beside its features; an evaluation asks for none of it."""
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from densebench.backbones.base import DenseBackbone
 
@@ -22,10 +21,6 @@ class Trainable(DenseBackbone):
         """What the output of the last block goes through."""
         return []
 
-    def attention(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b heads h w"] | None:
-        """How much the class token attends to every patch in the last block, where there is one."""
-        return None
-
 
 def encoder_of(backbone: DenseBackbone) -> nn.Module:
     """The module whose state dict is the weights file; the backbone itself if it names none."""
@@ -35,13 +30,6 @@ def encoder_of(backbone: DenseBackbone) -> nn.Module:
 def blocks_of(backbone: DenseBackbone) -> list[nn.Module]:
     """The backbone's blocks in order; none if it has no such list."""
     return backbone.blocks() if isinstance(backbone, Trainable) else []
-
-
-def attention_of(
-    backbone: DenseBackbone, images: Float[Tensor, "b 3 H W"]
-) -> Float[Tensor, "b heads h w"] | None:
-    """The class token's attention to every patch in the last block; None where there is none."""
-    return backbone.attention(images) if isinstance(backbone, Trainable) else None
 
 
 def last_parts(backbone: DenseBackbone, blocks: int) -> list[nn.Module]:

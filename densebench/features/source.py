@@ -1,7 +1,7 @@
 """The patches of a split: images read, transformed and run through a backbone, batch by batch."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
+from densebench.backbones.attention import AttentionMaps
 from densebench.backbones.base import DenseBackbone
 from densebench.datasets.base import Split
 from densebench.datasets.transforms import Transform
@@ -44,20 +45,23 @@ class FeatureSpec:
     """Which features: the weights and their card's choices, and what a protocol overrides.
 
     ``positions`` is the rule in effect, so that two protocols that come to the same rule by
-    different ways share features; None where the backbone has no learnt table.
+    different ways share features; None where the backbone has no learnt table. ``output`` is what
+    else than the features of patches is given, if it is.
     """
 
     fingerprint: str
     positions: str | None
+    output: str | None = None
 
     @classmethod
     def of(cls, backbone: DenseBackbone) -> "FeatureSpec":
         """What the backbone gives as it is now."""
-        return cls(backbone.fingerprint, backbone.positions)
+        return cls(backbone.fingerprint, backbone.positions, backbone.output)
 
     def key(self) -> dict[str, str | None]:
-        """All of it, for the key of cached features."""
-        return {"backbone": self.fingerprint, "positions": self.positions}
+        """All of it, for the key of cached features; theirs is what it always was."""
+        known = {"backbone": self.fingerprint, "positions": self.positions}
+        return known if self.output is None else {**known, "output": self.output}
 
 
 @dataclass
@@ -250,6 +254,15 @@ class PatchSource:
         self.watcher.say(f"the GPU's memory is short; going on in batches of {self.batch_size}")
         torch.cuda.empty_cache()
         return self._halving(images)
+
+
+def of_attention(source: PatchSource) -> PatchSource:
+    """The same images, whose patches have their share in each head of the last block.
+
+    Raises:
+        DensebenchError: the backbone gives no attention of a class token.
+    """
+    return replace(source, backbone=AttentionMaps(source.backbone))
 
 
 def _require(finite: Bool[Tensor, ""], backbone: DenseBackbone) -> None:

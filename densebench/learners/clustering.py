@@ -90,11 +90,7 @@ class StreamedPCA:
 
 def pca_rows(n_rows: int, at_most: int) -> Int64[np.ndarray, " m"]:
     """The rows, in their order, on which faiss trains a PCA of ``n_rows`` rows."""
-    if n_rows <= at_most:
-        return np.arange(n_rows)
-    order = np.empty(n_rows, dtype=np.int32)
-    faiss.rand_perm(faiss.swig_ptr(order), n_rows, FAISS_PCA_SEED)  # type: ignore[attr-defined]
-    return order[:at_most].astype(np.int64)
+    return fitting_rows(n_rows, at_most, FAISS_PCA_SEED)
 
 
 def cluster(
@@ -106,14 +102,24 @@ def cluster(
     nredo: int,
     points_per_centroid: int,
     device: Literal["cpu", "gpu"] = "cpu",
+    spherical: bool = False,
+    fitted_on: Int64[np.ndarray, " m"] | None = None,
 ) -> Int64[np.ndarray, " n"]:
     """The k-means cluster of every row, fitted on at most ``points_per_centroid`` per cluster.
+
+    ``spherical`` normalises centroids, not rows, and takes the largest inner product. ``fitted_on``
+    are the rows to fit on, each as often as it is named; all of them if not given.
 
     Raises:
         DensebenchError: fewer rows than clusters, or a GPU is asked for and faiss sees none.
     """
-    if len(features) < n_clusters:
-        raise DensebenchError(f"K is {n_clusters}, but there are only {len(features)} patches")
+    wanted = fitting_rows(
+        len(features) if fitted_on is None else len(fitted_on),
+        n_clusters * points_per_centroid,
+        seed,
+    )
+    if len(wanted) < n_clusters:
+        raise DensebenchError(f"K is {n_clusters}, but there are only {len(wanted)} patches")
     if device == "gpu" and not (torch.cuda.is_available() and faiss.get_num_gpus()):
         raise DensebenchError("kmeans = 'gpu' needs a GPU that faiss can use; take kmeans = 'cpu'")
     kmeans = faiss.Kmeans(
@@ -123,8 +129,18 @@ def cluster(
         nredo=nredo,
         seed=seed,
         gpu=device == "gpu",
+        spherical=spherical,
         max_points_per_centroid=points_per_centroid,
         min_points_per_centroid=1,
     )
-    kmeans.train(np.ascontiguousarray(features))
+    kmeans.train(np.ascontiguousarray(features[wanted if fitted_on is None else fitted_on[wanted]]))
     return kmeans.index.search(features, 1)[1][:, 0]
+
+
+def fitting_rows(n_rows: int, at_most: int, seed: int) -> Int64[np.ndarray, " m"]:
+    """The rows, in their order, on which faiss fits a k-means of ``n_rows`` rows."""
+    if n_rows <= at_most:
+        return np.arange(n_rows)
+    order = np.empty(n_rows, dtype=np.int32)
+    faiss.rand_perm(faiss.swig_ptr(order), n_rows, seed)  # type: ignore[attr-defined]
+    return order[:at_most].astype(np.int64)

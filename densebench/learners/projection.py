@@ -38,7 +38,7 @@ class Projection:
     def fitted(self, reduction: StreamedPCA, n_rows: int) -> StreamedPCA:
         """The PCA, which the first process fits to the patches of all, image by image."""
         world = self._source.world
-        rows = (rows for batch in self._for_main() for rows in _images(batch))
+        rows = (rows for batch in self._for_main() for rows in images(batch))
         if world.is_main:
             reduction.fit(rows, n_rows)
         for _ in rows:  # which are none in the others
@@ -49,7 +49,7 @@ class Projection:
         """What this process extracted, projected."""
         indices, patches, masks = [], [], []
         for batch in self._own():
-            patches += [torch.from_numpy(reduction.transform(rows)) for rows in _images(batch)]
+            patches += [torch.from_numpy(reduction.transform(rows)) for rows in images(batch)]
             indices.append(batch.indices)
             masks.append(batch.masks)
         if not indices:
@@ -95,6 +95,6 @@ class Projection:
         return (batch for batch, dropped in told if not dropped)
 
 
-def _images(batch: PatchBatch) -> Iterator[Float[np.ndarray, "p d"]]:
+def images(batch: PatchBatch) -> Iterator[Float[np.ndarray, "p d"]]:
     """Patches image by image: sums and products round alike, whatever is extracted at once."""
     return (patches.flatten(0, 1).cpu().numpy().copy() for patches in batch.patches)

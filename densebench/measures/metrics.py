@@ -15,6 +15,14 @@ from densebench.measures.depth import (
     RootMeanSquareError,
     WithinThreshold,
 )
+from densebench.measures.jaccard import (
+    BestHeadJaccard,
+    CommunitiesMeanIoU,
+    ForegroundJaccard,
+    MergedAttentionJaccard,
+    ObjectsMeanIoU,
+    UpperBoundMeanIoU,
+)
 from densebench.measures.segmentation import (
     MeanIoU,
     MeanIoUAbsentLeftOut,
@@ -30,6 +38,12 @@ OWN: dict[str, type[Metric]] = {
     "rmse": RootMeanSquareError,
     "abs_rel": AbsoluteRelativeError,
     "delta1": WithinThreshold,
+    "foreground_jaccard": ForegroundJaccard,
+    "objects_miou": ObjectsMeanIoU,
+    "communities_miou": CommunitiesMeanIoU,
+    "communities_upper_bound": UpperBoundMeanIoU,
+    "merged_attention_jaccard": MergedAttentionJaccard,
+    "best_head_jaccard": BestHeadJaccard,
 }
 METRICS = Registry("metric", "densebench.measures", "METRIC", "densebench.metrics")
 

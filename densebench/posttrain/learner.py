@@ -9,7 +9,6 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from densebench.backbones.base import DenseBackbone
-from densebench.backbones.trainable import attention_of
 from densebench.host.distributed import World
 from densebench.host.errors import DensebenchError
 from densebench.posttrain.aligned import Share
@@ -154,7 +153,7 @@ class Learner:
             return []
         chosen = []
         for view in views:
-            attention = attention_of(self.teacher.backbone, view)
+            attention = self.teacher.backbone.attention(view)
             assert attention is not None  # check_attention saw to it
             shown = foreground(attention.float(), loss.mask_mass, loss.smallest_part)
             chosen.append(shown if loss.masks == "fg" else ~shown)
@@ -248,7 +247,7 @@ def check_attention(backbone: DenseBackbone, recipe: Recipe, device: torch.devic
         return
     size = recipe.views.global_size
     with torch.no_grad():
-        attention = attention_of(backbone, torch.zeros(1, 3, size, size, device=device))
+        attention = backbone.attention(torch.zeros(1, 3, size, size, device=device))
     if attention is None:
         raise DensebenchError(f"{backbone.name}: gives no attention, so loss.masks must be 'all'")
     foreground(attention)

@@ -53,6 +53,13 @@ class ProtocolParams(Card):
     positions: PositionsParam = "auto"
     normalisation: NormalisationParam = "auto"
 
+    def check(self, target: Target) -> None:
+        """Nothing, where they suit what the dataset gives and what is installed.
+
+        Raises:
+            DensebenchError: they do not.
+        """
+
 
 @dataclass(frozen=True)
 class Setting:

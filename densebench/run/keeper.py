@@ -75,10 +75,10 @@ class PanelKeeper:
         return WatchedSource(**same, see=self.see)
 
     def see(self, batch: PatchBatch) -> None:
-        """Keep the patches of the images that are wanted."""
+        """Keep the patches of the images that are wanted: those of the first pass."""
         for index, patches in zip(batch.indices.tolist(), batch.patches, strict=True):
             if index < self.count:
-                self._patches[index] = patches.float().cpu().clone()
+                self._patches.setdefault(index, patches.float().cpu().clone())
 
     def add(self, prediction: Prediction) -> None:
         """Keep what is wanted of one prediction; of repeats, the first."""

@@ -71,6 +71,7 @@ def plan_run(options: RunOptions) -> Plan:
     card, protocol = task.card, load_protocol(task.card.protocol)
     _check_target(card, protocol)
     params = _resolved(task, options.params, options.variant)
+    _check_params(card, params)
     share = share_asked(card, options)
     if share is not None:
         check_share(card.dataset.kind, share, options.subset_seed)
@@ -102,6 +103,13 @@ def _check_target(card: TaskCard, protocol: type[Protocol]) -> None:
             f"task {card.name}: protocol '{card.protocol}' learns {' or '.join(protocol.targets)}, "
             f"and dataset kind '{card.dataset.kind}' gives {given}; pair it with another protocol"
         )
+
+
+def _check_params(card: TaskCard, params: ProtocolParams) -> None:
+    try:
+        params.check(dataset_kind(card.dataset.kind).target(card.dataset))
+    except DensebenchError as error:
+        raise DensebenchError(f"task {card.name}: {error}") from error
 
 
 def _check_lists(options: RunOptions) -> None:

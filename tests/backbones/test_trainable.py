@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from densebench.backbones import DenseBackbone, load_backbone
-from densebench.backbones.trainable import attention_of, blocks_of, encoder_of, last_parts
+from densebench.backbones.trainable import blocks_of, encoder_of, last_parts
 
 
 class Silent(DenseBackbone):
@@ -22,7 +22,7 @@ def test_one_that_tells_nothing_is_trained_as_a_whole() -> None:
     backbone = Silent()
     assert encoder_of(backbone) is backbone
     assert blocks_of(backbone) == last_parts(backbone, 1) == []
-    assert attention_of(backbone, torch.zeros(1, 3, 4, 4)) is None
+    assert backbone.attention(torch.zeros(1, 3, 4, 4)) is None
 
 
 def test_one_that_tells_its_blocks() -> None:

@@ -263,7 +263,17 @@ def test_all_of_ours_load_and_are_what_they_must_be(registry: Registry) -> None:
 
 def test_the_names_are_those_of_the_modules() -> None:
     assert FAMILIES.names() == ["baseline", "open_clip", "python", "timm"]
-    assert PROTOCOLS.names() == ["in_context", "knn", "linear", "logreg", "overclustering"]
+    assert PROTOCOLS.names() == [
+        "attention_jaccard",
+        "cbfe",
+        "depth_in_context",
+        "depth_linear",
+        "in_context",
+        "knn",
+        "linear",
+        "logreg",
+        "overclustering",
+    ]
     assert DATASETS.names() == [
         "ade20k",
         "camvid",

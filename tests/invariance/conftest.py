@@ -19,6 +19,9 @@ PARAMS = {
     "drop_last_val = true\n",
     "knn": "ks = [1, 3]\n",
     "logreg": "C = [0.01, 1.0]\n",
+    "attention_jaccard": 'background = ["red"]\nbatch_size = 3\n',
+    "cbfe": 'background = ["red"]\nmask_size = 20\nK = 4\npca_dim = 3\nobject_seeds = 2\n'
+    "communities = false\n",
 }
 DEPTH_PARAMS = {
     "depth_linear": "crop = 42\ntrain_box = 'full'\neval_box = 'full'\nsteps = 5\n"
@@ -34,7 +37,32 @@ VARIANTS = {
     "depth_linear": ("reference", "clean"),
     "depth_in_context": ("reference", "clean"),
     "logreg": ("reference", "clean"),
+    "attention_jaccard": ("reference", "clean"),
+    "cbfe": ("reference", "clean"),
 }
+ATTENDS = "attends.py:build"  # HOG that offers an attention, which it has not itself
+ATTENDING = {"attention_jaccard": ATTENDS, "cbfe": ATTENDS}
+PLUGIN = """
+import torch
+from densebench.backbones import load_backbone
+
+class Attends(torch.nn.Module):
+    patch_size = 14
+
+    def __init__(self):
+        super().__init__()
+        self.hog = load_backbone("hog_s14")
+        self.embed_dim = self.hog.embed_dim
+
+    def forward(self, images):
+        return self.hog(images)
+
+    def attention(self, images):
+        return torch.nn.functional.avg_pool2d(images, 14)[:, :2].exp()
+
+def build():
+    return Attends()
+"""
 CASES = [(protocol, variant) for protocol, variants in VARIANTS.items() for variant in variants]
 
 
@@ -52,6 +80,7 @@ def tasks(
         (folder / f"{protocol}.toml").write_text(f"{text}[params]\ninput_size = 56\n{params}")
     for protocol, params in DEPTH_PARAMS.items():
         write_depth(folder, protocol, f"input_size = 56\n{params}")
+    (folder / "attends.py").write_text(PLUGIN)
     return folder
 
 
@@ -66,7 +95,7 @@ def run(tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
         *,
         results: str | None = None,
         task: Path | None = None,
-        backbone: str = "hog_s14",
+        backbone: str | None = None,
         own_cache: bool = True,
         **options: Any,
     ) -> dict[str, Any]:
@@ -74,7 +103,7 @@ def run(tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
             monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path / place / "cache"))
         record, path = evaluate(
             RunOptions(
-                backbone,
+                backbone or hog(tasks, protocol),
                 str(task or tasks / f"{protocol}.toml"),
                 variant=variant,
                 results=tmp_path / (results or place) / "results",
@@ -84,6 +113,11 @@ def run(tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
         return facts(record, path)
 
     return evaluated
+
+
+def hog(tasks: Path, protocol: str) -> str:
+    """HOG, with an attention where the protocol looks at one."""
+    return str(tasks / ATTENDING[protocol]) if protocol in ATTENDING else "hog_s14"
 
 
 def facts(record: RunRecord, path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pytest
 
 from densebench.records.store import load_record
 
-from .conftest import facts
+from .conftest import facts, hog
 
 LONGEST = 400.0  # seconds
 # The processes are joined once for all runs, since to start them takes most of the time.
@@ -79,6 +79,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("depth_in_context", {}),
     ("logreg", {}),
 ]
+ATTENTIVE: list[tuple[str, dict[str, Any]]] = [("attention_jaccard", {}), ("cbfe", {})]
+Cases = list[tuple[str, dict[str, Any]]]
 Done = list[tuple[int, str, str]]  # of each process: exit code, standard output and error
 
 
@@ -116,7 +118,7 @@ def vit(tmp_path: Path) -> str:
 def together(tasks: Path, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
     """All that comes of one run after the other, of so many processes."""
 
-    def run(size: int, backbone: str, cache: str) -> list[dict[str, Any]]:
+    def run(size: int, backbone: str, cache: str, cases: Cases = CASES) -> list[dict[str, Any]]:
         options = [
             {
                 "backbone": backbone,
@@ -128,7 +130,7 @@ def together(tasks: Path, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]
                 "cache": cache,
                 "panels": 3,
             }
-            for protocol, params in CASES
+            for protocol, params in cases
         ]
         own = {"DENSEBENCH_CACHE": str(tmp_path / f"cache of {size} {cache}")}
         done = started(size, "-c", PROGRAM, json.dumps(options), **own)
@@ -136,13 +138,15 @@ def together(tasks: Path, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]
         assert not any(out for _, out, _ in done[1:])
         paths = [Path(line) for line in done[0][1].splitlines()]
         records = [load_record(path) for path in paths]
-        assert [record.processes for record in records] == [size] * len(CASES)
+        assert [record.processes for record in records] == [size] * len(cases)
         return [facts(*pair) for pair in zip(records, paths, strict=True)]
 
     return run
 
 
-def alone(run: Callable[..., Any], backbone: str, cache: str) -> list[dict[str, Any]]:
+def alone(
+    run: Callable[..., Any], backbone: str, cache: str, cases: Cases = CASES
+) -> list[dict[str, Any]]:
     return [
         run(
             protocol,
@@ -153,12 +157,21 @@ def alone(run: Callable[..., Any], backbone: str, cache: str) -> list[dict[str, 
             batch_size=2,
             cache=cache,
         )
-        for number, (protocol, params) in enumerate(CASES)
+        for number, (protocol, params) in enumerate(cases)
     ]
 
 
 def test_two_processes(run: Callable[..., Any], together: Callable[..., Any]) -> None:
     assert together(2, "hog_s14", "fp32") == alone(run, "hog_s14", "fp32")
+
+
+@pytest.mark.slow
+def test_two_processes_and_attention(
+    tasks: Path, run: Callable[..., Any], together: Callable[..., Any]
+) -> None:
+    attends = hog(tasks, "cbfe")
+    ours = alone(run, attends, "fp32", ATTENTIVE)
+    assert together(2, attends, "fp32", ATTENTIVE) == ours
 
 
 @pytest.mark.slow
