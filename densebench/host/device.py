@@ -104,3 +104,10 @@ def peak_cuda(device: torch.device) -> int | None:
 def free_on_gpu(device: torch.device) -> int:
     """Bytes of a GPU that nothing takes; none of a processor's."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+
+
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the host on a device, without waiting for what the device is at."""
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -47,11 +47,20 @@ def aligned_pairs(
     align_size: int,
     foreground: Sequence[Bool[Tensor, "t h w"]] | None,
 ) -> Iterator[Pair]:
-    """All pairs of a global crop and another view, in the order of crops, then of views."""
+    """All pairs of a global crop and another view, in the order of crops, then of views.
+
+    Every grid is aligned on all its regions at once.
+    """
 
     def aligned(grid: Tensor, regions: Tensor) -> Tensor:
         return _aligned(grid, regions, patch_size, align_size)
 
+    crops = range(len(teacher))
+    seen = []  # of every view, on the regions that it shares with the other global crops
+    for view, grid in enumerate(student):
+        others = [crop for crop in crops if crop != view]
+        parts = aligned(grid, boxes.in_view[:, view, others]).unbind(1) if others else ()
+        seen.append(dict(zip(others, parts, strict=True)))
     for crop, grid in enumerate(teacher):
         regions = boxes.in_global[:, crop]
         targets, masks = aligned(grid.detach(), regions), None
@@ -59,9 +68,8 @@ def aligned_pairs(
             covered = aligned(foreground[crop][..., None].to(torch.float32), regions)
             masks = covered[..., 0] >= 1
         for view in (view for view in range(len(student)) if view != crop):
-            seen = aligned(student[view], boxes.in_view[:, view, crop, None])[:, 0]
             mask = None if masks is None else masks[:, view]
-            yield Pair(crop, targets[:, view], seen, mask, masks)
+            yield Pair(crop, targets[:, view], seen[view][crop], mask, masks)
 
 
 def _aligned(
@@ -72,8 +80,12 @@ def _aligned(
 ) -> Float[Tensor, "b k n d"]:
     """The grid's patches on align_size**2 points of every region, in at least float32."""
     grid = grid if grid.dtype == torch.float64 else grid.float()
-    patches = list((regions / patch_size).to(grid))
-    maps = roi_align(grid.permute(0, 3, 1, 2), patches, align_size, aligned=True)
+    boxes = (regions / patch_size).to(grid).flatten(0, 1)
+    image = torch.arange(len(grid), device=grid.device).repeat_interleave(
+        regions.shape[1], output_size=len(boxes)
+    )
+    places = torch.cat([image[:, None].to(grid), boxes], dim=1)
+    maps = roi_align(grid.permute(0, 3, 1, 2), places, align_size, aligned=True)
     return maps.flatten(2).transpose(1, 2).unflatten(0, regions.shape[:2])
 
 

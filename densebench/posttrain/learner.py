@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,6 +12,7 @@ from densebench.backbones.base import DenseBackbone
 from densebench.host.distributed import World
 from densebench.host.errors import DensebenchError
 from densebench.posttrain.aligned import Share
+from densebench.posttrain.finishing import Finishing
 from densebench.posttrain.foreground import foreground
 from densebench.posttrain.neco import pair_losses
 from densebench.posttrain.networks import Networks
@@ -66,7 +67,9 @@ class Learner:
         self.queue = _queue(recipe, networks)
         self.optimiser = build_optimiser(self.student, recipe)
         self._recipe, self._length, self._world = recipe, length, world
-        self._settings = recipe.loss.settings(self.student.backbone.patch_size)
+        backbone = self.student.backbone
+        self._settings = recipe.loss.settings(backbone.patch_size)
+        self._finish = Finishing(backbone.mean, backbone.std, self._device)
 
     def step(
         self,
@@ -81,29 +84,36 @@ class Learner:
         moves towards the student as it is before the step; AdamW. Where no patch at all is left
         to compare, nothing moves.
 
+        The host waits for a GPU once, at the end, for all numbers of the step.
+
         Args:
             number: of the step, which the schedules and the draws follow.
             batch: this process's views and boxes, on any device.
-            check: is called with numbers that must be finite, and what they are.
+            check: is called with numbers that must be finite, and what they are; by then the step
+                is taken.
             draws: the random choices; those that follow from seed and step when None.
         """
         now = rates(self._recipe, number, self._length)
         apply_rates(self.optimiser, now)
         seed = self._recipe.training.seed
         torch.manual_seed(step_seed(seed, number, Purpose.OWN + self._world.rank))
-        losses = self._gradients(batch, check, draws or self._draws(number))
+        own, losses = self._gradients(batch, draws or self._draws(number))
         parameters = [p for _, p in trainable(self.student) if p.grad is not None]
         self._world.average(p.grad for p in parameters if p.grad is not None)
         limit = self._recipe.optimiser.clip_norm or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
-        check(norm, "gradient")
-        if losses.any():
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        if self._recipe.loss.masks == "all" or losses.any():
             follow(self.teacher, self.student, now.momentum)
             self.optimiser.step()
         self.optimiser.zero_grad()
-        weights = torch.stack([p.detach().norm() for p in parameters]).norm()
-        check(float(weights), "weight norm")
-        return Outcome(losses, norm, now)
+        weights = torch.stack(torch._foreach_norm([p.detach() for p in parameters])).norm()
+        numbers = torch.cat([losses, own, torch.stack([norm, weights])]).cpu()
+        losses, found = numbers[: len(losses)], numbers[len(losses) :].tolist()
+        for value, what in zip(
+            found, ["loss"] * len(own) + ["gradient", "weight norm"], strict=True
+        ):
+            check(value, what)
+        return Outcome(losses, found[-2], now)
 
     def _draws(self, number: int) -> Draws:
         def seeded(purpose: Purpose) -> Draw:
@@ -113,31 +123,42 @@ class Learner:
         return Draws(seeded(Purpose.ENTRIES), lambda: seeded(Purpose.REFERENCES))
 
     def _gradients(
-        self, batch: Sequence[Portion], check: Callable[[float, str], None], draws: Draws
-    ) -> Float[Tensor, " pairs"]:
-        """Add the gradients of all portions; the losses of all pairs over all processes."""
-        images = [self._on_device(portion.images) for portion in batch]
-        taught = self._teach(batch, images, draws.entries)
-        losses = []
-        for place, views in enumerate(images):
-            found = self._backward(place, views, batch[place], taught, draws.references())
-            check(float(found.mean()), "loss")
-            losses.append(found)
-        together: Tensor = self._world.sum(torch.stack(losses).mean(dim=0))
-        return together / self._world.size
+        self, batch: Sequence[Portion], draws: Draws
+    ) -> tuple[Float[Tensor, " portions"], Float[Tensor, " pairs"]]:
+        """Add the gradients of all portions.
 
-    def _on_device(self, images: Sequence[Tensor]) -> list[Tensor]:
-        like = next(self.student.parameters())
-        return [image.to(like, non_blocking=True) for image in images]
+        Returns:
+            The loss of each portion, and the losses of all pairs over all processes.
+        """
+        batch = [self._on_device(portion) for portion in batch]
+        taught = self._teach(batch, draws.entries)
+        losses = torch.stack(
+            [
+                self._backward(place, portion, taught, draws.references())
+                for place, portion in enumerate(batch)
+            ]
+        )
+        together: Tensor = self._world.sum(losses.mean(dim=0))
+        return losses.mean(dim=1), together / self._world.size
 
-    def _teach(
-        self, batch: Sequence[Portion], images: Sequence[Sequence[Tensor]], draw: Draw
-    ) -> "_Taught":
+    @property
+    def _device(self) -> torch.device:
+        return next(self.student.parameters()).device
+
+    def _on_device(self, portion: Portion) -> Portion:
+        """Its views finished, as floating as the student."""
+        portion, like = portion.on(self._device), next(self.student.parameters())
+        images = portion.images
+        if portion.distortions:
+            images = self._finish(images, portion.distortions)
+        return replace(portion, images=[image.to(like.dtype) for image in images])
+
+    def _teach(self, batch: Sequence[Portion], draw: Draw) -> "_Taught":
         """What the teacher says about all portions; the queue takes its share of it."""
         crops = self._recipe.views.global_crops
         with torch.no_grad(), self._autocast():
-            grids = [self.teacher.views(views[:crops]) for views in images]
-            masks = [self._masks(views[:crops]) for views in images]
+            grids = [self.teacher.views(portion.images[:crops]) for portion in batch]
+            masks = [self._masks(portion.images[:crops]) for portion in batch]
         regions = torch.cat([portion.boxes.in_global for portion in batch])
         whole = [g if g.dtype == torch.float64 else g.float() for g in _by_crop(grids)]
         taught = _Taught(whole, regions, _by_crop(masks))
@@ -160,18 +181,13 @@ class Learner:
         return chosen
 
     def _backward(
-        self,
-        place: int,
-        views: Sequence[Tensor],
-        portion: Portion,
-        taught: "_Taught",
-        draw: Draw,
+        self, place: int, portion: Portion, taught: "_Taught", draw: Draw
     ) -> Float[Tensor, " pairs"]:
         """Add one portion's gradients; its losses by pair, without gradient."""
         training, size = self._recipe.training, len(portion.indices)
         start = self._world.rank * training.batch_size // self._world.size + place * size
         with self._autocast():
-            student = self.student.views(views)
+            student = self.student.views(portion.images)
         if not taught.whole:
             taught = taught.part(place * size, size)
         losses = pair_losses(
@@ -189,7 +205,7 @@ class Learner:
 
     def _autocast(self) -> torch.autocast:
         precision = self._recipe.training.precision
-        kind = next(self.student.parameters()).device.type
+        kind = self._device.type
         half = precision == "bf16" or (precision == "auto" and kind == "cuda")
         return torch.autocast(kind, dtype=torch.bfloat16, enabled=half)
 

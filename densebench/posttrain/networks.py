@@ -56,8 +56,10 @@ def build_networks(
     if model.gradient_checkpointing:
         checkpoint_gradients(backbone)
     if model.compile:
-        student.compile()
-        teacher.compile()
+        # Global and local views have two sizes in all, each worth a graph of its own; left to
+        # itself, torch would make one of dynamic shapes for both.
+        for network in (student, teacher):
+            network.compile(dynamic=False)
     return Networks(student.train(), teacher)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.optim import AdamW
@@ -44,7 +45,8 @@ def teachers_own_share(recipe: Recipe, length: int) -> float:
 def build_optimiser(student: Projector, recipe: Recipe) -> AdamW:
     """One group for each of backbone and head with weight decay and without.
 
-    Biases and other parameters of one dimension are not decayed. `apply_rates` sets the numbers.
+    Biases and other parameters of one dimension are not decayed. `apply_rates` sets the numbers. On
+    a GPU all parameters of a group move in one kernel.
     """
     groups = []
     for part in ("backbone", "head"):
@@ -56,7 +58,15 @@ def build_optimiser(student: Projector, recipe: Recipe) -> AdamW:
             ]
             if own:
                 groups.append({"params": own, "part": part, "decayed": decayed})
-    return AdamW(groups, lr=0.0, weight_decay=0.0, betas=recipe.optimiser.betas)
+    betas, fused = recipe.optimiser.betas, next(student.parameters()).is_cuda
+    return AdamW(groups, lr=0.0, weight_decay=0.0, betas=betas, fused=fused or None)
+
+
+def restore_optimiser(optimiser: AdamW, state: dict[str, Any]) -> None:
+    """Load a state, which may have been saved on another kind of device."""
+    fused = optimiser.defaults["fused"]
+    groups = [{**group, "fused": fused} for group in state["param_groups"]]
+    optimiser.load_state_dict({**state, "param_groups": groups})
 
 
 def apply_rates(optimiser: torch.optim.Optimizer, now: Rates) -> None:

@@ -1,12 +1,14 @@
 """The queue that reference patches are drawn from, and the draws themselves."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 
+from densebench.host.device import sent
 from densebench.host.distributed import World
 from densebench.host.errors import DensebenchError
 
@@ -22,7 +24,7 @@ def random_draw(generator: Generator | None = None) -> Draw:
 
     def draw(places: Int[Tensor, " n"], count: int) -> Int[Tensor, " count"]:
         order = torch.randperm(max(len(places), count), generator=generator)[:count]
-        return places[order.to(places.device) % len(places)]
+        return places[sent(order, places.device) % len(places)]
 
     return draw
 
@@ -33,6 +35,8 @@ class PatchQueue(nn.Module):
     vpariza/NeCo counts the patches of all global crops together, so that until the queue is full
     its counter runs ahead of every crop's own: rows that were never written, zeros, are drawn as
     references too. `counter` "exact" draws from the rows that were written alone.
+
+    The counts stay with the host, wherever the patches are: reading one must not wait for a GPU.
 
     Args:
         global_crops: number of queues.
@@ -63,6 +67,11 @@ class PatchQueue(nn.Module):
         self.register_buffer("patches", torch.zeros(global_crops, capacity, dim))
         self.register_buffer("entered", torch.zeros(global_crops, dtype=torch.int64))
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PatchQueue":
+        super()._apply(fn, recurse)
+        self.entered = self.entered.cpu()
+        return self
+
     @torch.no_grad()
     def enter(
         self,
@@ -84,7 +93,7 @@ class PatchQueue(nn.Module):
             most = min(_ENTRIES_PER_IMAGE * len(grid) * world.size, self.patches.shape[1])
             count = min(most, len(pool))
             if count:
-                self._push(crop, _gathered(rows, draw(pool, count).to(rows.device), world))
+                self._push(crop, _gathered(rows, draw(pool, count), world))
 
     def _push(self, crop: int, patches: Float[Tensor, "n d"]) -> None:
         kept = self.patches[crop, : self.patches.shape[1] - len(patches)]
@@ -93,12 +102,13 @@ class PatchQueue(nn.Module):
 
     def filled(self, crop: int) -> int:
         """How many patches a global crop's queue holds."""
-        return min(int(self.entered[crop]), self.patches.shape[1])
+        return min(self.entered.tolist()[crop], self.patches.shape[1])
 
     def counted(self, crop: int) -> int:
         """How many rows of a global crop's queue may be drawn: its counter."""
-        own = self.entered[crop] if self.counter == "exact" else self.entered.sum()
-        return min(int(own), self.patches.shape[1])
+        entered = self.entered.tolist()
+        own = entered[crop] if self.counter == "exact" else sum(entered)
+        return min(own, self.patches.shape[1])
 
     def draw(self, crop: int, count: int, draw: Draw | None = None) -> Float[Tensor, "count d"]:
         """Random patches of a global crop's queue.
@@ -109,7 +119,7 @@ class PatchQueue(nn.Module):
         counted = self.counted(crop)
         rows = counted if self.counter == "exact" else self.patches.shape[1]
         chosen = (draw or random_draw())(torch.arange(rows) % counted, count)
-        return self.patches[crop, chosen.to(self.patches.device)]
+        return self.patches[crop, sent(chosen, self.patches.device)]
 
 
 def _pool(rows: int, eligible: Bool[Tensor, "b h w"] | None, world: World) -> Int[Tensor, " n"]:
@@ -125,7 +135,8 @@ def _gathered(
     rows: Float[Tensor, "rows d"], wanted: Int[Tensor, " n"], world: World
 ) -> Float[Tensor, "n d"]:
     """Some rows of all processes: each gives its own, and the sum with zeros is exact."""
-    own = wanted // len(rows) == world.rank
+    rank, row = np.divmod(wanted.numpy(), len(rows))
+    own = np.flatnonzero(rank == world.rank)
+    places, taken = (sent(torch.from_numpy(part), rows.device) for part in (own, row[own]))
     given = rows.new_zeros(len(wanted), rows.shape[1])
-    given[own] = rows[wanted[own] % len(rows)]
-    return world.sum(given)
+    return cast(Tensor, world.sum(given.index_copy_(0, places, rows[taken])))

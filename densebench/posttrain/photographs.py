@@ -3,21 +3,22 @@
 import hashlib
 import os
 import signal
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from densebench.datasets.image_files import read_image
 from densebench.files.regular import read_bytes
 from densebench.host.errors import DensebenchError
+from densebench.posttrain.distortions import Distortion
 from densebench.posttrain.views import MultiCrop, PairBoxes, Views, image_generator
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -123,14 +124,28 @@ class Sample:
 class Portion:
     """The part of a step's images that go through the model at once.
 
-    `images` has one entry per view, global crops first. Where so many images were skipped that
-    the training must end, there are none.
+    `images` has one entry per view, global crops first; `distortions` what is still to be done to
+    each view's images, if that is left to torch. Where so many images were skipped that the
+    training must end, there are none.
     """
 
     indices: Int64[Tensor, " b"]
-    images: list[Float[Tensor, "b 3 _ _"]]
+    images: list[Float[Tensor, "b 3 _ _"]] | list[UInt8[Tensor, "b _ _ 3"]]
     boxes: PairBoxes
     skipped: list[Unreadable]
+    distortions: list[list[Distortion]] = field(default_factory=list)
+
+    def pin_memory(self) -> "Portion":
+        """In memory that a GPU can copy from while the host goes on; a DataLoader calls this."""
+        return self._moved(Tensor.pin_memory)
+
+    def on(self, device: torch.device) -> "Portion":
+        """With images and boxes on a device, without waiting for it."""
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> "Portion":
+        boxes = PairBoxes(*map(move, self.boxes))
+        return replace(self, images=[move(image) for image in self.images], boxes=boxes)
 
 
 @dataclass(frozen=True)
@@ -222,6 +237,7 @@ def portions(
     part: tuple[int, int],
     accumulation: int,
     workers: int,
+    pinned: bool = False,
 ) -> Iterator[list[Portion]]:
     """One list of portions per step, from `first_step` to the end.
 
@@ -232,6 +248,7 @@ def portions(
         part: this process's rank and the number of processes; each has a stretch of every step.
         accumulation: portions per step and process.
         workers: processes that load images.
+        pinned: in memory that a GPU can copy from while the host goes on.
     """
     batches = _Batches(schedule, first_step, part, accumulation)
     loader = DataLoader(
@@ -241,6 +258,7 @@ def portions(
         collate_fn=_portion,
         worker_init_fn=_leave_interruption_to_the_parent,
         persistent_workers=workers > 0,
+        pin_memory=pinned,
     )
     stream = iter(loader)
     for _ in range(first_step, schedule.length):
@@ -273,8 +291,10 @@ def _portion(samples: list[Sample]) -> Portion:
     views = [sample.views for sample in samples if sample.views is not None]
     if len(views) < len(samples):
         return Portion(indices, [], PairBoxes(torch.empty(0), torch.empty(0)), skipped)
-    together = default_collate(views)
-    return Portion(indices, list(together.images), PairBoxes(*together.boxes), skipped)
+    together = default_collate([view._replace(distortions=[]) for view in views])
+    boxes = PairBoxes(*together.boxes)
+    distortions = [list(of_view) for of_view in zip(*(v.distortions for v in views), strict=True)]
+    return Portion(indices, list(together.images), boxes, skipped, distortions)
 
 
 def _leave_interruption_to_the_parent(_: int) -> None:

@@ -26,10 +26,14 @@ def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     """Move the teacher to momentum * teacher + (1 - momentum) * student; buffers are copied.
 
     Frozen parameters are equal in both, and stay so bit for bit. Rounded in the published order:
-    one step moves the teacher by less than float32 resolves.
+    one step moves the teacher by less than float32 resolves. All tensors move together, in three
+    kernels of a GPU.
     """
-    for own, theirs in zip(teacher.parameters(), student.parameters(), strict=True):
-        if theirs.requires_grad:
-            own.mul_(momentum).add_((1 - momentum) * theirs)
+    pairs = zip(teacher.parameters(), student.parameters(), strict=True)
+    moving = [(own, theirs) for own, theirs in pairs if theirs.requires_grad]
+    if moving:
+        own, theirs = map(list, zip(*moving, strict=True))
+        torch._foreach_mul_(own, momentum)
+        torch._foreach_add_(own, torch._foreach_mul(theirs, 1 - momentum))
     for buffer, latest in zip(teacher.buffers(), student.buffers(), strict=True):
         buffer.copy_(latest)

@@ -17,6 +17,7 @@ from densebench.posttrain.interruption import stopping
 from densebench.posttrain.journal import Journal
 from densebench.posttrain.learner import Learner, Outcome, check_attention
 from densebench.posttrain.networks import build_networks
+from densebench.posttrain.optimiser import restore_optimiser
 from densebench.posttrain.photographs import (
     Photographs,
     Portion,
@@ -117,7 +118,7 @@ class Trainer:
         self.teacher.load_state_dict(state.teacher)
         if self.learner.queue is not None:
             self.learner.queue.load_state_dict(state.queue)
-        self.learner.optimiser.load_state_dict(state.optimiser)
+        restore_optimiser(self.learner.optimiser, state.optimiser)
         self.unreadable, self.step = dict(state.unreadable), state.step
 
     def run(self) -> None:
@@ -148,6 +149,7 @@ class Trainer:
             (world.rank, world.size),
             self._recipe.training.accumulation,
             self.place.workers,
+            pinned=self.place.device.type == "cuda",
         )
         start = perf_counter()
         for batch in stream:

@@ -4,22 +4,28 @@ The views of NeCo (vpariza/NeCo, src/neco_transforms.py), which took them from L
 resized crops, global ones first, colour jitter, greyscale, blur, normalisation; no flips. Every
 draw comes from a generator of the image's own, so views depend on the seed, the epoch and the index
 of the image and on nothing else.
+
+The engine says who distorts and normalises: Pillow, as it loads the image, or torch, in batches
+where the training runs (`posttrain/finishing.py`). Decoding, cropping and resizing are Pillow's.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from PIL import Image, ImageFilter
+from jaxtyping import Float, UInt8
+from PIL import Image
 from pydantic import ConfigDict
 from torch import Generator, Tensor
 from torchvision.transforms import functional
 
 from densebench.host.errors import DensebenchError
+from densebench.posttrain.distortions import Adjustment, Distortion, distorted
+
+Engine = Literal["pillow", "torch"]
 
 _ASPECT = (3 / 4, 4 / 3)
 _CROP_TRIES = 10
@@ -35,11 +41,16 @@ class PairBoxes(NamedTuple):
 
 
 class Views(NamedTuple):
-    """The views of one image; the default collation of a DataLoader stacks them over images."""
+    """The views of one image, global crops first.
 
-    images: list[Float[Tensor, "3 _ _"]]  # global crops first
+    Normalised, or by the engine "torch" in 8 bits with channels last, and what is still to be done
+    to each; it is empty otherwise, and the default collation of a DataLoader stacks the rest.
+    """
+
+    images: list[Float[Tensor, "3 _ _"]] | list[UInt8[Tensor, "_ _ 3"]]
     crops: Float[Tensor, "v 4"]  # x1, y1, x2, y2 in pixels of the image
     boxes: PairBoxes
+    distortions: list[Distortion]
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,7 @@ class ViewSettings:
     Sizes are in pixels, scales are fractions of the image's area. `min_intersection` is the part of
     the image's area that a local crop shares with every global one; global crops share twice that.
     `cut_local` lets local views have a size that patches don't divide: the patches that fit count.
+    `engine` distorts and normalises.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -66,8 +78,11 @@ class ViewSettings:
     grey_probability: float = 0.2
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     blur_probability: float = 0.5
+    engine: Engine = "pillow"
 
     def __post_init__(self) -> None:
+        if self.engine not in get_args(Engine):
+            raise DensebenchError(f"no engine {self.engine!r}: use one of {get_args(Engine)}")
         for name, most in (("global_size", 1 << 14), ("local_size", 1 << 14), ("global_crops", 99)):
             if not 1 <= getattr(self, name) <= most:
                 raise DensebenchError(f"{name} is {getattr(self, name)}: give 1 to {most}")
@@ -114,18 +129,28 @@ class MultiCrop:
             DensebenchError: when no crops overlap as the settings ask.
         """
         crops = draw_crops(image.size, self.settings, generator)
-        sizes = self.settings.sizes
-        views = [self._view(image, *pair, generator) for pair in zip(crops, sizes, strict=True)]
+        sizes, on_torch = self.settings.sizes, self.settings.engine == "torch"
+        views, distortions = [], []
+        for crop, size in zip(crops, sizes, strict=True):
+            view, distortion = _cut(image, crop, size), draw_distortion(self.settings, generator)
+            views.append(_pixels(view) if on_torch else self._finished(view, distortion))
+            distortions += [distortion] * on_torch
         absolute = torch.tensor(crops, dtype=torch.float32)
-        return Views(views, absolute, pair_boxes(absolute, sizes, self.settings.global_crops))
+        boxes = pair_boxes(absolute, sizes, self.settings.global_crops)
+        return Views(views, absolute, boxes, distortions)
 
-    def _view(
-        self, image: Image.Image, crop: tuple[int, int, int, int], size: int, generator: Generator
-    ) -> Float[Tensor, "3 size size"]:
-        x1, y1, x2, y2 = crop
-        view = functional.resized_crop(image, y1, x1, y2 - y1, x2 - x1, [size, size])
-        view = distort(view, self.settings, generator)
-        return functional.normalize(functional.to_tensor(view), self.mean, self.std)
+    def _finished(self, view: Image.Image, distortion: Distortion) -> Float[Tensor, "3 size size"]:
+        pixels = functional.to_tensor(distorted(view, distortion))
+        return functional.normalize(pixels, self.mean, self.std)
+
+
+def _cut(image: Image.Image, crop: tuple[int, int, int, int], size: int) -> Image.Image:
+    x1, y1, x2, y2 = crop
+    return functional.resized_crop(image, y1, x1, y2 - y1, x2 - x1, [size, size])
+
+
+def _pixels(view: Image.Image) -> UInt8[Tensor, "size size 3"]:
+    return torch.from_numpy(np.array(view))
 
 
 def image_generator(seed: int, epoch: int, index: int) -> Generator:
@@ -198,33 +223,27 @@ def random_crop(
     return x, y, x + w, y + h
 
 
-def distort(image: Image.Image, settings: ViewSettings, generator: Generator) -> Image.Image:
-    """Jitter colours, make grey, blur; each with its probability."""
+def draw_distortion(settings: ViewSettings, generator: Generator) -> Distortion:
+    """Colour jitter, grey, blur; each with its probability, whichever engine does it."""
+    jitter, sigma = (), 0.0
     if _uniform(0, 1, generator) < settings.jitter_probability:
-        image = _jitter(image, settings.jitter, generator)
-    if _uniform(0, 1, generator) < settings.grey_probability:
-        image = functional.rgb_to_grayscale(image, num_output_channels=3)
+        jitter = _draw_jitter(settings.jitter, generator)
+    grey = _uniform(0, 1, generator) < settings.grey_probability
     if _uniform(0, 1, generator) < settings.blur_probability:
         sigma = _uniform(*settings.blur_sigma, generator)
-        image = image.filter(ImageFilter.GaussianBlur(sigma))
-    return image
+    return Distortion(jitter, grey, sigma)
 
 
-def _jitter(
-    image: Image.Image, strength: tuple[float, float, float, float], generator: Generator
-) -> Image.Image:
+def _draw_jitter(
+    strength: tuple[float, float, float, float], generator: Generator
+) -> tuple[tuple[Adjustment, float], ...]:
     """Brightness, contrast, saturation and hue in random order, as torchvision's ColorJitter."""
-    adjustments = (
-        functional.adjust_brightness,
-        functional.adjust_contrast,
-        functional.adjust_saturation,
-        functional.adjust_hue,
-    )
-    for kind in torch.randperm(4, generator=generator).tolist():
-        reach, centre = strength[kind], 0.0 if kind == 3 else 1.0
-        low = max(0.0, centre - reach) if kind != 3 else -reach
-        image = adjustments[kind](image, _uniform(low, centre + reach, generator))
-    return image
+    drawn = []
+    for kind in map(Adjustment, torch.randperm(4, generator=generator).tolist()):
+        reach, centre = strength[kind], 0.0 if kind == Adjustment.HUE else 1.0
+        low = -reach if kind == Adjustment.HUE else max(0.0, centre - reach)
+        drawn.append((kind, _uniform(low, centre + reach, generator)))
+    return tuple(drawn)
 
 
 def pair_boxes(

@@ -11,12 +11,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import RandomResizedCrop, functional
 
 from densebench.host.errors import DensebenchError
+from densebench.posttrain.distortions import distorted
 from densebench.posttrain.views import (
     MultiCrop,
     Views,
     ViewSettings,
-    distort,
     draw_crops,
+    draw_distortion,
     image_generator,
     pair_boxes,
     random_crop,
@@ -135,6 +136,10 @@ def test_undistorted_views_are_the_crops() -> None:
         pixels = torch.from_numpy(np.array(expected)).permute(2, 0, 1) / 255
         normalised = (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
         torch.testing.assert_close(view, normalised)
+
+
+def distort(image: Image.Image, knobs: ViewSettings, random: torch.Generator) -> Image.Image:
+    return distorted(image, draw_distortion(knobs, random))
 
 
 def test_distortions() -> None:
