@@ -95,7 +95,8 @@ class TrainingCard(Card):
     """How a post-trained backbone came to be.
 
     ``recipe_hash`` is of everything that makes it but the seed: the recipe with all overrides, the
-    base's weights, the content of the images.
+    base's weights, the content of the images. ``view_engine`` tells which libraries made the views;
+    of older cards it is not known.
     """
 
     base: str
@@ -104,6 +105,7 @@ class TrainingCard(Card):
     recipe_hash: str = Field(pattern=SHA256_PATTERN)
     seed: int = Field(ge=0)
     steps: int = Field(ge=0)
+    view_engine: str = ""
 
 
 class BackboneCard(Card):

@@ -15,8 +15,10 @@ from densebench.backbones.weights.official import official_state
 from densebench.cards import BackboneCard, TrainingCard, WeightsSource, find_backbone
 from densebench.files.atomic import write_atomically
 from densebench.host.paths import user_home
+from densebench.host.versions import versions
 from densebench.posttrain.architecture import fold_class_token
 from densebench.posttrain.recipe import Recipe
+from densebench.posttrain.views import Engine
 
 STUDENT, TEACHER = "student.safetensors", "teacher.safetensors"
 # Seeds of one training are averaged, so that a seed is none of what makes it another one.
@@ -25,6 +27,10 @@ _MOVES_NO_WEIGHT: dict[str, Any] = {
     "description": True,
     "monitor": True,
     "training": {"seed", "checkpoint_every", "keep_checkpoints"},
+}
+VIEW_LIBRARIES: dict[Engine, tuple[str, ...]] = {
+    "pillow": ("torchvision", "pillow"),
+    "torch": ("torch", "torchvision", "pillow"),
 }
 PAPER = (
     'Pariza, Salehi, Burghouts, Locatello and Asano, "Near, far: Patch-ordering enhances vision '
@@ -97,8 +103,9 @@ def new_card(
 
 def training_card(recipe: Recipe, origin: Origin) -> TrainingCard:
     """The facts of a training, for the card."""
-    moving = recipe.model_dump(mode="json", exclude=_MOVES_NO_WEIGHT)
+    moving = recipe.model_dump(mode="json", exclude=_MOVES_NO_WEIGHT | recipe.unsaid)
     everything = [moving, origin.fingerprint, origin.images_fingerprint]
+    known, engine = versions(), recipe.views.engine
     digest = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
     return TrainingCard(
         base=origin.backbone,
@@ -107,6 +114,7 @@ def training_card(recipe: Recipe, origin: Origin) -> TrainingCard:
         recipe_hash=digest,
         seed=recipe.training.seed,
         steps=origin.steps,
+        view_engine=", ".join(f"{name} {known[name]}" for name in VIEW_LIBRARIES[engine]),
     )
 
 

@@ -148,6 +148,14 @@ class Recipe(Card):
     training: TrainingTable
     monitor: MonitorTable = Field(default_factory=MonitorTable)
 
+    @property
+    def unsaid(self) -> dict[str, set[str]]:
+        """Of each table, what a training's identity leaves out.
+
+        A key that came later, at the value of all trainings before it.
+        """
+        return {"views": {"engine"}} if self.views.engine == "pillow" else {}
+
     def check_patch_size(self, patch_size: int) -> None:
         """Nothing, if the patch size divides the views.
 

@@ -91,7 +91,7 @@ class Trainer:
         self._views = MultiCrop(recipe.views, backbone.mean, backbone.std)
         self._identity = {
             "base backbone": base,
-            "recipe": recipe.model_dump_json(exclude={"monitor"}),
+            "recipe": recipe.model_dump_json(exclude={"monitor": True, **recipe.unsaid}),
             "set of images": photographs.fingerprint,
         }
         self.unreadable: dict[str, str] = {}

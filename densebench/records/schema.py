@@ -35,6 +35,7 @@ class TrainingRecord(Part):
     recipe_hash: str  # of everything but the seed, the images included
     seed: int
     steps: int
+    view_engine: str = ""  # which libraries made its views; of older ones it is not known
 
 
 class BackboneRecord(Part):
