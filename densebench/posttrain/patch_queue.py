@@ -68,8 +68,9 @@ class PatchQueue(nn.Module):
         self.register_buffer("entered", torch.zeros(global_crops, dtype=torch.int64))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PatchQueue":
+        counts = self.entered
         super()._apply(fn, recurse)
-        self.entered = self.entered.cpu()
+        self.entered = counts
         return self
 
     @torch.no_grad()

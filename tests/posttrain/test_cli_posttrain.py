@@ -160,7 +160,12 @@ def test_sigterm_reaches_every_process_and_is_saved_from(
 
 # The queue, references from the batch alone, the quirks off: each splits over processes.
 @pytest.mark.parametrize(
-    "kind", [{}, {"loss__queue_size": 0}, {"loss__queue_counter": "exact", "training__seed": 1}]
+    "kind",
+    [
+        {},
+        {"loss__queue_size": 0},
+        {"loss__queue_counter": "exact", "training__seed": 1, "views__engine": "torch"},
+    ],
 )
 def test_two_processes_train_as_one(
     run: Callable[..., Done], start: Callable, kind: dict[str, Any]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from densebench.backbones.timm_vit import TimmBackbone
@@ -21,9 +22,10 @@ from densebench.posttrain.aligned import aligned_pairs
 from densebench.posttrain.learner import Draws, Learner, Outcome
 from densebench.posttrain.networks import build_networks
 from densebench.posttrain.patch_queue import PatchQueue
-from densebench.posttrain.photographs import Portion
+from densebench.posttrain.photographs import Portion, ViewDataset, portions
 from densebench.posttrain.recipe import Recipe
 from densebench.posttrain.student import Projector
+from densebench.posttrain.trainer import Trainer
 from densebench.posttrain.views import PairBoxes, pair_boxes
 
 Golden = Callable[[str], dict[str, np.ndarray]]
@@ -433,3 +435,49 @@ def test_every_number_of_five_steps(
             with monkeypatch.context() as patch:
                 replay(arrays, dtype, patch, masks)
     assert arrays.unread == set()
+
+
+class Waits(TorchDispatchMode):
+    """Counts what makes the host wait for a GPU: its numbers are read, or shapes follow from them.
+
+    AdamW is left out, which reads its own count of steps only where it is not fused.
+    """
+
+    READING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.at_work = True
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = op.overloadpacket.__name__
+        places = args[1] if name in ("index", "index_put_") else ()
+        by_mask = any(p is not None and p.dtype == torch.bool for p in places)
+        if self.at_work and (name in self.READING or by_mask):
+            self.seen.append(name)
+        return op(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("counter", ["published", "exact"])
+def test_a_step_reads_no_number_of_the_device_before_its_end(
+    make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, counter: str
+) -> None:
+    trainer = make_trainer(views__engine="torch", loss__queue_counter=counter)
+    waits, taken = Waits(), trainer.learner.optimiser.step
+
+    def step() -> None:
+        waits.at_work = False
+        taken()
+        waits.at_work = True
+
+    monkeypatch.setattr(trainer.learner.optimiser, "step", step)
+    schedule, views = trainer.schedule, trainer._views
+    dataset = ViewDataset(trainer._photographs, views, 0)
+    told: list[tuple[float, str]] = []
+    for number, batch in enumerate(portions(dataset, schedule, 0, (0, 1), 2, 0)):
+        with waits:
+            outcome = trainer.learner.step(number, batch, lambda *one: told.append(one))
+        assert outcome.loss > 0
+    assert waits.seen == []
+    assert [what for _, what in told] == ["loss", "loss", "gradient", "weight norm"] * 4

@@ -6,7 +6,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from densebench.posttrain.optimiser import apply_rates, build_optimiser, cosine, rates
+from densebench.posttrain.optimiser import (
+    apply_rates,
+    build_optimiser,
+    cosine,
+    rates,
+    restore_optimiser,
+)
 from densebench.posttrain.recipe import Recipe
 from densebench.posttrain.student import ProjectionHead, Projector, freeze_all_but_last
 
@@ -72,6 +78,18 @@ def test_frozen_parameters_are_in_no_group(
     student, optimiser = groups_of(make_backbone, make_recipe(), blocks=1)
     grouped = {id(p) for group in optimiser.param_groups for p in group["params"]}
     assert grouped == {id(p) for p in student.parameters() if p.requires_grad}
+
+
+def test_a_state_is_restored_to_the_optimiser_of_its_own_device(
+    make_backbone: Callable, make_recipe: Callable[..., Recipe]
+) -> None:
+    _, optimiser = groups_of(make_backbone, make_recipe())
+    state = optimiser.state_dict()
+    for group in state["param_groups"]:
+        group["fused"], group["lr"] = True, 0.25  # as one on a GPU saved it
+    restore_optimiser(optimiser, state)
+    assert [group["fused"] for group in optimiser.param_groups] == [None] * 4
+    assert [group["lr"] for group in optimiser.param_groups] == [0.25] * 4
 
 
 def test_rates_reach_their_groups_and_the_step(

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -94,11 +95,26 @@ def test_the_recipe_hash_is_of_everything_but_the_seed(make_recipe: Callable[...
             ("training__steps", 5),
             ("optimiser__head_lr", 2e-3),
             ("views__global_size", 70),
+            ("views__engine", "torch"),
         )
     ]
     others += [digest(replace(ORIGIN, fingerprint="c" * 64))]
     others += [digest(replace(ORIGIN, images_fingerprint="c" * 64))]
-    assert len({*others, digest()}) == 7
+    assert len({*others, digest()}) == 8
+
+
+def test_the_hash_of_a_recipe_is_what_it_was_before_views_had_an_engine() -> None:
+    found = training_card(load_recipe("neco_clean"), ORIGIN).recipe_hash
+    assert found == "14815538e5b6fd28199799f129ec29dcfd5fb4b93e67ffc70b5e9f52efddfc8e"
+
+
+def test_a_card_tells_which_libraries_made_the_views(make_recipe: Callable[..., Recipe]) -> None:
+    told = [
+        training_card(make_recipe(views__engine=engine), ORIGIN).view_engine
+        for engine in ("pillow", "torch")
+    ]
+    known = [f"{name} {metadata.version(name)}" for name in ("torch", "torchvision", "pillow")]
+    assert told == [", ".join(known[1:]), ", ".join(known)]
 
 
 def test_a_class_token_in_two_is_exported_as_one(

@@ -68,6 +68,14 @@ def test_published_counter_runs_ahead_into_rows_never_written() -> None:
     assert torch.equal(*(queue.draw(0, 70, seeded(1)) for queue in queues))
 
 
+def test_counts_stay_with_the_host() -> None:
+    queue = PatchQueue(2, 8, capacity=40)
+    moved = queue.to("meta")
+    assert moved.patches.device.type == "meta"
+    assert moved.entered.device.type == "cpu"
+    assert [moved.counted(0), moved.filled(1)] == [0, 0]
+
+
 def test_queue_survives_a_checkpoint() -> None:
     queue, copy = PatchQueue(2, 8, capacity=40), PatchQueue(2, 8, capacity=40)
     queue.enter(grids(), seeded(0))

@@ -167,6 +167,24 @@ class TestPortions:
     def test_workers_change_nothing(self, photographs: Photographs) -> None:
         assert_same(loaded(photographs), loaded(photographs, workers=2))
 
+    def test_what_torch_is_to_do_comes_view_by_view(self, photographs: Photographs) -> None:
+        knobs = ViewSettings(global_size=28, local_size=14, local_crops=1, engine="torch")
+        views = MultiCrop(knobs, IMAGENET_MEAN, IMAGENET_STD)
+        dataset, schedule = ViewDataset(photographs, views, seed=3), Schedule(10, 4, 3, 2)
+        alone, shared = (
+            [*portions(dataset, schedule, 0, (0, 1), 1, workers)] for workers in (0, 2)
+        )
+        assert_same(alone, shared)
+        for (portion,), (again,) in zip(alone, shared, strict=True):
+            assert [len(of_view) for of_view in portion.distortions] == [4, 4, 4]
+            assert portion.distortions == again.distortions
+            assert {image.dtype for image in portion.images} == {torch.uint8}
+            for place, index in enumerate(portion.indices.tolist()):
+                own = dataset[schedule.epoch(0), index].views
+                assert own is not None
+                assert [d[place] for d in portion.distortions] == own.distortions
+                assert torch.equal(portion.images[2][place], own.images[2])
+
     def test_a_step_does_not_depend_on_where_the_run_began(self, photographs: Photographs) -> None:
         assert_same(loaded(photographs)[3:], loaded(photographs, first=3))
 

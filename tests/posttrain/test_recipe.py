@@ -139,6 +139,7 @@ class TestOverrides:
             ("views.grey_probability", 1.5, "give 0 to 1"),
             ("views.jitter", [1, 1, 1, 0.6], "for the hue up to 0.5"),
             ("views.blur_sigma", [2, 1], "0 <= low <= high"),
+            ("views.engine", "tourch", "'pillow' or 'torch'"),
         ],
     )
     def test_bad_ones(self, key: str, value: Any, told: str) -> None:

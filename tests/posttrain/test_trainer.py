@@ -97,6 +97,14 @@ class TestCurve:
         parts = run(make_trainer("parts", training__accumulation=2, **changes))
         assert losses(parts) == pytest.approx(losses(whole), rel=1e-5)
 
+    def test_views_of_torch_train_as_those_of_pillow(self, make_trainer: Make) -> None:
+        whole = run(make_trainer("pillow"))
+        for number, more in enumerate(({}, {"training__accumulation": 2})):
+            place = {"workers": number}
+            changes = {"views__engine": "torch", **more}
+            found = losses(run(make_trainer(f"torch{number}", place=place, **changes)))
+            assert found == (pytest.approx(losses(whole), rel=1e-5) if more else losses(whole))
+
     def test_gradient_checkpointing_changes_nothing(self, make_trainer: Make) -> None:
         kept, again = (
             run(make_trainer(str(on), model__gradient_checkpointing=on, model__drop_path=0.3))
@@ -295,11 +303,14 @@ class Stopper:
 
 
 class TestGoingOn:
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize(
+        ("number", "engine"), [(signal.SIGINT, "pillow"), (signal.SIGTERM, "torch")]
+    )
     def test_stopped_and_resumed_ends_bit_for_bit_the_same(
-        self, make_trainer: Make, number: int
+        self, make_trainer: Make, number: int, engine: str
     ) -> None:
-        changes = {"model__drop_path": 0.3, "training__steps": 6, "training__checkpoint_every": 4}
+        changes: dict[str, Any] = {"model__drop_path": 0.3, "views__engine": engine}
+        changes |= {"training__steps": 6, "training__checkpoint_every": 4}
         unbroken = run(make_trainer("unbroken", **changes))
         handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
         first = make_trainer("broken", place={"watcher": Acting(Stopper(20, number))}, **changes)

@@ -204,6 +204,7 @@ def test_every_image_and_epoch_has_a_generator_of_its_own() -> None:
         ({"global_crops": 1, "local_crops": 0}, "two crops"),
         ({"local_scale": (0.3, 0.2)}, r"local_scale is \(0.3, 0.2\)"),
         ({"min_intersection": 0.5}, "min_intersection is 0.5"),
+        ({"engine": "tourch"}, "no engine 'tourch': use one of"),
     ],
 )
 def test_bad_settings(knobs: dict[str, Any], message: str) -> None:
