@@ -28,7 +28,7 @@ AT_THE_TOP = {"__init__", "__main__", "api", "demo"}
 # Of one name on several floors, where it means the same: a command has the name of what it calls.
 SAME_MEANING = {"__init__", "__main__", "base", "load"}
 # Tests of the whole, or of the files that lie beside the package.
-CROSS_CUTTING = ("invariance", "plugins", "robustness", "shipped")
+CROSS_CUTTING = ("gpu", "invariance", "plugins", "robustness", "shipped")
 OF_THE_WHOLE = {"golden_keys", "house", "architecture", "published", "readme", "wheel"}
 # What is not yet under its module's name, still too long, or has no test of its name.
 STILL_ELSEWHERE = {
@@ -48,10 +48,8 @@ STILL_LONG_TESTS = {
 }
 STILL_WITHOUT = [
     "posttrain/afterwards",
-    "posttrain/aligned",
     "posttrain/interruption",
     "posttrain/monitor",
-    "posttrain/networks",
 ]
 
 
