@@ -3,9 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from densebench.cli.app import app
 from densebench.cli.shared import (
@@ -20,6 +18,7 @@ from densebench.cli.shared import (
     Limit,
     Offline,
     Overrides,
+    Overwrite,
     PrecisionName,
     ResultsFolder,
     SavePanels,
@@ -30,6 +29,8 @@ from densebench.cli.shared import (
     Subset,
     SubsetSeed,
     Tasks,
+    TrainList,
+    ValList,
     Variant,
     WeightsFile,
     Workers,
@@ -47,14 +48,6 @@ if TYPE_CHECKING:
     from densebench.host.watcher import Watcher
     from densebench.records.schema import RunRecord
     from densebench.run.options import RunOptions
-
-TrainList = Annotated[
-    Path | None, typer.Option(help="Names of the training images: a file or a list's name.")
-]
-ValList = Annotated[
-    Path | None, typer.Option(help="Names of the validation images: a file or a list's name.")
-]
-Overwrite = Annotated[bool, typer.Option(help="Repeat a run whose record exists.")]
 
 
 @app.command()

@@ -25,6 +25,13 @@ WeightsFile = Annotated[
     Path | None,
     typer.Option("--weights", help="Checkpoint in official or timm key naming.", exists=True),
 ]
+TrainList = Annotated[
+    Path | None, typer.Option(help="Names of the training images: a file or a list's name.")
+]
+ValList = Annotated[
+    Path | None, typer.Option(help="Names of the validation images: a file or a list's name.")
+]
+Overwrite = Annotated[bool, typer.Option(help="Repeat a run whose record exists.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
 ResultsFolder = Annotated[
     Path | None, typer.Option("--results", help="Folder of records [leaderboard/results].")

@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -22,6 +22,7 @@ from densebench.cli.shared import (
     Limit,
     Offline,
     Overrides,
+    Overwrite,
     PrecisionName,
     ResultsFolder,
     SavePanels,
@@ -31,7 +32,10 @@ from densebench.cli.shared import (
     Subset,
     SubsetSeed,
     Tasks,
+    TrainList,
+    ValList,
     Variant,
+    WeightsFile,
     Workers,
     check_choices,
     names,
@@ -81,7 +85,10 @@ def start(
     dry_run: DryRun = False,
     variant: Variant = "reference",
     param: Overrides = None,
+    weights: WeightsFile = None,
     data_root: DataRoot = None,
+    train_list: TrainList = None,
+    val_list: ValList = None,
     subset: Subset = None,
     subset_seed: SubsetSeed = None,
     limit: Limit = None,
@@ -92,6 +99,7 @@ def start(
     workers: Workers = None,
     precision: PrecisionName = "fp32",
     results: ResultsFolder = None,
+    overwrite: Overwrite = False,
     skip_bad: SkipBad = False,
     save_panels: SavePanels = 0,
     cache: CacheName = "fp32",
@@ -104,33 +112,24 @@ def start(
 
     A job is a backbone on one dataset's images. The same command goes on after an interruption.
     """
+    asked = locals()
     if context.invoked_subcommand is not None:
         return
     refuse_many_processes("sweep")
     check_choices(precision, cache)
     _want(backbone=backbone, task=task)
-    options: dict[str, Any] = {
-        "variant": variant,
-        "params": overrides(param),
-        "data_root": data_root,
-        "subset": subset,
-        "subset_seed": subset_seed,
-        "limit": limit,
-        "seed": seed,
-        "device": device,
-        "batch_size": batch_size,
-        "workers": workers,
-        "precision": precision,
-        "skip_bad": skip_bad,
-        "panels": save_panels,
-        "cache": cache,
-        "offline": offline,
-        "allow_nondeterministic": allow_nondeterministic,
-        "deterministic": deterministic,
-    }
-    options |= {} if results is None else {"results": results}
+    given = {name: asked[name] for name in _run_options() & asked.keys()}
+    options = {**given, "params": overrides(param), "panels": save_panels}
+    if results is None:
+        options.pop("results")
     parts = names("backbones", backbone), names("tasks", task)
     _start(*parts, seeds, options, on, folder, dry_run, as_json)
+
+
+def _run_options() -> set[str]:
+    from densebench.run.options import RunOptions
+
+    return {option.name for option in fields(RunOptions)} - {"backbone", "task"}
 
 
 def _want(**given: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,45 @@ def test_how_it_ends(
     assert command(*options, "--task", "scenes_linear") == code
     assert asked == [(Path("mine"), 1, "local:2")]
     assert capfd.readouterr().err == told
+
+
+def test_every_option_of_a_run_reaches_it(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Those of `densebench run` by the same names, with a value that is not the usual one."""
+    planned: list[Sweep] = []
+
+    def start(folder: Path, sweep: Sweep, on: str, watcher: Watcher) -> list[RunState]:
+        planned.append(sweep)
+        return [RunState(0, run, "done", "") for run in sweep.runs]
+
+    monkeypatch.setattr("densebench.run.sweep.driver.start", start)
+    (tmp_path / "names.txt").write_text("a\n")
+    (tmp_path / "weights.pt").touch()
+    given = {
+        "variant": "clean",
+        "weights": tmp_path / "weights.pt",
+        "data_root": tmp_path,
+        "train_list": tmp_path / "names.txt",
+        "val_list": tmp_path / "names.txt",
+        "subset": "own:1/2",
+        "subset_seed": 3,
+        "limit": 5,
+        "seed": 7,
+        "device": "cpu",
+        "batch_size": 3,
+        "workers": 1,
+        "precision": "bf16",
+        "results": tmp_path / "results",
+        "cache": "fp16",
+    }
+    words = [word for name, v in given.items() for word in (f"--{name}".replace("_", "-"), str(v))]
+    switches = ("overwrite", "skip_bad", "offline", "allow_nondeterministic")
+    words += [f"--{name}".replace("_", "-") for name in switches]
+    words += ["--save-panels", "2", "--set", "epochs=3"]
+    assert command("--backbone", "rgb_s14", "--task", "scenes_linear", *words) == 0
+    (run,) = planned[0].runs
+    wanted = {**given, **dict.fromkeys(switches, True), "panels": 2, "params": {"epochs": 3}}
+    assert {name: getattr(run, name) for name in wanted} == wanted
+    left = {option.name for option in fields(RunOptions)} - wanted.keys() - {"backbone", "task"}
+    assert left <= {"deterministic", "search_engine"}

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while `torchrun` runs several processes: a line, and the same run afterwards."""
+"""Ctrl-C and SIGTERM while `torchrun` runs several processes: a line, and then the same run."""
 
 import os
 import signal

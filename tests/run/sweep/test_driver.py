@@ -328,6 +328,23 @@ def test_on_a_cluster_that_takes_the_machine_away(
     assert len((cluster / "started.txt").read_text().split()) == 3  # nothing was left to submit
 
 
+@pytest.mark.slow
+def test_submitit_begins_again_what_it_had_to_stop(own_places: Path, tiny_task: Path) -> None:
+    """The executor of this machine calls the job's checkpoint as that of a cluster does."""
+    options = ("--backbone", "rgb_s14,hog_s14", "--task", str(tiny_task), "--results", "results")
+    with subprocess.Popen([*COMMAND, *options, "--cache", "off", "--device", "cpu"]) as process:
+        wait_until(lambda: list(own_places.glob("sweep/runs/*.json")))
+        started = psutil.Process(process.pid).children(recursive=True)
+        (job,) = (p for p in started if "submitit.core._submit" in " ".join(p.cmdline()))
+        wait_until(job.children)  # the run, which has a process of its own
+        job.send_signal(signal.SIGUSR2)
+        assert process.wait(SECONDS) == 0
+    assert summary(states(Path("sweep"))) == "2 done"
+    told = "".join(log.read_text() for log in own_places.glob("sweep/logs/*"))
+    assert "Requeued job" in told
+    assert len(records(own_places)) == 2
+
+
 def test_a_run_that_fails_is_noted_with_its_reason(own_places: Path, tiny_task: Path) -> None:
     files = SweepFolder(Path("sweep"))
     run = RunOptions("rgb_s14", str(tiny_task), device="cpu", data_root=Path("absent"))
