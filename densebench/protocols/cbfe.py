@@ -15,7 +15,7 @@ from pydantic import Field, PositiveInt
 from densebench.backbones.base import PositionsOf
 from densebench.datasets.targets import Target
 from densebench.datasets.transforms import Squash
-from densebench.features.source import PatchSource
+from densebench.features.source import PatchSource, of_attention
 from densebench.host.errors import DensebenchError
 from densebench.learners.attended import Attended, attended, fit_together
 from densebench.learners.attention_masks import SMALLEST_GRID
@@ -158,6 +158,7 @@ class Cbfe(Protocol):
             DensebenchError: the backbone gives no attention, there are fewer patches than
                 clusters, or no cluster is foreground.
         """
+        of_attention(val)  # so that a backbone without any is refused before the work
         params, world, n_images = self.params, self.setting.world, len(train) + len(val)
         view = Squash(self.input_size, self.setting.mean, self.setting.std, centred_mask=True)
         reduction = StreamedPCA(self.setting.embed_dim, params.pca_dim, params.pca_rows_per_dim)

@@ -15,7 +15,7 @@ from densebench.cards import find_task
 from densebench.datasets import Split, load_dataset
 from densebench.datasets.transforms import JitteredCrop, Squash, Transform
 from densebench.features.cache import FeatureCache
-from densebench.features.source import PatchBatch, PatchSource
+from densebench.features.source import FeatureSpec, PatchBatch, PatchSource
 from densebench.host.errors import DensebenchError
 
 pytestmark = pytest.mark.usefixtures("own_places")
@@ -375,3 +375,11 @@ class TestUnreadable:
         for order in (None, [3, 4]):
             with pytest.raises(DensebenchError, match="--skip-bad"):
                 joined(source(broken, cache).batches(VIEW, order=order))
+
+
+def test_attention_has_a_place_of_its_own_in_the_cache() -> None:
+    """What is not attention has the key that it had before there was any."""
+    spec = FeatureSpec("weights", "timm")
+    assert spec.key() == {"backbone": "weights", "positions": "timm"}
+    of_attention = replace(spec, output="attention")
+    assert of_attention.key() == {**spec.key(), "output": "attention"}

@@ -50,6 +50,7 @@ def _stored_attention(monkeypatch: pytest.MonkeyPatch) -> None:
         return StoredPatches(source.arrays, source.part, attention=True)
 
     monkeypatch.setattr("densebench.learners.attended.of_attention", of_attention)
+    monkeypatch.setattr("densebench.protocols.cbfe.of_attention", of_attention)
 
 
 def protocol(variant: str = "reference", **params: Any) -> Cbfe:
@@ -139,6 +140,19 @@ def test_without_infomap_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> No
     CbfeParams(communities=False).check(VOC)
     with pytest.raises(DensebenchError, match="no class is called 'background'"):
         CbfeParams(communities=False).check(labels(("sky", "tree"), 255))
+
+
+def test_a_backbone_without_attention_is_refused_before_the_work(
+    splits: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(source: StoredPatches) -> None:
+        raise DensebenchError("gives no attention")
+
+    _, train, val = splits
+    monkeypatch.setattr("densebench.protocols.cbfe.of_attention", none)
+    monkeypatch.setattr(StoredPatches, "batches", lambda *args, **how: pytest.fail("extracts"))
+    with pytest.raises(DensebenchError, match="gives no attention"):
+        protocol(communities=False).fit(train, val)
 
 
 def test_as_many_object_clusters_as_classes_of_objects() -> None:
