@@ -37,14 +37,19 @@ class FittedTransform(Transform):
     drops: bool = True
 
     @property
-    def mask_shape(self) -> Size:
+    def view_shape(self) -> Size:
         """The view's own height and width."""
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
     @property
+    def mask_shape(self) -> Size:
+        """That of the view."""
+        return self.view_shape
+
+    @property
     def shape(self) -> Size:
         """What of it, or of it and zeros, the backbone is given."""
-        height, width = (fitted_side(side, self.patch, self.drops) for side in self.mask_shape)
+        height, width = (fitted_side(side, self.patch, self.drops) for side in self.view_shape)
         return height, width
 
     def normalised(self, pixels: Shaped[Tensor, "*b 3 H W"]) -> Float[Tensor, "*b 3 H W"]:
