@@ -40,6 +40,7 @@ class LabelScoring(Scoring):
         n_predicted: classes or clusters that can be predicted.
         classes: the names of the true ones.
         ignore_index: the label that is not counted.
+        further: metrics that are told beside the usual ones.
     """
 
     matching: Matching
@@ -47,12 +48,13 @@ class LabelScoring(Scoring):
     n_predicted: int
     classes: tuple[str, ...]
     ignore_index: int
+    further: tuple[Metric, ...] = ()
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The mIoU is ranked."""
         others = MeanIoUAbsentZero(), MeanIoUAbsentLeftOut(), PixelAccuracy()
-        return (MeanIoU(absent=self.absent), *others)
+        return (MeanIoU(absent=self.absent), *others, *self.further)
 
     def vector(self, prediction: Prediction, position: int, truth: Truth) -> Counts:
         """Pixels of every true and predicted class."""

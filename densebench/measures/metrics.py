@@ -10,6 +10,12 @@ from typing import Any
 from densebench.cards import Registry
 from densebench.host.errors import DensebenchError
 from densebench.measures.base import Metric
+from densebench.measures.class_means import (
+    MeanAccuracy,
+    MeanDice,
+    MeanFScore,
+    MeanPrecision,
+)
 from densebench.measures.depth import (
     AbsoluteRelativeError,
     RootMeanSquareError,
@@ -44,6 +50,10 @@ OWN: dict[str, type[Metric]] = {
     "communities_upper_bound": UpperBoundMeanIoU,
     "merged_attention_jaccard": MergedAttentionJaccard,
     "best_head_jaccard": BestHeadJaccard,
+    "mean_accuracy": MeanAccuracy,
+    "mean_precision": MeanPrecision,
+    "mean_dice": MeanDice,
+    "mean_fscore": MeanFScore,
 }
 METRICS = Registry("metric", "densebench.measures", "METRIC", "densebench.metrics")
 
