@@ -135,7 +135,7 @@ class PatchSource:
         """
         for loaded in self._loader.batches(views, order, size):
             for image in loaded.unreadable:
-                self._note(image)
+                self.leave_out(image)
             if not loaded.indices:
                 yield None
                 continue
@@ -153,7 +153,7 @@ class PatchSource:
     def stored(self, entry: Entry, order: Sequence[int]) -> Iterator[Part]:
         """Batches of some images that an entry has."""
         for name, reason in entry.unreadable.items():
-            self._note(Unreadable(name, reason))
+            self.leave_out(Unreadable(name, reason))
         bad = {self.split.names.index(name) for name in entry.unreadable}
         kept = [index for index in order if index not in bad]
         for start in range(0, len(kept), self.batch_size):
@@ -229,7 +229,12 @@ class PatchSource:
     def _loader(self) -> Loader:
         return Loader(self.split, self.workers, pinned=self.device.type == "cuda")
 
-    def _note(self, image: Unreadable) -> None:
+    def leave_out(self, image: Unreadable) -> None:
+        """Note an image that cannot be read.
+
+        Raises:
+            DensebenchError: ``skip_bad`` is off.
+        """
         if not self.skip_bad:
             raise DensebenchError(f"{image.reason}; --skip-bad leaves such images out")
         self.unreadable[image.name] = image.reason

@@ -11,13 +11,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate
 
-VOID = 255  # the label that the loss leaves out
+VOID = -1  # the label that the loss leaves out
 
 
 def pixel_loss(
     logits: Float[Tensor, "b c h w"], labels: Int64[Tensor, "b H W"], over_all: bool
 ) -> Float[Tensor, ""]:
-    """The cross-entropy at the size of the labels; of those that are 255 it is 0.
+    """The cross-entropy at the size of the labels; of void ones it is 0.
 
     Args:
         logits: of the patches.

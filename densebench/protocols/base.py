@@ -107,15 +107,25 @@ class Needs:
         kept_train_views: how many views of every training image are worth a place in the feature
             cache.
         kept_val_views: how many views of every validation image are.
+        val_looks: how often ``fit`` goes through the validation images, where that is not as often
+            as through the training images.
         val_in_fit: why ``fit`` looks at the validation images; nothing where it does not.
     """
 
-    train_passes: int
+    train_passes: int = 0
     val_passes: int = 1
     kept_train_views: int = 0
     kept_val_views: int = 1
     val_in_fit: str = ""
     train_images: int | None = None
+    val_looks: int | None = None
+
+    @property
+    def looks(self) -> int:
+        """How often ``fit`` goes through the validation images."""
+        if not self.val_in_fit:
+            return 0
+        return self.train_passes if self.val_looks is None else self.val_looks
 
     def views(self, n_train: int) -> int:
         """How many training images ``fit`` sees, of so many."""
@@ -155,7 +165,7 @@ class Protocol(ABC):
     def __init__(self, params: Any, setting: Setting) -> None:
         self.params = params
         self.setting = setting
-        self.input_shape = self.shape_of(params.input_size, setting.patch_size)
+        self.input_shape = self.shape_for(params, setting.patch_size)
 
     @property
     def input_size(self) -> int:
@@ -172,6 +182,11 @@ class Protocol(ABC):
         """Rows and columns of patches."""
         height, width = self.input_shape
         return height // self.setting.patch_size, width // self.setting.patch_size
+
+    @classmethod
+    def shape_for(cls, params: Any, patch_size: int) -> Size:
+        """The same from all parameters, which a protocol may look at."""
+        return cls.shape_of(params.input_size, patch_size)
 
     @classmethod
     def shape_of(cls, size: InputSize, patch_size: int) -> Size:

@@ -192,7 +192,7 @@ def _uses_masks_again(protocol: Protocol, split: str) -> bool:
     """Whether masks are read in several passes, or for the score at their own size as well."""
     needs = protocol.needs
     if split == "train":
-        return needs.train_passes > 1
+        return needs.train_passes > 1 or needs.train_images is not None
     at_own_size = "original" in protocol.scoring.resolutions
     return needs.val_passes > 1 or bool(needs.val_in_fit) or at_own_size
 

@@ -124,7 +124,7 @@ def _known_input_size(
 ) -> int | Size | None:
     if backbone is None:
         return None
-    return side_of(protocol.shape_of(params.input_size, backbone.card.patch_size))
+    return side_of(protocol.shape_for(params, backbone.card.patch_size))
 
 
 def _as_shipped(options: RunOptions, task: Found[TaskCard], params: ProtocolParams) -> bool:

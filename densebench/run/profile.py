@@ -5,10 +5,11 @@ Noise images go through the backbone alone, so that neither disk nor protocol co
 
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from time import perf_counter
@@ -30,8 +31,8 @@ from densebench.host.device import peak_cuda, pick_device
 from densebench.host.errors import DensebenchError
 from densebench.host.versions import versions
 from densebench.host.watcher import Watcher
-from densebench.protocols import task_params
-from densebench.protocols.base import InputSize, resolve_input_size
+from densebench.protocols import load_protocol, task_params
+from densebench.protocols.base import resolve_input_size
 from densebench.records.schema import ProfileRecord
 from densebench.records.store import DEFAULT_RESULTS, save_profile
 
@@ -95,9 +96,9 @@ def profile_backbone(
 
 def _load(options: ProfileOptions, device: torch.device) -> tuple[DenseBackbone, int]:
     """The backbone, and the size of its input; a plug-in's patch is known when it is loaded."""
-    wanted = _wanted_size(options)
+    side_for = _side_for(options)
     card = card_for(options.backbone)
-    size = resolve_input_size(wanted, card.patch_size) if card else None
+    size = side_for(card.patch_size) if card else None
     backbone = load_backbone(
         options.backbone,
         weights=options.weights,
@@ -105,21 +106,27 @@ def _load(options: ProfileOptions, device: torch.device) -> tuple[DenseBackbone,
         device=str(device),
         offline=options.offline,
     )
-    return backbone, resolve_input_size(wanted, backbone.patch_size)
+    return backbone, side_for(backbone.patch_size)
 
 
-def _wanted_size(options: ProfileOptions) -> InputSize:
+def _side_for(options: ProfileOptions) -> Callable[[int], int]:
+    """From the side of a patch to that of the input: the task's, or the one that was asked for."""
     if options.task is None:
-        return "auto" if options.size is None else options.size
+        return partial(resolve_input_size, "auto" if options.size is None else options.size)
     found = find_task(options.task)
-    card, file = found.card, found.file
-    size = task_params(card, str(file)).input_size
-    if isinstance(size, tuple):
-        raise DensebenchError(
-            f"task {card.name} takes inputs of {size[0]}x{size[1]}, and square ones are measured; "
-            "give --size instead of --task"
-        )
-    return size
+    protocol = load_protocol(found.card.protocol)
+    params = protocol.resolve(task_params(found.card, str(found.file)), protocol.variants[0])
+
+    def side(patch_size: int) -> int:
+        height, width = protocol.shape_for(params, patch_size)
+        if height != width:
+            raise DensebenchError(
+                f"task {found.card.name} takes inputs of {height}x{width}, and square ones are "
+                "measured; give --size instead of --task"
+            )
+        return height
+
+    return side
 
 
 def _measure(meter: "Meter", options: ProfileOptions, watcher: Watcher) -> ProfileRecord:

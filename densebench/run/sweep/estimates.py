@@ -150,10 +150,11 @@ def _kept_bytes(plan: Plan, protocol: Protocol, card: BackboneCard, data: Datase
 def _passes(plan: Plan, protocol: Protocol, data: Dataset) -> int:
     """Images through the backbone: views that are kept go through it once."""
     needs, cached = protocol.needs, plan.options.cache != "off"
-    looks = needs.train_passes if needs.val_in_fit else 0
     kept = needs.kept_train_views if cached else 0
     train = kept * len(data.train) or needs.views(len(data.train))
-    val = needs.kept_val_views if cached else needs.val_passes + looks
+    val = (
+        needs.kept_val_views if cached else (needs.val_passes + needs.looks) * needs.kept_val_views
+    )
     return train + len(data.val) * val
 
 
