@@ -87,7 +87,7 @@ class SlidingTest:
                         yield under_way.image, under_way.mean
                     if under_way is None or under_way.image != image:
                         under_way = WindowSum(image, windows.shapes[place])
-                    under_way.add(windows.boxes[place], upsampled_to(output, view))
+                    under_way.add(windows.boxes[place], at_pixels(output, view))
             if under_way is not None:
                 yield under_way.image, under_way.mean
             self._leave_out(source, windows)
@@ -121,14 +121,26 @@ class WindowSum:
         self._count[rows, columns] += 1
 
     @property
+    def windows(self) -> Float[Tensor, "h w"]:
+        """How many there are at every pixel."""
+        assert self._count is not None
+        return self._count
+
+    @property
     def mean(self) -> Float[Tensor, "c h w"]:
         """The sum over how many windows there are at every pixel."""
-        assert self._total is not None and self._count is not None
-        return self._total / self._count
+        assert self._total is not None
+        return self._total / self.windows
 
 
-def upsampled_to(logits: Float[Tensor, "c h w"], view: Window) -> Float[Tensor, "c H W"]:
-    """Logits of the patches at the pixels of a window, without what was put beside it."""
+def at_pixels(logits: Float[Tensor, "c h w"], view: Window) -> Float[Tensor, "c H W"]:
+    """Logits of the patches at the pixels of a window, without what was put beside it.
+
+    Those of a whole image stay on the patch grid, from where they are upsampled to its mask at
+    once; only what was put beside it is cut off at its pixels.
+    """
+    if view.stretched and view.drops:
+        return logits
     height, width = view.view_shape
     covered = view.view_shape if view.drops else view.shape
     pixels = interpolate(logits[None], size=covered, mode="bilinear", align_corners=False)[0]
