@@ -166,11 +166,7 @@ class Protocol(ABC):
         self.params = params
         self.setting = setting
         self.input_shape = self.shape_for(params, setting.patch_size)
-
-    @property
-    def input_size(self) -> int:
-        """The side of a square input, or the height of another, in pixels."""
-        return self.input_shape[0]
+        self.input_size = self.input_shape[0]  # the side of a square, or the height of another
 
     @property
     def grid(self) -> int:

@@ -22,6 +22,8 @@ PARAMS = {
     "attention_jaccard": 'background = ["red"]\nbatch_size = 3\n',
     "cbfe": 'background = ["red"]\nmask_size = 20\nK = 4\npca_dim = 3\nobject_seeds = 2\n'
     "communities = false\n",
+    "sliding_linear": "image_size = 63\nstride = 42\nsteps = 6\nwarmup = 2\nbatch_size = 3\n"
+    "lr = 0.1\nvalidations = 2\n",
 }
 DEPTH_PARAMS = {
     "depth_linear": "crop = 42\ntrain_box = 'full'\neval_box = 'full'\nsteps = 5\n"
@@ -39,6 +41,7 @@ VARIANTS = {
     "logreg": ("reference", "clean"),
     "attention_jaccard": ("reference", "clean"),
     "cbfe": ("reference", "clean"),
+    "sliding_linear": ("reference", "clean"),
 }
 ATTENDS = "attends.py:build"  # HOG that offers an attention, which it has not itself
 ATTENDING = {"attention_jaccard": ATTENDS, "cbfe": ATTENDS}

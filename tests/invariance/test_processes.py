@@ -78,6 +78,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("depth_linear", {}),
     ("depth_in_context", {}),
     ("logreg", {}),
+    ("sliding_linear", {}),
 ]
 ATTENTIVE: list[tuple[str, dict[str, Any]]] = [("attention_jaccard", {}), ("cbfe", {})]
 Cases = list[tuple[str, dict[str, Any]]]
