@@ -30,6 +30,8 @@ def held(path: Path, taken: Callable[[], None]) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
+        # To close it is not enough: loader processes that were forked meanwhile have it open too.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 

@@ -1,7 +1,9 @@
 """Locks hold, follow no link and write nothing."""
 
 import os
+import signal
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,18 @@ def test_the_umask_decides_who_may_read_it(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) == 0o600
+
+
+def test_a_process_that_was_forked_meanwhile_does_not_hold_it_on(tmp_path: Path) -> None:
+    """As loader processes are, which stay for the passes to come."""
+    place, child = tmp_path / "a.lock", 0
+    try:
+        with held(place, taken=refuse):
+            child = os.fork()
+            if not child:
+                time.sleep(60)
+                os._exit(0)
+        assert is_free(place)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
