@@ -151,6 +151,7 @@ class Run:
         if protocol.predicts_own:
             scorer.gather(self._world)
             panels.gather(self._world)
+        panels.look(val, protocol)
         panels.explain(protocol, self._world)
         if not self._world.is_main:
             return None

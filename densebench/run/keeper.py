@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from densebench.datasets import Dataset
+from densebench.datasets.transforms import Squash
 from densebench.features.loading import Views
 from densebench.features.source import PatchBatch, PatchSource
 from densebench.files.atomic import write_atomically
@@ -87,6 +88,19 @@ class PanelKeeper:
                 truth = prediction.masks[position].numpy()
                 self._truth[index] = truth.copy()
                 self._predicted[index] = predicted_map(prediction, position, truth.shape)
+
+    def look(self, source: PatchSource, protocol: Protocol) -> None:
+        """Keep the patches of images that were predicted from others, such as windows of them.
+
+        Each is seen whole, as a square. Of several processes all go through it.
+        """
+        missing = sorted(self._labels.keys() - self._patches.keys())
+        missing = protocol.setting.world.from_main(missing)
+        if missing:
+            setting = protocol.setting
+            view = Squash(protocol.input_size, setting.mean, setting.std)
+            for batch in source.batches(view, order=missing, keep=False):
+                self.see(batch)
 
     def gather(self, world: World) -> None:
         """In the first process, keep what the others kept of their own images."""

@@ -1,10 +1,17 @@
 """DINOv3's linear segmentation end to end: windows, interruption, variants, what is left."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from densebench.host.errors import DensebenchError
+from densebench.learners.heads import load_head
+from densebench.learners.long_training import LongTraining
+from densebench.protocols.sliding_linear import SlidingLinear, SlidingLinearParams
+from densebench.records.panels import load_panels, panel_folder
 from densebench.records.store import load_evidence
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
@@ -57,3 +64,92 @@ def test_clean_scores_the_last_head_and_looks_at_no_validation_image(task, tmp_p
     assert record.protocol.details["miou_by_validation"] == []
     assert record.protocol.details["scored_step"] == 8
     assert record.protocol.val_in_fit == ""
+
+
+def test_what_does_not_fill_a_patch_is_dropped_or_padded(task, tmp_path):
+    odd = {"input_size": 40, "image_size": 40}
+    records = [
+        evaluate(options_of(task, tmp_path, variant=variant, params=odd))[0]
+        for variant in ("reference", "clean")
+    ]
+    assert [record.protocol.input_size for record in records] == [28, 42]
+    assert [r.protocol.params["partial_patches"] for r in records] == ["drop", "pad"]
+    with pytest.raises(DensebenchError, match="input_size 10 is no crop for patches of 14 pixels"):
+        evaluate(options_of(task, tmp_path, params={"input_size": 10}))
+
+
+@pytest.mark.parametrize("variant", ["reference", "clean"])
+def test_an_ignored_class_of_an_index_of_its_own_is_never_predicted(task, tmp_path, variant):
+    card = shutil.copytree(task.parent, tmp_path / "data") / "sliding.toml"
+    card.write_text(card.read_text() + "ignore_index = 0\n")
+    for file in card.with_name("masks").iterdir():
+        mask = np.array(Image.open(file))
+        Image.fromarray(np.where(mask == 255, 0, mask).astype(np.uint8)).save(file)
+    record, path = evaluate(options_of(card, tmp_path, variant=variant))
+    confusion = np.array(record.score.confusion[0])
+    assert not confusion[0].any()
+    assert not confusion[:, 0].any()
+    head = load_head(path.with_suffix(".head.safetensors"))
+    assert head.classes == ("green", "blue")
+    assert len(head.head.classify.weight) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "resolution"),
+    [({"scales": [0.9, 1.2], "flip_test": True}, "original"), ({"mode": "whole"}, "input")],
+)
+def test_a_test_at_several_scales_and_of_whole_images(task, tmp_path, changes, resolution):
+    params = {"steps": 30, "validations": 1, "image_size": 56, **changes}
+    record, _ = evaluate(options_of(task, tmp_path, params=params, panels=2))
+    assert record.score.resolution == resolution
+    assert record.score.value > 0.4
+    assert record.score.value == pytest.approx(record.protocol.details["miou_by_validation"][0])
+
+
+def test_panels_show_what_was_predicted_by_windows(task, tmp_path):
+    _, path = evaluate(options_of(task, tmp_path, panels=2))
+    index = load_panels(panel_folder(path))
+    assert [panel.name for panel in index.panels] == ["picture06", "picture07"]
+    for panel in index.panels:
+        for kind in (panel.truth, panel.prediction):
+            assert Image.open(panel_folder(path) / kind).size == (42, 42)
+
+
+def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(task, tmp_path, ear):
+    params = {"steps": 80, "validations": 4}
+    _, whole = evaluate(options_of(task, tmp_path / "whole", params=params))
+    results, saved, save = tmp_path / "killed", [], LongTraining.save
+
+    def save_and_die(training):
+        save(training)
+        saved.append(training.steps.done)
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(LongTraining, "save", save_and_die)
+        evaluate(options_of(task, results, params=params))
+    assert not list(results.rglob("*.json"))
+    _, path = evaluate(options_of(task, results, params=params), ear)
+    assert f"going on after step {saved[-1]} of 80" in ear.lines
+    heads = [p.with_suffix(".head.safetensors").read_bytes() for p in (whole, path)]
+    assert heads[0] == heads[1]
+    assert not list(results.rglob("epoch.pt"))
+
+
+def test_what_cannot_be_read_is_left_out(task, tmp_path):
+    card = shutil.copytree(task.parent, tmp_path / "data") / "sliding.toml"
+    (card.parent / "masks/picture07.png").write_bytes(b"no mask")
+    (card.parent / "images/picture01.png").write_bytes(b"no image")
+    record, path = evaluate(options_of(card, tmp_path, skip_bad=True))
+    assert set(record.dataset.skipped) == {"picture01", "picture07"}
+    assert len(load_evidence(path, record).names) == 3
+    with pytest.raises(DensebenchError, match=r"picture01\.png: not a readable image"):
+        evaluate(options_of(card, tmp_path))
+
+
+def test_the_shape_of_the_input_follows_from_the_patch_and_the_variant():
+    params = SlidingLinearParams()
+    for variant, patch, side in (("reference", 14, 504), ("clean", 14, 518), ("clean", 16, 512)):
+        resolved = SlidingLinear.resolve(params, variant)
+        assert SlidingLinear.shape_for(resolved, patch) == (side, side)
