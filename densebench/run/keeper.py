@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from densebench.datasets import Dataset
+from densebench.datasets.padding import side_of
 from densebench.datasets.transforms import Squash
 from densebench.features.loading import Views
 from densebench.features.source import PatchBatch, PatchSource
@@ -94,11 +95,11 @@ class PanelKeeper:
 
         Each is seen whole, as a square. Of several processes all go through it.
         """
-        missing = sorted(self._labels.keys() - self._patches.keys())
+        missing = sorted(self._predicted.keys() - self._patches.keys())
         missing = protocol.setting.world.from_main(missing)
         if missing:
             setting = protocol.setting
-            view = Squash(protocol.input_size, setting.mean, setting.std)
+            view = Squash(side_of(protocol.input_shape), setting.mean, setting.std)
             for batch in source.batches(view, order=missing, keep=False):
                 self.see(batch)
 
