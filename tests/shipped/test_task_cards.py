@@ -4,7 +4,7 @@ import pytest
 
 from densebench.cards import find_task
 from densebench.datasets import classes as tables
-from densebench.protocols import task_params
+from densebench.protocols import load_protocol, task_params
 from densebench.protocols.base import Setting
 from densebench.protocols.overclustering import Overclustering
 
@@ -43,6 +43,19 @@ def test_linear(kind):
     assert (params.weight_decay, params.head, params.augment) == (1e-4, "linear", True)
     tenth = card.dataset.subset is not None and card.dataset.subset.endswith("1/10")
     assert tenth == kind.startswith("coco")
+
+
+@pytest.mark.parametrize("kind", [*CLASSES, "camvid", "scenes"])
+@pytest.mark.parametrize("protocol", ["knn", "logreg"])
+def test_capis_classifiers(kind, protocol):
+    """Everything as published, said on the card or not."""
+    found = find_task(f"{kind}_{protocol}")
+    assert (found.card.dataset.kind, found.card.protocol) == (kind, protocol)
+    params = task_params(found.card, str(found.file))
+    assert params == load_protocol(protocol).Params()
+    assert (params.input_size, params.resize, params.subsampling) == (224, "bicubic", 1)
+    assert params.standardisation == "StandardScaler"
+    assert (found.card.dataset.subset == "own:1/10") == kind.startswith("coco")
 
 
 @pytest.mark.parametrize("name", [*TASKS, "voc_overcluster_300"])
