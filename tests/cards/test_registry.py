@@ -273,6 +273,7 @@ def test_the_names_are_those_of_the_modules() -> None:
         "linear",
         "logreg",
         "overclustering",
+        "sliding_linear",
     ]
     assert DATASETS.names() == [
         "ade20k",
