@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "DenseBackbone": "densebench.backbones",
+    "MeanIoU": "densebench.measures.meter",
     "Metric": "densebench.measures.base",
     "PosttrainOptions": "densebench.posttrain.session",
     "Prediction": "densebench.measures.scoring",
@@ -22,13 +23,17 @@ _LAZY = {
     "Watcher": "densebench.host.watcher",
     "compare": "densebench.api",
     "evaluate": "densebench.api",
+    "extract": "densebench.api",
     "leaderboard": "densebench.api",
     "load_backbone": "densebench.backbones",
     "reproduce": "densebench.api",
+    "tasks": "densebench.cards",
 }
+CALLABLE = ("backbones", "posttrain")  # packages that are functions as well
 __all__ = [
     "DenseBackbone",
     "DensebenchError",
+    "MeanIoU",
     "Metric",
     "PosttrainOptions",
     "Prediction",
@@ -37,15 +42,21 @@ __all__ = [
     "Scoring",
     "Watcher",
     "__version__",
+    "backbones",
     "compare",
     "evaluate",
+    "extract",
     "leaderboard",
     "load_backbone",
+    "posttrain",
     "reproduce",
+    "tasks",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in CALLABLE:
+        return import_module(f"densebench.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module 'densebench' has no attribute '{name}'")
     return getattr(import_module(_LAZY[name]), name)

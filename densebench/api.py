@@ -4,26 +4,82 @@ A backbone is loaded by ``densebench.load_backbone``. Whatever a user can mend i
 ``DensebenchError`` of one line.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from densebench.host.ranks import process_count
 from densebench.host.watcher import Watcher
 from densebench.records.store import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+    from torch import nn
+
+    from densebench.backbones.in_memory import Layout
     from densebench.doctor import Finding
     from densebench.posttrain.session import PosttrainOptions
     from densebench.records.schema import ProfileRecord, RunRecord
+    from densebench.report.board.board import Board
     from densebench.report.board.pairs import Pair
     from densebench.report.board.reproduced import Reproduction
+    from densebench.report.result import Result
     from densebench.run.options import RunOptions
     from densebench.run.profile import ProfileOptions
 
 
-def evaluate(options: "RunOptions", watcher: Watcher | None = None) -> "tuple[RunRecord, Path]":
+def evaluate(
+    model: "str | Path | nn.Module",
+    task: str | Path,
+    *,
+    name: str | None = None,
+    patch_size: int | None = None,
+    layout: "Layout | None" = None,
+    prefix_tokens: int = 0,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    results: str | Path = DEFAULT_RESULTS,
+    quiet: bool = False,
+    watcher: Watcher | None = None,
+    **options: Any,
+) -> "Result":
     """Run a backbone on a task; a run whose record is there is read.
+
+    Args:
+        model: A card's name or path, ``timm:ID`` and the like, a ``DenseBackbone``, or any module
+            that gives features of patches: (B, h, w, D), or arranged as ``layout`` says.
+        task: A task card's name or path.
+        name: Of a module's row; its class's if not given.
+        patch_size: Of a module that does not say it, in pixels.
+        layout: Of a module's features: ``BhwD``, ``BDhw``, or ``BND``.
+        prefix_tokens: How many of a module's N tokens stand before those of patches.
+        mean: By which a module's images are normalised, in [0, 1]; ImageNet's if nobody says.
+        std: Likewise.
+        results: Where records are kept.
+        quiet: Show no progress.
+        watcher: Told how it goes, instead of the terminal or the notebook.
+        options: Further ones of ``RunOptions``: ``variant``, ``params``, ``limit``, ``seed``,
+            ``device``, ``batch_size``, ``data_root``, ...
+
+    Raises:
+        DensebenchError: bad input, or a run that does not fit into memory.
+    """
+    from densebench.report.result import Result
+    from densebench.run.from_python import as_options, as_path
+
+    told = _watching(quiet, watcher)
+    chosen = as_options(model, task, name, {**options, "results": Path(results)})
+    if as_path(model) is not None:
+        return Result(*evaluate_run(chosen, told))
+    from densebench.run.from_python import evaluate_given
+
+    how = {"layout": layout, "prefix_tokens": prefix_tokens, "mean": mean, "std": std}
+    return Result(*evaluate_given(model, chosen, told, patch_size=patch_size, **how))
+
+
+def evaluate_run(options: "RunOptions", watcher: Watcher | None = None) -> "tuple[RunRecord, Path]":
+    """The run that options ask for.
 
     Returns:
         The record, and its file.
@@ -55,8 +111,36 @@ def profile(
     return profile_backbone(options, watcher)
 
 
-def posttrain(options: "PosttrainOptions", watcher: Watcher | None = None) -> Path:
+def posttrain(
+    model: str | Path,
+    data: str | Path | Sequence[str | Path],
+    *,
+    quiet: bool = False,
+    watcher: Watcher | None = None,
+    **options: Any,
+) -> Path:
     """Train a backbone with NeCo on images without labels.
+
+    Args:
+        model: A card's name or path, or any other name of a backbone.
+        data: A folder of photographs, or several.
+        quiet: Show no progress.
+        watcher: Told how it goes, instead of the terminal or the notebook.
+        options: ``name``, ``recipe``, ``steps``, and further ones of ``PosttrainOptions``.
+
+    Returns:
+        The new backbone's card.
+
+    Raises:
+        DensebenchError: bad input, a loss that is not finite, or too many unreadable images.
+    """
+    from densebench.posttrain.simple import posttrain_backbone
+
+    return posttrain_backbone(model, data, watcher=_watching(quiet, watcher), **options)
+
+
+def posttrain_run(options: "PosttrainOptions", watcher: Watcher | None = None) -> Path:
+    """The post-training that options ask for.
 
     Returns:
         The new backbone's card.
@@ -66,34 +150,70 @@ def posttrain(options: "PosttrainOptions", watcher: Watcher | None = None) -> Pa
     return session.posttrain(options, watcher)
 
 
+def extract(
+    model: "str | Path | nn.Module",
+    images: Any,
+    size: int,
+    **how: Any,
+) -> "Float[np.ndarray, 'n h w d']":
+    """Patch features of images.
+
+    Args:
+        model: As for ``evaluate``.
+        images: A file, a folder, a Pillow image, an array (h, w, 3) of bytes, or a list of these.
+        size: Side in pixels to which each image is resized.
+        how: Of a module: ``patch_size``, ``layout``, ``prefix_tokens``, ``mean``, ``std``; and
+            ``device``, ``batch_size``.
+
+    Raises:
+        DensebenchError: no image, an unreadable one, or a size that the patch does not divide.
+    """
+    from densebench.features.loose import extract_loose
+
+    return extract_loose(model, images, size, **how)
+
+
 def compare(
-    first: str,
-    second: str,
+    first: "str | Path | Result",
+    second: "str | Path | Result",
     task: str | None = None,
     variant: str = "reference",
-    results: Path = DEFAULT_RESULTS,
+    results: str | Path = DEFAULT_RESULTS,
     partial: bool = False,
 ) -> "Pair":
-    """Two backbones, by name or by the files of their records, on the same images of a task."""
+    """Two backbones on the same images of a task: by name, by their records' files, or as results.
+
+    Raises:
+        DensebenchError: no such records, or they are of other images.
+    """
     from densebench.report.board.pairs import compare_backbones
 
-    return compare_backbones(first, second, task, variant, results, partial)
+    sides = (str(getattr(side, "path", side)) for side in (first, second))
+    return compare_backbones(*sides, task, variant, Path(results), partial)
 
 
 def leaderboard(
-    files: Mapping[str, Path], results: Path = DEFAULT_RESULTS, partial: bool = False
-) -> int:
-    """Write the board of all records in each format asked for: ``{"markdown": file, ...}``.
+    results: str | Path = DEFAULT_RESULTS, *, partial: bool = False, **files: str | Path
+) -> "Board":
+    """The board of all records, written in each format that is given a file.
 
-    Returns:
-        How many tables it has.
+    Args:
+        results: Where the records are.
+        partial: Show runs on a part of the images too.
+        files: ``markdown``, ``html``, ``csv``, ``latex``: where each goes.
+
+    Raises:
+        DensebenchError: no such folder or format, or a file that the leaderboard did not make.
     """
     from densebench.report.board.board import load_board
-    from densebench.report.outputs import write_formats
+    from densebench.report.outputs import check_formats, check_outputs, write_formats
 
-    board = load_board(results, partial)
-    write_formats(board, files)
-    return len(board.tables)
+    chosen = {name: Path(file) for name, file in files.items()}
+    check_formats(chosen)
+    check_outputs(chosen)
+    board = load_board(Path(results), partial)
+    write_formats(board, chosen)
+    return board
 
 
 def reproduce(
@@ -118,3 +238,13 @@ def examine(data: Path | None = None, results: Path | None = None) -> "list[Find
     from densebench import doctor
 
     return doctor.examine(data, results)
+
+
+def _watching(quiet: bool, watcher: Watcher | None) -> Watcher:
+    """Who is told: somebody's own, nobody, or the terminal or the notebook."""
+    if watcher is not None or quiet:
+        return watcher or Watcher()
+    from densebench.host.progress import TerminalWatcher
+    from densebench.host.screen import Console
+
+    return TerminalWatcher(Console(stderr=True))

@@ -1,10 +1,13 @@
 """How a name becomes a backbone: cards, timm, open_clip, baselines and plug-ins.
 
 The names below are imported on first use, so that what a card may say is known without torch.
+``densebench.backbones("dinov2_*")`` lists names: the package is callable.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from densebench.host.callable_package import make_callable
 
 if TYPE_CHECKING:
     from densebench.backbones.base import DenseBackbone, check_divisible
@@ -31,6 +34,9 @@ __all__ = [
     "load_backbone",
     "weights_file",
 ]
+
+
+make_callable(__name__, "densebench.cards", "backbones")
 
 
 def __getattr__(name: str) -> Any:

@@ -6,24 +6,17 @@ normalised images, and it has ``patch_size``; ``mean``, ``std`` (ImageNet's if a
 ``attention`` of images, (batch, heads, h, w), is what protocols of attention maps look at.
 """
 
-import contextlib
 import hashlib
 import importlib.util
-import math
-import os
 import re
 import sys
-import traceback
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from densebench.backbones.attention import is_attention
 from densebench.backbones.base import (
@@ -34,13 +27,19 @@ from densebench.backbones.base import (
     shape_text,
 )
 from densebench.backbones.trainable import Trainable
+from densebench.backbones.user_code import (
+    check_tensors,
+    dry_run_size,
+    guarded,
+    three_numbers,
+    whole,
+)
 from densebench.backbones.weights.state_dict import load_strictly, read_state_dict, strip_prefixes
-from densebench.cards import LARGEST, BackboneCard, suggestion
+from densebench.cards import BackboneCard, suggestion
 from densebench.datasets.padding import Size, as_size
 from densebench.host.errors import DensebenchError
 
 TARGET = re.compile(r"^(?P<file>.+\.py)(?::(?P<function>\w*))?$")
-DRY_RUN_SIZE = 224
 
 
 class PluginBackbone(Trainable):
@@ -74,7 +73,7 @@ class PluginBackbone(Trainable):
 
     def patch_map(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
         """What the module gives."""
-        with guarded(self.target):
+        with guarded(_who(self.target), _file(self.target)):
             features: Tensor = self.module(images)
         return features
 
@@ -108,7 +107,7 @@ class PluginBackbone(Trainable):
         own = getattr(self.module, "attention", None)
         if not callable(own):
             return None
-        with guarded(self.target):
+        with guarded(_who(self.target), _file(self.target)):
             found = own(images)
         if not is_attention(found, images, self.patch_size):
             raise DensebenchError(
@@ -149,17 +148,17 @@ def build_plugin(
     """
     path, function = find_plugin(target, folder)
     code = hashlib.sha256(path.read_bytes()).hexdigest()
-    with guarded(target):
+    with guarded(_who(target), _file(target)):
         module = _call(path, function, target)
     if weights is not None:
         state = strip_prefixes(read_state_dict(weights), module.state_dict().keys())
         load_strictly(module, state, weights, lambda state: "")
-    _check_tensors(module, target)
+    check_tensors(module, _who(target))
     module.eval()
     stated = getattr(module, "embed_dim", card.embed_dim if card else None)
     if stated is None:
         stated = _found_embed_dim(module, target, image_size)
-    embed_dim = _whole(stated, "embed_dim", "the length of a feature vector", target)
+    embed_dim = whole(stated, "embed_dim", "the length of a feature vector", _who(target))
     built = PluginBackbone(module, target, code, embed_dim, card)
     if card is not None:
         _check_card(card, built)
@@ -210,99 +209,20 @@ def _import(path: Path) -> ModuleType:
     return loaded
 
 
-@contextlib.contextmanager
-def guarded(target: str) -> Iterator[None]:
-    """Run a plug-in's code: what it prints goes to stderr, and its errors become one line.
-
-    Running out of memory is passed on as it is, because a smaller batch may help.
-    """
-    try:
-        with contextlib.redirect_stdout(sys.stderr), _no_exit():
-            yield
-    except (DensebenchError, torch.cuda.OutOfMemoryError):
-        raise
-    except (Exception, SystemExit) as error:
-        file = target.rpartition(":")[0]
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if _is(f, file)]
-        where = f" at line {lines[-1]}" if lines else ""
-        reason = " ".join(str(error).split()) or "no message"
-        raise DensebenchError(
-            f"plug-in '{target}': {type(error).__name__}{where}: {reason}"
-        ) from error
-
-
-@contextlib.contextmanager
-def _no_exit() -> Iterator[None]:
-    """``os._exit`` would end the run as if it were done; in a process of the plug-in's own it may.
-
-    A code of an exit is in the error's message.
-    """
-    leave, process = os._exit, os.getpid()
-
-    def refuse(status: int) -> NoReturn:
-        if os.getpid() != process:
-            leave(status)
-        raise SystemExit(f"os._exit({status})")
-
-    os._exit = refuse
-    try:
-        yield
-    finally:
-        os._exit = leave
-
-
-def _is(frame: traceback.FrameSummary, file: str) -> bool:
-    return Path(frame.filename).name == Path(file).name
-
-
-def _check_tensors(module: nn.Module, target: str) -> None:
-    """Nothing, if there are numbers in every parameter and buffer.
-
-    Raises:
-        DensebenchError: one that is lazy, or on the meta device.
-    """
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        if isinstance(tensor, UninitializedParameter | UninitializedBuffer) or tensor.is_meta:
-            kind = "on the meta device" if tensor.is_meta else "lazy"
-            raise DensebenchError(
-                f"plug-in '{target}': its {name} is {kind}, so that it has no numbers yet; "
-                "build the module whole"
-            )
-
-
 def _patch_size(module: nn.Module, target: str) -> int:
     value = getattr(module, "patch_size", None)
-    return _whole(value, "patch_size", "a whole number of pixels", target)
-
-
-def _whole(value: object, key: str, what: str, target: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
-        raise DensebenchError(
-            f"plug-in '{target}': its module needs {key}, {what}, not {value!r:.40}"
-        )
-    return value
+    return whole(value, "patch_size", "a whole number of pixels", _who(target))
 
 
 def _triple(module: nn.Module, key: str, default: Triple, target: str) -> Triple:
-    value = getattr(module, key, default)
-    try:
-        first, second, third = (float(v) for v in value)
-    except (TypeError, ValueError):
-        raise DensebenchError(
-            f"plug-in '{target}': {key} must be three numbers, not {value!r}"
-        ) from None
-    if not all(map(math.isfinite, (first, second, third))):
-        raise DensebenchError(f"plug-in '{target}': {key} must be finite, not {value!r}")
-    if key == "std" and min(first, second, third) <= 0:
-        raise DensebenchError(f"plug-in '{target}': std must be above 0, not {value!r}")
-    return first, second, third
+    return three_numbers(key, getattr(module, key, default), _who(target))
 
 
 def _found_embed_dim(module: nn.Module, target: str, image_size: int | Size | None) -> int:
     """The length of the vectors that a module gives for one image."""
     patch_size = _patch_size(module, target)
     height, width = as_size(image_size or dry_run_size(patch_size))
-    with guarded(target), torch.no_grad():
+    with guarded(_who(target), _file(target)), torch.no_grad():
         features = module(torch.zeros(1, 3, height, width))
     if not isinstance(features, Tensor) or features.ndim != 4:
         raise DensebenchError(
@@ -312,9 +232,12 @@ def _found_embed_dim(module: nn.Module, target: str, image_size: int | Size | No
     return features.shape[-1]
 
 
-def dry_run_size(patch_size: int) -> int:
-    """Side in pixels of an image to try a module on: about DRY_RUN_SIZE, in whole patches."""
-    return max(1, round(DRY_RUN_SIZE / patch_size)) * patch_size
+def _who(target: str) -> str:
+    return f"plug-in '{target}'"
+
+
+def _file(target: str) -> str:
+    return target.rpartition(":")[0]
 
 
 def _check_card(card: BackboneCard, built: PluginBackbone) -> None:

@@ -19,6 +19,7 @@ from densebench.cards.registry import DATASETS, FAMILIES, PROTOCOLS, Registry
 from densebench.cards.search import (
     CardKind,
     Found,
+    backbones,
     card_entry_points,
     card_files,
     card_names,
@@ -33,6 +34,7 @@ from densebench.cards.search import (
     own_folder,
     resource_path,
     search_path,
+    tasks,
 )
 from densebench.cards.toml import parse_value, read_toml, suggestion, validate
 
@@ -53,6 +55,7 @@ __all__ = [
     "TaskCard",
     "TrainingCard",
     "WeightsSource",
+    "backbones",
     "card_entry_points",
     "card_files",
     "card_names",
@@ -70,5 +73,6 @@ __all__ = [
     "resource_path",
     "search_path",
     "suggestion",
+    "tasks",
     "validate",
 ]

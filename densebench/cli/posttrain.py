@@ -126,7 +126,7 @@ def _trained(options: "PosttrainOptions", watcher: Watcher, compares: bool) -> P
 
         check_base(options)
     try:
-        return api.posttrain(options, watcher)
+        return api.posttrain_run(options, watcher)
     except InterruptedTrainingError as stopped:
         if is_main_process():
             print(f"interrupted: {stopped}; go on with: {_resuming()}", file=sys.stderr)

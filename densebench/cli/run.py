@@ -144,9 +144,9 @@ def _run_one(backbone: str, task: str, options: dict[str, Any], as_json: bool) -
 def _done(options: "RunOptions", watcher: "Watcher") -> "tuple[RunRecord, Path]":
     """By this process, or by one for each of several GPUs."""
     if process_count() > 1 or len(usable_gpus(options.device)) < 2:
-        from densebench.api import evaluate
+        from densebench.api import evaluate_run
 
-        return evaluate(options, watcher)
+        return evaluate_run(options, watcher)
     from densebench.run.jobs import work
 
     (outcome,) = work([options], watcher)

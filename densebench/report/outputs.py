@@ -2,11 +2,12 @@
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from densebench.cards import suggestion
 from densebench.files.atomic import replacing
 from densebench.host.errors import DensebenchError
 from densebench.report.board.board import Board, load_board
@@ -30,6 +31,19 @@ FORMATS: Mapping[str, Format] = {
     "latex": Format(latex.latex_tables, latex.GENERATED),
     "html": Format(html.html_page, html.GENERATED),
 }
+
+
+def check_formats(names: Iterable[str]) -> None:
+    """Nothing, for names of formats.
+
+    Raises:
+        DensebenchError: one that is none.
+    """
+    for name in names:
+        if name not in FORMATS:
+            raise DensebenchError(
+                f"no format '{name}'{suggestion(name, FORMATS)}; there are {', '.join(FORMATS)}"
+            )
 
 
 def check_outputs(files: Mapping[str, Path]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from densebench.backbones.base import DenseBackbone
 from densebench.datasets.base import Split
 from densebench.datasets.decoded import decoded_once
 from densebench.features.cache import FeatureCache, feature_cache
@@ -38,13 +39,16 @@ LESS_GPU_MEMORY = "lower --batch-size, memory_size or input_size, or use --devic
 
 
 def evaluate(
-    options: RunOptions, watcher: Watcher | None = None, images: Images | None = None
+    options: RunOptions,
+    watcher: Watcher | None = None,
+    images: Images | None = None,
+    given: DenseBackbone | None = None,
 ) -> tuple[RunRecord, Path]:
     """Run one backbone on one task, and save the record the moment it exists.
 
     A run whose record is there already is read from it, unless ``overwrite`` is set. Under
     `torchrun` every process calls this; the first one decides, writes and tells. ``images`` are
-    those of the run, where they were found already.
+    those of the run, where they were found already; ``given`` is a backbone that is in memory.
 
     Returns:
         The record, and the file that holds it.
@@ -56,7 +60,7 @@ def evaluate(
     alike = always_alike(options.seed) if options.deterministic else nullcontext()
     with joined(CPU, PATIENCE) as world, room_on_gpu(LESS_GPU_MEMORY), alike:
         told = watcher if watcher is not None and world.is_main else Watcher()
-        return Run(options, told, world, images).record()
+        return Run(options, told, world, images, given).record()
 
 
 class Run:
@@ -68,12 +72,13 @@ class Run:
         watcher: Watcher,
         world: World | None = None,
         images: Images | None = None,
+        given: DenseBackbone | None = None,
     ) -> None:
-        self._options, self._watcher = options, watcher
+        self._options, self._watcher, self._given = options, watcher, given
         self._world = world or World()
         self._phases = Phases(watcher)
         with self._phases.phase("load"):
-            self._plan = plan_run(placed(options, self._world))
+            self._plan = plan_run(placed(options, self._world), given is not None)
             self._cache = _cache(options.cache, watcher)
             if images is None and self._world.is_main:  # hashed once, for all of them
                 images = load_images(self._plan.task, options, watcher)
@@ -85,7 +90,7 @@ class Run:
     def inputs(self) -> Inputs:
         """Images and weights."""
         with self._phases.phase("load"):
-            return load_inputs(self._plan, self._images)
+            return load_inputs(self._plan, self._images, self._given)
 
     @cached_property
     def protocol(self) -> Protocol:
@@ -95,7 +100,8 @@ class Run:
     def record(self) -> tuple[RunRecord, Path]:
         """The record of this run, done now or before."""
         main = self._world.is_main
-        key = done.key_of(self._options) if main else None  # before weights are loaded
+        known = main and self._given is None
+        key = done.key_of(self._options) if known else None  # before weights are loaded
         found = self._world.from_main(self._found() if main else None)
         if found:
             self._watcher.say(done.told(found[1]))

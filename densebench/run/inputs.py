@@ -93,13 +93,16 @@ class Inputs(Identity):
         return self.plan.options.results / ".unfinished" / self.run_id
 
 
-def load_inputs(plan: Plan, images: Images) -> Inputs:
-    """Load the backbone, and remember what its weights are.
+def load_inputs(plan: Plan, images: Images, given: DenseBackbone | None = None) -> Inputs:
+    """Load the backbone, and remember what its weights are; or take the one that is given.
 
     Raises:
         DensebenchError: weights that are missing, damaged or do not fit.
     """
     options = plan.options
+    if given is not None:
+        weights = Weights(options.backbone, given.fingerprint)
+        return _resized(Inputs(plan, images, weights, given))
     with remembering(plan) as remember:
         backbone = load_backbone(
             options.backbone,
@@ -111,9 +114,15 @@ def load_inputs(plan: Plan, images: Images) -> Inputs:
         )
         weights = Weights(_row_name(backbone, options.weights), backbone.fingerprint)
         remember(weights)
-    assert plan.params.positions != "auto"  # it is resolved
-    backbone.resize_positions(plan.params.positions)
-    return Inputs(plan, images, weights, backbone)
+    return _resized(Inputs(plan, images, weights, backbone))
+
+
+def _resized(inputs: Inputs) -> Inputs:
+    """With the table of learnt positions as the plan says, where there is one."""
+    positions = inputs.plan.params.positions
+    assert positions != "auto"  # it is resolved
+    inputs.backbone.resize_positions(positions)
+    return inputs
 
 
 def _row_name(backbone: DenseBackbone, weights: Path | None) -> str:

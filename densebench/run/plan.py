@@ -27,7 +27,8 @@ class Plan:
     Attributes:
         options: what was asked for.
         task: its card, and the file that the card's relative paths refer to.
-        backbone: its card, made up where a library names it; none for a plug-in.
+        backbone: its card, made up where a library names it; none for a plug-in or a module that
+            was given.
         protocol: the class of its protocol.
         params: the protocol's parameters, with those of the command; nothing is left to be chosen.
         device: where it runs.
@@ -35,6 +36,7 @@ class Plan:
         input_size: in pixels, for models that are built for one: a square's side, or height and
             width; a plug-in's patch is not known yet.
         as_shipped: whether parameters and lists are those of a task card of the package.
+        given: whether the backbone is in memory, so that its name is not looked up.
     """
 
     options: RunOptions
@@ -46,6 +48,7 @@ class Plan:
     share: str | None
     input_size: int | Size | None
     as_shipped: bool
+    given: bool = False
 
     @property
     def card(self) -> TaskCard:
@@ -59,7 +62,7 @@ class Plan:
         return self.options.precision + ("+fp16 cache" if half else "")
 
 
-def plan_run(options: RunOptions) -> Plan:
+def plan_run(options: RunOptions, given: bool = False) -> Plan:
     """Find the cards and check everything that can be checked without data and weights.
 
     Raises:
@@ -76,7 +79,7 @@ def plan_run(options: RunOptions) -> Plan:
     if share is not None:
         check_share(card.dataset.kind, share, options.subset_seed)
     _check_lists(options)
-    backbone = find(options.backbone)
+    backbone = None if given else find(options.backbone)
     return Plan(
         options=options,
         task=task,
@@ -87,13 +90,14 @@ def plan_run(options: RunOptions) -> Plan:
         share=share,
         input_size=_known_input_size(protocol, backbone, params),
         as_shipped=_as_shipped(options, task, params),
+        given=given,
     )
 
 
 def _resolved(task: Found[TaskCard], params: dict[str, Any], variant: str) -> ProtocolParams:
     """The card's parameters with those of the command, nothing left to be chosen."""
-    given = task.card.model_copy(update={"params": {**task.card.params, **params}})
-    return load_protocol(given.protocol).resolve(task_params(given, str(task.file)), variant)
+    card = task.card.model_copy(update={"params": {**task.card.params, **params}})
+    return load_protocol(card.protocol).resolve(task_params(card, str(task.file)), variant)
 
 
 def _check_target(card: TaskCard, protocol: type[Protocol]) -> None:

@@ -19,6 +19,7 @@ from densebench.measures.scoring import Result
 from densebench.protocols.base import Protocol
 from densebench.records.schema import (
     BackboneRecord,
+    ContaminationRecord,
     DatasetRecord,
     ProtocolRecord,
     RunRecord,
@@ -77,7 +78,7 @@ def make_record(
         allow_nondeterministic=options.allow_nondeterministic,
         deterministic=options.deterministic,
         skip_bad=options.skip_bad,
-        contamination=contamination(options.backbone, inputs.dataset.val, options.weights),
+        contamination=_contamination(inputs),
         device=device_name(plan.device),
         feature_devices=sorted(measured.produced_on),
         batch_size=options.batch_size,
@@ -142,6 +143,15 @@ def _backbone_record(inputs: Inputs) -> BackboneRecord:
         training=_training(inputs),
         parameters=sum(p.numel() for p in backbone.parameters()),
     )
+
+
+def _contamination(inputs: Inputs) -> ContaminationRecord | None:
+    """Of a backbone in memory, by the card that it was built from, if there is one."""
+    plan, card = inputs.plan, inputs.backbone.card
+    if plan.given and card is None:
+        return None
+    name = card.name if plan.given and card is not None else plan.options.backbone
+    return contamination(name, inputs.dataset.val, plan.options.weights)
 
 
 def _training(inputs: Inputs) -> TrainingRecord | None:

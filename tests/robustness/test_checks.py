@@ -74,12 +74,12 @@ CHECKS: dict[str, tuple[str, Any, tuple[str, str, dict[str, Any]]]] = {
         ),
     ),
     "exits": (
-        "densebench.backbones.plugin._no_exit",
+        "densebench.backbones.user_code._no_exit",
         contextlib.nullcontext,
         case("code_and_cards", "test_no_plug_in", command="extract", kind="leaves"),
     ),
     "tensors": (
-        "densebench.backbones.plugin._check_tensors",
+        "densebench.backbones.plugin.check_tensors",
         lambda module, target: None,
         case(
             "code_and_cards",
@@ -90,7 +90,7 @@ CHECKS: dict[str, tuple[str, Any, tuple[str, str, dict[str, Any]]]] = {
         ),
     ),
     "whole numbers": (
-        "densebench.backbones.plugin._whole",
+        "densebench.backbones.plugin.whole",
         lambda value, *_: value,
         case(
             "code_and_cards",

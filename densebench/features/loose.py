@@ -1,0 +1,83 @@
+"""Patch features of loose images, as an array."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+
+from densebench.backbones import DenseBackbone, load_backbone
+from densebench.backbones.in_memory import in_memory
+from densebench.datasets.image_files import read_image
+from densebench.datasets.transforms import Squash
+from densebench.features.arrays import image_files
+from densebench.host.device import pick_device
+from densebench.host.errors import DensebenchError
+
+CHANNELS = 3
+
+
+@torch.inference_mode()
+def extract_loose(
+    model: Any,
+    images: Any,
+    size: int,
+    *,
+    device: str = "auto",
+    batch_size: int = 16,
+    **how: Any,
+) -> Float[np.ndarray, "n h w d"]:
+    """Features of files, folders, Pillow images or arrays; ``how`` describes a module.
+
+    Raises:
+        DensebenchError: no image, an unreadable one, features that are not finite, or a size that
+            the patch does not divide.
+    """
+    place = pick_device(device)
+    backbone = _loaded(model, size, str(place), how)
+    pictures = _pictures(images)
+    view = Squash(size, backbone.mean, backbone.std)
+    found = []
+    for start in range(0, len(pictures), batch_size):
+        some = pictures[start : start + batch_size]
+        pixels = torch.stack([view(p, np.zeros((p.height, p.width), np.uint8))[0] for p in some])
+        found.append(backbone(pixels.to(place)).float().cpu())
+    patches = torch.cat(found)
+    if not torch.isfinite(patches).all():
+        raise DensebenchError(f"{backbone.name} gives features that are not finite")
+    return patches.numpy()
+
+
+def _loaded(model: Any, size: int, device: str, how: dict[str, Any]) -> DenseBackbone:
+    if isinstance(model, str | os.PathLike):
+        return load_backbone(model, image_size=size, device=device, **how)
+    return in_memory(model, **how).eval().to(device)
+
+
+def _pictures(images: Any) -> list[Image.Image]:
+    """Each image in RGB.
+
+    Raises:
+        DensebenchError: it is none, or there is none.
+    """
+    if isinstance(images, str | os.PathLike):
+        return [read_image(file) for file in image_files(Path(images))]
+    if isinstance(images, Image.Image):
+        return [images.convert("RGB")]
+    if isinstance(images, np.ndarray) and images.ndim == 3:
+        return [_of_array(images)]
+    if not isinstance(images, Sequence | np.ndarray) or not len(images):
+        raise DensebenchError("images are a file, a folder, a Pillow image, an array, or a list")
+    return [picture for image in images for picture in _pictures(image)]
+
+
+def _of_array(image: np.ndarray) -> Image.Image:
+    if image.dtype != np.uint8 or image.shape[-1] != CHANNELS:
+        raise DensebenchError(
+            f"an array of an image is (h, w, 3) of bytes, not {image.shape} of {image.dtype}"
+        )
+    return Image.fromarray(image)

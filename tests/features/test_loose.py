@@ -1,0 +1,53 @@
+"""Patch features of loose images, as an array."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from densebench.features.loose import extract_loose
+from densebench.host.errors import DensebenchError
+
+
+class Mean(torch.nn.Module):
+    patch_size, mean, std = 14, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(images, 14).permute(0, 2, 3, 1)
+
+
+def test_files_pictures_and_arrays_alike(tmp_path: Path) -> None:
+    pixels = np.full((30, 20, 3), (51, 102, 204), np.uint8)
+    picture = Image.fromarray(pixels)
+    picture.save(tmp_path / "a.png")
+    found = [
+        extract_loose(Mean(), images, 28, device="cpu")
+        for images in (tmp_path, tmp_path / "a.png", picture, pixels, [pixels], [picture])
+    ]
+    for patches in found:
+        assert patches.shape == (1, 2, 2, 3)
+        np.testing.assert_allclose(patches[0, 0, 0], [0.2, 0.4, 0.8], atol=1e-5)
+
+
+def test_batches_do_not_show() -> None:
+    pixels = list(np.random.default_rng(0).integers(0, 256, (5, 28, 28, 3), dtype=np.uint8))
+    whole, parts = (extract_loose("hog_s14", pixels, 28, batch_size=n) for n in (16, 2))
+    np.testing.assert_array_equal(whole, parts)
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        ([], "a list"),
+        (3, "a file, a folder"),
+        (np.zeros((4, 4, 3)), "bytes"),
+        (np.zeros((4, 4, 1), np.uint8), "bytes"),
+        ("nowhere", "no image there"),
+    ],
+)
+def test_no_image(images: Any, told: str) -> None:
+    with pytest.raises(DensebenchError, match=told):
+        extract_loose(Mean(), images, 28, device="cpu")

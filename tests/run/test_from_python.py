@@ -1,0 +1,52 @@
+"""A run as Python asks for it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from densebench.host.errors import DensebenchError
+from densebench.host.watcher import Watcher
+from densebench.run.from_python import as_options, as_path, evaluate_given
+
+
+def test_a_name_or_none() -> None:
+    assert as_path(Path("cards/mine.toml")) == "cards/mine.toml"
+    assert as_path("hog_s14") == "hog_s14"
+    assert as_path(torch.nn.Identity()) is None
+
+
+def test_texts_become_paths() -> None:
+    options = as_options("hog_s14", "voc_linear", None, {"data_root": "data", "results": "there"})
+    assert (options.data_root, options.results) == (Path("data"), Path("there"))
+    assert as_options(torch.nn.Identity(), "t", None, {}).backbone == "Identity"
+    assert as_options(torch.nn.Identity(), "t", "mine", {}).backbone == "mine"
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "told"),
+    [
+        (3, {}, "a backbone is a name, a path or an nn.Module, not a int"),
+        (torch.nn.Identity(), {"weights": Path("w.pt")}, "a module has its own"),
+    ],
+)
+def test_what_is_no_backbone(
+    model: Any, changes: dict[str, Any], told: str, tiny_task: Path
+) -> None:
+    options = as_options(model, tiny_task, None, {"device": "cpu", **changes})
+    with pytest.raises(DensebenchError, match=told):
+        evaluate_given(model, options, Watcher())
+
+
+def test_a_module_by_the_name_of_a_card_is_not_the_card(tiny_task: Path, own_places: Path) -> None:
+    class Zero(torch.nn.Module):
+        patch_size = 14
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images[:, :1, ::14, ::14].permute(0, 2, 3, 1) * 0 + 1
+
+    options = as_options(Zero(), tiny_task, "hog_s14", {"device": "cpu"})
+    record, _ = evaluate_given(Zero(), options, Watcher())
+    assert record.backbone.embed_dim == 1
+    assert record.backbone.card == {}
