@@ -1,42 +1,80 @@
-"""Any folder of images and 8-bit masks that a card describes."""
+"""Any folder of images and masks of ids that a card describes."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import model_validator
+import numpy as np
+from pydantic import Field, model_validator
 
-from densebench.cards import DatasetCard
-from densebench.datasets.base import MaskReader, Split, SplitName
-from densebench.datasets.classes import Classes, distinct_colours
-from densebench.datasets.image_files import MASKS, PHOTOS, list_files
+from densebench.cards import Card, DatasetCard
+from densebench.datasets.base import Split, SplitName
+from densebench.datasets.classes import Classes, Colour, distinct_colours
+from densebench.datasets.image_files import MASKS, PHOTOS, Listing, list_files
 from densebench.datasets.kind import labelled
-from densebench.datasets.masks import LookupReader, identity_table
+from densebench.datasets.masks import IdReader, identity_table, lookup_table
 from densebench.datasets.pairing import make_split
 from densebench.datasets.roots import Layout, base_folder, complete, first_missing, missing
-from densebench.datasets.targets import Target
 from densebench.files.tree import locate
+
+VOID = "void"  # in `ids`, what is not counted
+LARGEST_ID = 65535
+
+Id = Annotated[int, Field(ge=0, le=LARGEST_ID)]
+Shade = Annotated[int, Field(ge=0, le=255)]
+
+
+class SeededSplit(Card):
+    """A share of all images is for validation, drawn by a seed; the rest is for training."""
+
+    val: float = Field(gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
 
 
 class FolderCard(DatasetCard):
-    """A card that says where everything lies."""
+    """A card that says where everything lies.
+
+    ``ids`` maps the ids in masks to the names of classes, or to ``void``; without it they are the
+    classes' indices. Lists of images may be left out where ``split`` says how they are drawn.
+    """
+
+    ids: dict[Id, str] | None = Field(default=None, min_length=1)
+    palette: tuple[tuple[Shade, Shade, Shade], ...] | None = None
+    split: SeededSplit | None = None
 
     @model_validator(mode="after")
     def _is_complete(self) -> "FolderCard":
-        needed = ("root", "images", "masks", "train", "val", "classes")
+        needed = ["root", "images", "masks", "classes"]
+        if self.split is None:
+            needed += ["train", "val"]
         absent = [key for key in needed if getattr(self, key) is None]
         if absent:
-            raise ValueError(f"kind 'folder' also needs {', '.join(absent)}")
+            how = "" if self.split or "train" not in absent else "; or split, such as { val = 0.2 }"
+            raise ValueError(f"kind 'folder' also needs {', '.join(absent)}{how}")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_are_meant(self) -> "FolderCard":
+        classes = self.classes or ()
+        unknown = sorted(set((self.ids or {}).values()) - {*classes, VOID})
+        if unknown:
+            raise ValueError(f"ids give '{unknown[0]}', which is none of the classes nor '{VOID}'")
+        if self.palette is not None and len(self.palette) != len(classes):
+            raise ValueError(
+                f"palette has {len(self.palette)} colours, but there are {len(classes)} classes"
+            )
         return self
 
 
 def classes_of(card: DatasetCard) -> Classes:
     """The card's."""
     names = card.classes or ()
-    return Classes(names, distinct_colours(len(names)), card.ignore_index)
+    own: tuple[Colour, ...] | None = getattr(card, "palette", None)
+    return Classes(names, own or distinct_colours(len(names)), card.ignore_index)
 
 
 def lists_folder(card: DatasetCard, root: Path) -> Path:
-    """Where the lists of image names are kept: beside the card's training list."""
-    return locate(root, str(card.train)).parent
+    """Where the lists of image names are kept: beside the card's training list, if it has one."""
+    return root if card.train is None else locate(root, str(card.train)).parent
 
 
 def find_root(card: DatasetCard, card_path: Path | None, data_root: str | Path | None) -> Path:
@@ -60,22 +98,10 @@ def find_root(card: DatasetCard, card_path: Path | None, data_root: str | Path |
 def read_split(
     card: DatasetCard, root: Path, split: SplitName, names: tuple[str, ...] | None
 ) -> Split:
-    """The listed images with their masks, as :func:`paired` finds them."""
-    classes = classes_of(card)
-    return paired(card, root, split, names, LookupReader(identity_table(classes)), classes.target)
-
-
-def paired(
-    card: DatasetCard,
-    root: Path,
-    split: SplitName,
-    names: tuple[str, ...] | None,
-    reader: MaskReader,
-    target: Target,
-) -> Split:
     """The listed images ``NAME.jpg|.jpeg|.png`` with masks ``NAME.png``.
 
-    Where both lie in one folder, its PNGs are masks.
+    Where both lie in one folder, its PNGs are masks. Without a list they are the card's share of
+    all images that have a mask.
 
     Raises:
         DensebenchError: an image or a mask is missing, or is there under two suffixes.
@@ -85,7 +111,37 @@ def paired(
     photos = tuple(s for s in PHOTOS if s not in MASKS) if together else PHOTOS
     images = list_files(image_folder, photos)
     masks = list_files(mask_folder, MASKS)
+    if names is None and isinstance(card, FolderCard) and card.split is not None:
+        names = drawn(images, masks, card.split)[split]
+    reader, target = IdReader(table_of(card)), classes_of(card).target
     return make_split(split, names, images=images, masks=masks, reader=reader, target=target)
+
+
+def drawn(
+    images: Listing, masks: Listing, how: SeededSplit
+) -> dict[SplitName, tuple[str, ...] | None]:
+    """The names of both splits, sorted; at least one image is in each, where there are two.
+
+    Without any pair there are no lists, so that what is missing is told.
+    """
+    pairs = sorted(images.files.keys() & masks.files.keys())
+    if not pairs:
+        return {"train": None, "val": None}
+    order = np.random.default_rng(how.seed).permutation(len(pairs))
+    n_val = min(max(1, round(how.val * len(pairs))), max(1, len(pairs) - 1))
+    val = tuple(sorted(pairs[i] for i in order[:n_val]))
+    return {"train": tuple(sorted(set(pairs) - set(val))), "val": val}
+
+
+def table_of(card: DatasetCard) -> tuple[int, ...]:
+    """The class of each id, as the card says it."""
+    classes = classes_of(card)
+    ids: dict[int, str] | None = getattr(card, "ids", None)
+    if ids is None:
+        return identity_table(classes)
+    known = {id_: classes.names.index(name) for id_, name in ids.items() if name != VOID}
+    void = {id_ for id_, name in ids.items() if name == VOID}
+    return lookup_table(known, card.ignore_index, void)
 
 
 DATASET = labelled(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32, Shaped, UInt8
+from jaxtyping import Int32, Integer, Shaped, UInt8
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from densebench.files.tree import list_names, open_file
@@ -63,6 +63,19 @@ def read_indices(file: Path) -> UInt8[np.ndarray, "h w"]:
         DensebenchError: not readable, or not 8-bit with one channel.
     """
     return _read_pixels(file, ("L", "P"), "8-bit with one channel (greyscale or palette PNG)")
+
+
+def read_ids(file: Path) -> Integer[np.ndarray, "h w"]:
+    """The values of a mask file of 8 or 16 bits.
+
+    Raises:
+        DensebenchError: not readable, or neither of them with one channel.
+    """
+    with _opened(file, "mask", MASK_FORMATS) as image:
+        stored = str(image.tile[0][3]) if image.tile else "nothing"
+        if image.mode in (*SIXTEEN_BITS, "I") and stored.startswith("I;16"):
+            return np.asarray(image).astype(np.int32)
+    return _read_pixels(file, ("L", "P"), "8-bit or 16-bit with one channel (greyscale, palette)")
 
 
 def read_colours(file: Path) -> UInt8[np.ndarray, "h w 3"]:

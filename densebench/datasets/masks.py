@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int16, Integer, UInt8
 
 from densebench.datasets.classes import Classes
-from densebench.datasets.image_files import read_indices
+from densebench.datasets.image_files import read_ids, read_indices
 from densebench.host.errors import DensebenchError
 
 NO_CLASS = -1
@@ -34,7 +34,7 @@ class LookupReader:
         """
         return self.decode(read_indices(file), file)
 
-    def decode(self, ids: UInt8[np.ndarray, "h w"], file: Path) -> UInt8[np.ndarray, "h w"]:
+    def decode(self, ids: Integer[np.ndarray, "h w"], file: Path) -> UInt8[np.ndarray, "h w"]:
         """The classes of the ids that were read from ``file``."""
         classes: Int16[np.ndarray, "h w"] = np.asarray(self.table, dtype=np.int16)[ids]
         bad = classes == NO_CLASS
@@ -47,6 +47,24 @@ class LookupReader:
     def rules(self, file: Path) -> bytes:
         """The table."""
         return _packed(self.table)
+
+
+@dataclass(frozen=True)
+class IdReader(LookupReader):
+    """Reads masks of 16 bits as well, whose ids the table may hold beyond 255."""
+
+    def read(self, file: Path) -> UInt8[np.ndarray, "h w"]:
+        """Class index of every pixel.
+
+        Raises:
+            DensebenchError: the file is no mask of one channel, or holds an id that is no class.
+        """
+        ids = read_ids(file)
+        beyond = ids >= len(self.table)
+        if beyond.any():
+            allowed = [i for i, target in enumerate(self.table) if target != NO_CLASS]
+            raise unknown_ids(file, ids[beyond], ranges(allowed))
+        return self.decode(ids, file)
 
 
 @lru_cache(maxsize=8)
@@ -73,8 +91,12 @@ def identity_table(classes: Classes) -> tuple[int, ...]:
 def lookup_table(
     classes: Mapping[int, int], ignore_index: int, ignored: Iterable[int]
 ) -> tuple[int, ...]:
-    """A table from the class of each id, and the ids that become the ignore index."""
-    table = [NO_CLASS] * 256
+    """A table from the class of each id, and the ids that become the ignore index.
+
+    It has 256 entries, and more where ids go beyond.
+    """
+    ignored = set(ignored)
+    table = [NO_CLASS] * max(256, 1 + max((*classes, *ignored), default=0))
     for i in ignored:
         table[i] = ignore_index
     for i, index in classes.items():

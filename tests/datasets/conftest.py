@@ -171,6 +171,12 @@ def cityscapes_root(tmp_path: Path) -> Path:
     return root
 
 
+def toml(value: Any) -> str:
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    return f"{{ {', '.join(f'{key} = {toml(inner)}' for key, inner in value.items())} }}"
+
+
 @pytest.fixture
 def folder_card(tmp_path: Path) -> Callable[..., Path]:
     """Writes a dataset of any folder with its card, whose further keys may be given."""
@@ -192,7 +198,7 @@ def folder_card(tmp_path: Path) -> Callable[..., Path]:
             "classes": ["sky", "building"],
             **keys,
         }
-        lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+        lines = [f"{key} = {toml(value)}" for key, value in table.items() if value is not None]
         card = tmp_path / "tiny.toml"
         card.write_text(
             "\n".join(['name = "tiny"', 'protocol = "in_context"', "[dataset]", *lines, ""])

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from densebench import DensebenchError
 from densebench.cards import DatasetCard, find_task
@@ -118,3 +119,69 @@ def test_camvid(real_data: Path) -> None:
     assert (len(dataset.train), len(dataset.val)) == (367, 101)
     seen = np.unique(np.stack([dataset.val.mask(i) for i in range(20)]))
     assert seen.tolist() == [*range(11), 255]
+
+
+def test_ids_of_masks_become_classes(
+    folder_card: Callable[..., Path], tmp_path: Path, write: SimpleNamespace
+) -> None:
+    card = folder_card(ids={"7": "sky", "8": "building", "9": "building", "300": "void"})
+    ids = np.tile(np.array([[7, 8, 9], [9, 8, 300]], np.uint16), (2, 2))
+    Image.fromarray(ids).save(tmp_path / "camvid/masks/three.png")
+    Image.fromarray(np.full((4, 6), 9, np.uint8)).save(tmp_path / "camvid/masks/one.png")
+    dataset = load(card)
+    assert dataset.val.mask(0)[:2, :3].tolist() == [[0, 1, 1], [1, 1, 255]]
+    assert (dataset.train.mask(0) == 1).all()
+    for wrong in (1, 301):
+        Image.fromarray(np.full((4, 6), wrong, np.uint16)).save(tmp_path / "camvid/masks/three.png")
+        with pytest.raises(DensebenchError, match=f"no class: {wrong}; allowed are 7-9, 300"):
+            dataset.val.mask(0)
+
+
+def test_sixteen_bits_within_the_range_need_no_map(
+    folder_card: Callable[..., Path], tmp_path: Path
+) -> None:
+    dataset = load(folder_card())
+    ids = np.tile(np.array([[0, 1, 255]], np.uint16), (4, 2))
+    Image.fromarray(ids).save(tmp_path / "camvid/masks/three.png")
+    assert dataset.val.mask(0).tolist() == ids.tolist()
+
+
+def test_a_palette_of_one_s_own(folder_card: Callable[..., Path]) -> None:
+    colours = [[1, 2, 3], [4, 5, 6]]
+    card = folder_card(palette=colours)
+    assert load(card).palette == ((1, 2, 3), (4, 5, 6))
+    assert load(card).val.fingerprint() == load(folder_card()).val.fingerprint()
+    with pytest.raises(DensebenchError, match="palette has 1 colours, but there are 2 classes"):
+        load(folder_card(palette=colours[:1]))
+
+
+def test_lists_may_be_left_out_where_a_share_is_drawn(folder_card: Callable[..., Path]) -> None:
+    card = folder_card(train=None, val=None, split={"val": 0.3, "seed": 1})
+    dataset, again = load(card), load(card)
+    assert (len(dataset.train), len(dataset.val)) == (2, 1)
+    assert not set(dataset.train.names) & set(dataset.val.names)
+    assert (again.train.names, again.val.names) == (dataset.train.names, dataset.val.names)
+    drawn = {
+        load(folder_card(train=None, val=None, split={"val": 0.3, "seed": s})).val.names
+        for s in range(8)
+    }
+    assert len(drawn) > 1
+    whole = load(folder_card(train=None, val=None, split={"val": 0.99}))
+    assert (len(whole.train), len(whole.val)) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"train": None, "val": None}, "also needs train, val; or split, such as"),
+        ({"ids": {"7": "sea"}}, "ids give 'sea', which is none of the classes nor 'void'"),
+        ({"ids": {"70000": "sky"}}, "less than or equal to 65535"),
+        ({"split": {"val": 1.5}}, "less than 1"),
+        ({"palette": [[1, 2, 300], [4, 5, 6]]}, "less than or equal to 255"),
+    ],
+)
+def test_cards_that_mean_nothing(
+    folder_card: Callable[..., Path], changed: dict[str, object], told: str
+) -> None:
+    with pytest.raises(DensebenchError, match=told):
+        load(folder_card(**changed))
