@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from densebench.cards import find_task
 from densebench.cli.app import app
 from densebench.host.console import clean_stdout
 from densebench.host.errors import DensebenchError
@@ -83,25 +84,61 @@ def prepare(
 
 
 @data_app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Holds images and masks, in folders below it.")],
+    name: Annotated[
+        str | None, typer.Option(help="The task's name [the folder's], and its card's.")
+    ] = None,
+    images: Annotated[str | None, typer.Option(help="The folder of images, below it.")] = None,
+    masks: Annotated[str | None, typer.Option(help="The folder of masks, below it.")] = None,
+    val: Annotated[float, typer.Option(help="Share of the images for validation.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="Of the draw of that share.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the card.")] = False,
+) -> None:
+    """Write a task card of a folder: pairs found, ids counted, a seeded split, the palette kept."""
+    with clean_stdout() as stdout:
+        from densebench.host.progress import TerminalWatcher
+        from densebench.host.screen import Console
+        from densebench.prepare.own_folder import Wanted, find_pairs, write_card
+
+        wanted = Wanted(name or folder.resolve().name, val, seed, overwrite)
+        pairs = find_pairs(folder, images, masks)
+        card, lines = write_card(folder, pairs, wanted, TerminalWatcher(Console(stderr=True)))
+        for line in lines:
+            print(line, file=stdout)
+        print(f"{card}: name the classes in it, then", file=stdout)
+        print(f"check every file: densebench data verify {card}", file=stdout)
+
+
+@data_app.command()
 def verify(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Datasets, or all.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Datasets, cards of tasks, or all.")
+    ],
     root: Root = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Read a sample of the files; no fingerprint.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
 ) -> None:
-    """Check datasets: counts, pairs, sizes, mask ids, pixels of each class, fingerprint."""
+    """Check datasets: counts, pairs, sizes, mask ids, pixels of each class, fingerprint.
+
+    Of a task, named by its card's file or its name, its own images are checked.
+    """
     with clean_stdout() as stdout:
         from densebench.host.paths import data_home
         from densebench.host.progress import TerminalWatcher
         from densebench.host.screen import Console
+        from densebench.prepare.task_check import verify_task
         from densebench.prepare.verify import verify as verify_one
 
         place = root or data_home()
         watcher = TerminalWatcher(Console(stderr=True))
-        chosen = _chosen(names, place)
+        tasks = [find_task(name) for name in names if _is_task(name)]
+        known = [name for name in names if not _is_task(name)]
+        chosen = _chosen(known, place) if known else []
         reports = [verify_one(name, place, quick=quick, watcher=watcher) for name in chosen]
+        reports += [verify_task(task, root, quick, watcher) for task in tasks]
         if as_json:
             print(json.dumps([report.as_json() for report in reports], indent=1), file=stdout)
         else:
@@ -111,7 +148,21 @@ def verify(
         _show_problems(report)
     bad = [report.dataset for report in reports if report.problems]
     if bad:
-        raise DensebenchError(f"{', '.join(bad)}: not as released, as said above")
+        raise DensebenchError(f"{', '.join(bad)}: not as {_wanted(names)}, as said above")
+
+
+def _is_task(name: str) -> bool:
+    """A card's file; or a task's name, where no dataset has it."""
+    from densebench.cards import card_names
+    from densebench.prepare.sources import official_table
+
+    if name.endswith(".toml"):
+        return True
+    return name != "all" and name not in official_table().datasets and name in card_names("tasks")
+
+
+def _wanted(names: list[str]) -> str:
+    return "its card says" if all(_is_task(name) for name in names) else "released"
 
 
 def _chosen(names: list[str], root: Path) -> list[str]:

@@ -43,12 +43,11 @@ class FolderCard(DatasetCard):
 
     @model_validator(mode="after")
     def _is_complete(self) -> "FolderCard":
-        needed = ["root", "images", "masks", "classes"]
-        if self.split is None:
-            needed += ["train", "val"]
+        lists = () if self.split is not None else ("train", "val")
+        needed = ("root", "images", "masks", *lists, "classes")
         absent = [key for key in needed if getattr(self, key) is None]
         if absent:
-            how = "" if self.split or "train" not in absent else "; or split, such as { val = 0.2 }"
+            how = "; or split = { val = 0.2 } instead of lists" if "val" in absent else ""
             raise ValueError(f"kind 'folder' also needs {', '.join(absent)}{how}")
         return self
 
@@ -106,15 +105,23 @@ def read_split(
     Raises:
         DensebenchError: an image or a mask is missing, or is there under two suffixes.
     """
-    image_folder, mask_folder = locate(root, str(card.images)), locate(root, str(card.masks))
-    together = image_folder.resolve() == mask_folder.resolve()
-    photos = tuple(s for s in PHOTOS if s not in MASKS) if together else PHOTOS
-    images = list_files(image_folder, photos)
-    masks = list_files(mask_folder, MASKS)
+    images, masks = both_listings(card, root)
     if names is None and isinstance(card, FolderCard) and card.split is not None:
         names = drawn(images, masks, card.split)[split]
     reader, target = IdReader(table_of(card)), classes_of(card).target
     return make_split(split, names, images=images, masks=masks, reader=reader, target=target)
+
+
+def both_listings(card: DatasetCard, root: Path) -> tuple[Listing, Listing]:
+    """The images and the masks.
+
+    Raises:
+        DensebenchError: one is there under two suffixes, or a folder cannot be listed.
+    """
+    image_folder, mask_folder = locate(root, str(card.images)), locate(root, str(card.masks))
+    together = image_folder.resolve() == mask_folder.resolve()
+    photos = tuple(s for s in PHOTOS if s not in MASKS) if together else PHOTOS
+    return list_files(image_folder, photos), list_files(mask_folder, MASKS)
 
 
 def drawn(

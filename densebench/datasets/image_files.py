@@ -78,6 +78,20 @@ def read_ids(file: Path) -> Integer[np.ndarray, "h w"]:
     return _read_pixels(file, ("L", "P"), "8-bit or 16-bit with one channel (greyscale, palette)")
 
 
+def read_palette(file: Path) -> tuple[tuple[int, int, int], ...]:
+    """The colours of a palette image by index, 256 of them; none of another.
+
+    Raises:
+        DensebenchError: not readable.
+    """
+    with _opened(file, "mask", MASK_FORMATS) as image:
+        if image.mode != "P":
+            return ()
+        values = image.getpalette() or []
+        values += [0] * (3 * 256 - len(values))
+        return tuple((r, g, b) for r, g, b in zip(*[iter(values)] * 3, strict=True))
+
+
 def read_colours(file: Path) -> UInt8[np.ndarray, "h w 3"]:
     """The red, green and blue values of a mask file that codes ids as colours.
 

@@ -132,7 +132,7 @@ def _verify_labelled(
         report.splits[split_name] = SplitReport(len(split), expected or 0)
         _check_count(kind, split, expected or 0, report)
         report.problems += _lone_masks(split)
-        _check_files(split, report, watcher)
+        check_files(split, report, watcher)
     whole = len(report.splits) == len(SPLITS) and not quick
     if whole and all(s.checked == s.images for s in report.splits.values()):
         watcher.say(f"{name}: hashing the files for the fingerprint")
@@ -193,7 +193,7 @@ def _is_other_map(name: str) -> bool:
     return "_gtFine_" in name
 
 
-def _check_files(split: Split, report: Report, watcher: Watcher) -> None:
+def check_files(split: Split, report: Report, watcher: Watcher, shown: int | None = None) -> None:
     """Decode images and masks, compare their sizes, and count the pixels of each class."""
     chosen = _sample(len(split)) if report.quick else range(len(split))
     total: Int64[np.ndarray, " 256"] = np.zeros(ID_COUNT, np.int64)
@@ -206,7 +206,7 @@ def _check_files(split: Split, report: Report, watcher: Watcher) -> None:
                 total += found
                 report.splits[split.name].checked += 1
             advance(1)
-    report.problems += _shortened(bad)
+    report.problems += shortened(bad, shown)
     own = report.splits[split.name]
     own.pixels = {
         name: int(total[i]) for i, name in enumerate(split.classes) if i != split.ignore_index
@@ -235,9 +235,11 @@ def _in_threads(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[An
             yield from pool.map(work, batch)
 
 
-def _shortened(problems: list[str]) -> list[str]:
-    more = len(problems) - SHOWN
-    return [*problems[:SHOWN], f"and {more:,} more files like these"] if more > 0 else problems
+def shortened(problems: list[str], shown: int | None = None) -> list[str]:
+    """The first of many problems, and how many more there are."""
+    shown = SHOWN if shown is None else shown
+    more = len(problems) - shown
+    return [*problems[:shown], f"and {more:,} more files like these"] if more > 0 else problems
 
 
 def _verify_images(name: str, root: Path, table: Table, quick: bool, watcher: Watcher) -> Report:
@@ -285,7 +287,7 @@ def _check_images(
             else:
                 bad.append(problem)
             advance(1)
-    report.problems += _shortened(bad)
+    report.problems += shortened(bad)
 
 
 def _image_problem(file: str) -> str | None:

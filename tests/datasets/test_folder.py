@@ -173,7 +173,7 @@ def test_lists_may_be_left_out_where_a_share_is_drawn(folder_card: Callable[...,
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"train": None, "val": None}, "also needs train, val; or split, such as"),
+        ({"train": None, "val": None}, "also needs train, val; or split = "),
         ({"ids": {"7": "sea"}}, "ids give 'sea', which is none of the classes nor 'void'"),
         ({"ids": {"70000": "sky"}}, "less than or equal to 65535"),
         ({"split": {"val": 1.5}}, "less than 1"),
