@@ -7,13 +7,14 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from densebench.cards import Card, DatasetCard
-from densebench.datasets.base import Split, SplitName
+from densebench.datasets.base import MaskReader, Split, SplitName
 from densebench.datasets.classes import Classes, Colour, distinct_colours
 from densebench.datasets.image_files import MASKS, PHOTOS, Listing, list_files
 from densebench.datasets.kind import labelled
 from densebench.datasets.masks import IdReader, identity_table, lookup_table
 from densebench.datasets.pairing import make_split
 from densebench.datasets.roots import Layout, base_folder, complete, first_missing, missing
+from densebench.datasets.targets import Target
 from densebench.files.tree import locate
 
 VOID = "void"  # in `ids`, what is not counted
@@ -105,10 +106,26 @@ def read_split(
     Raises:
         DensebenchError: an image or a mask is missing, or is there under two suffixes.
     """
+    reader = IdReader(table_of(card))
+    return paired(card, root, split, names, reader, classes_of(card).target)
+
+
+def paired(
+    card: DatasetCard,
+    root: Path,
+    split: SplitName,
+    names: tuple[str, ...] | None,
+    reader: MaskReader,
+    target: Target,
+) -> Split:
+    """The same of maps of any kind, which a reader reads.
+
+    Raises:
+        DensebenchError: an image or a map is missing, or is there under two suffixes.
+    """
     images, masks = both_listings(card, root)
     if names is None and isinstance(card, FolderCard) and card.split is not None:
         names = drawn(images, masks, card.split)[split]
-    reader, target = IdReader(table_of(card)), classes_of(card).target
     return make_split(split, names, images=images, masks=masks, reader=reader, target=target)
 
 

@@ -58,7 +58,8 @@ NO_MASK: dict[str, bytes | Callable[[Path], object]] = {
     **{name: NO_IMAGE[name] for name in NO_IMAGE if "tiff" not in name},
     "jpeg": saved("JPEG"),
     "colours": GOOD,
-    "grey of 16 bits": saved("PNG", np.uint16),
+    "no class of 16 bits": png(56, 42, 16, 0, (b"\0" + b"\2\7" * 56) * 42),
+    "too few of 16 bits": png(56, 42, 16, 0, b"\0\0\1"),
     "grey of 2 bits": png(56, 42, 2, 0, (b"\0" + bytes(14)) * 42),
     "one bit": saved("PNG", bool),
     "no class": saved("PNG") and png(56, 42, 8, 0, (b"\0" + b"\7" * 56) * 42),
@@ -74,6 +75,8 @@ COMMANDS = {
 MASK_COMMANDS = {
     "retrieval": "run --backbone hog_s14 --task data/retrieval.toml --results new",
     "linear": "run --backbone hog_s14 --task data/linear.toml --results new",
+    "init": "data init data --name new",
+    "verify": "data verify data/retrieval.toml",
 }
 
 
