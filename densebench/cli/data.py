@@ -32,7 +32,8 @@ def prepare(
         typer.Argument(
             metavar="NAME...",
             help="voc, ade20k, coco_things, coco_stuff, coco_unlabeled, cityscapes, imagenet, "
-            "camvid; subsets: the published lists of training images, for `run --subset 1/128`.",
+            "camvid; nyuv2, which is put there by hand; subsets: the published lists of training "
+            "images, for `run --subset 1/128`.",
         ),
     ],
     root: Root = None,
@@ -201,6 +202,9 @@ def _show(report: "Report", console: "Console") -> None:
     say(f"{report.dataset} in {report.place}{' (a sample)' if report.quick else ''}")
     for name, split in report.splits.items():
         say(f"  {name}: {split.images:,} of {split.expected:,} images, {split.checked:,} read")
+        if split.valued:
+            share = 100 * split.valued / (split.valued + split.ignored)
+            say(f"  {name}: {share:.2f}% of the pixels have a value")
     pixels = {name: split.pixels for name, split in report.splits.items() if split.pixels}
     if pixels:
         table = Table("class", *(f"{name}, % of labelled pixels" for name in pixels))

@@ -14,7 +14,7 @@ from densebench.prepare.fetch import check_archive, fetch
 from densebench.prepare.licences import Ask, require_acceptance
 from densebench.prepare.pieces import is_done, own_folder, require_vacant, unpack_pieces
 from densebench.prepare.sources import Archive, Piece, Source, Table, official_table
-from densebench.prepare.verify import Report, has_expected_counts, verify
+from densebench.prepare.verify import Report, has_expected_counts, is_there, verify
 from densebench.prepare.voc_augmented import build_voc
 
 # Small files take more than their bytes, and other programs want some too.
@@ -76,6 +76,9 @@ class _Preparation:
 
     def run(self) -> None:
         source = self._table.source(self._name)
+        if source.by_hand is not None:
+            self._require_there(source)
+            return
         pending = self._pending()
         if pending and has_expected_counts(self._name, self._root, self._table):
             self._watcher.say(f"{self._name}: is there already, in another layout")
@@ -92,6 +95,14 @@ class _Preparation:
             self._put_away(file)  # what an interrupted run may have left
         if source.kind == "voc" and source.n_train is not None:
             build_voc(self._root, source.n_train, self._watcher)
+
+    def _require_there(self, source: Source) -> None:
+        """Nothing, where a dataset that cannot be fetched was put by hand."""
+        if not is_there(self._name, self._root, self._table):
+            raise DensebenchError(
+                f"{self._name} cannot be fetched: get it by {source.home}, and put into "
+                f"{self._root}: {source.by_hand}"
+            )
 
     def _pending(self) -> dict[str, dict[str, Piece]]:
         """The pieces that are not there, by the archive that holds them."""

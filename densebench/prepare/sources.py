@@ -64,7 +64,10 @@ class Piece(Card):
 
 
 class Source(Card):
-    """One dataset. Without a ``kind`` it is images alone, for post-training."""
+    """One dataset. Without a ``kind`` it is images alone, for post-training.
+
+    One that nobody can fetch has no pieces; ``by_hand`` says what must lie where below the root.
+    """
 
     title: str
     home: str
@@ -76,11 +79,14 @@ class Source(Card):
     n_train: int | None = None
     n_val: int | None = None
     pieces: tuple[str, ...]
+    by_hand: str | None = None
 
     @model_validator(mode="after")
     def _labelled_or_not(self) -> "Source":
         if any((value is None) != (self.kind is None) for value in (self.n_train, self.n_val)):
             raise ValueError("kind, n_train and n_val go together")
+        if bool(self.pieces) == bool(self.by_hand):
+            raise ValueError("give either pieces or by_hand")
         return self
 
 

@@ -36,13 +36,18 @@ SPLITS: tuple[SplitName, ...] = ("train", "val")
 
 @dataclass
 class SplitReport:
-    """One split: how many images it has and should have, and the pixels of each class."""
+    """One split: how many images it has and should have, and the pixels of each class.
+
+    Of a target that is no labels, ``valued`` counts the pixels with a value, and ``ignored`` those
+    without.
+    """
 
     images: int
     expected: int
     checked: int = 0
     pixels: dict[str, int] = field(default_factory=dict)
     ignored: int = 0
+    valued: int = 0
 
 
 @dataclass
@@ -149,7 +154,7 @@ def _find(kind: str, root: Path) -> tuple[Path | None, str]:
         layout = _layout(kind)
         places = [root, *(root / folder for folder in layout.folders)]
         needs = [need for way in layout.needs for need in way if need != "annotations"]
-        there = (p for p in places if any(is_dir(p / need) for need in needs))
+        there = (p for p in places if any(exists(p / need) for need in needs))
         return next(there, None), str(error)
 
 
@@ -208,6 +213,9 @@ def check_files(split: Split, report: Report, watcher: Watcher, shown: int | Non
             advance(1)
     report.problems += shortened(bad, shown)
     own = report.splits[split.name]
+    if not split.target.is_labels:
+        own.ignored, own.valued = int(total[0]), int(total[1])
+        return
     own.pixels = {
         name: int(total[i]) for i, name in enumerate(split.classes) if i != split.ignore_index
     }
@@ -215,9 +223,12 @@ def check_files(split: Split, report: Report, watcher: Watcher, shown: int | Non
 
 
 def _pixels(split: Split, i: int) -> Int64[np.ndarray, " 256"] | str:
+    """Of each label; of other values, how many there are without (0) and with one (1)."""
     try:
         split.image(i)
-        return np.bincount(split.mask(i).ravel(), minlength=ID_COUNT)
+        mask = split.mask(i)
+        counted = mask if split.target.is_labels else split.target.valid(mask).astype(np.uint8)
+        return np.bincount(counted.ravel(), minlength=ID_COUNT)
     except DensebenchError as error:
         return str(error)
 

@@ -13,7 +13,6 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from densebench.backbones.base import PositionsOf
 from densebench.datasets.depth_maps import DEPTH
 from densebench.datasets.depth_views import DepthCrop, DepthView
 from densebench.datasets.nyu_boxes import BoxName, box
@@ -129,7 +128,6 @@ class DepthLinear(Protocol):
     version: ClassVar[int] = 1
     targets: ClassVar[tuple[str, ...]] = (DEPTH,)
     predicts_own: ClassVar[bool] = True
-    published_positions: ClassVar[PositionsOf] = "official"
     params: DepthLinearParams
 
     @classmethod

@@ -298,3 +298,36 @@ def test_real_samples_are_told_from_the_whole(real_data: Path) -> None:
     assert "images/training: cannot be listed" in ade.problems[0]
     assert ade.problems[1:] == ["val: 3 images, but 2,000 were released"]
     assert ade.splits["val"].pixels["sky"] > 0
+
+
+def write_nyu(root: Path) -> None:
+    rng = np.random.default_rng(0)
+    for kind, count in (("train", 3), ("test", 2)):
+        lines = []
+        for number in range(count):
+            names = f"{kind}/room/rgb_{number}.jpg", f"{kind}/room/sync_depth_{number}.png"
+            (root / names[0]).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)).save(root / names[0])
+            depth = np.full((8, 10), 2500, np.uint16)
+            depth[:2] = 0
+            Image.fromarray(depth).save(root / names[1])
+            lines.append(f"{names[0]} {names[1]} 518.8579")
+        (root / f"nyu_{kind}.txt").write_text("\n".join(lines))
+
+
+def test_depth_that_was_put_by_hand_is_checked(tmp_path: Path) -> None:
+    """Of another size than was released, and with a depth that is none."""
+    with pytest.raises(DensebenchError, match="nyuv2 cannot be fetched: get it by https"):
+        prepare("nyuv2", tmp_path, Options(accept=True))
+    write_nyu(tmp_path / "nyuv2")
+    report = prepare("nyuv2", tmp_path, Options(accept=True))
+    assert report.problems == [
+        "train: 3 images, but 24,231 were released",
+        "val: 2 images, but 654 were released",
+    ]
+    whole = verify("nyuv2", tmp_path)
+    assert (whole.splits["val"].checked, whole.fingerprint is not None) == (2, True)
+    assert (whole.splits["val"].valued, whole.splits["val"].ignored) == (120, 40)
+    Image.new("L", (10, 8)).save(tmp_path / "nyuv2/test/room/sync_depth_1.png")
+    told = verify("nyuv2", tmp_path).problems
+    assert any("sync_depth_1.png: a depth map must be a 16-bit PNG" in problem for problem in told)
