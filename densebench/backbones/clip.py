@@ -29,7 +29,7 @@ from densebench.backbones.weights.state_dict import (
     read_state_dict,
 )
 from densebench.cards import BackboneCard, WeightsSource, suggestion
-from densebench.datasets.padding import Size
+from densebench.datasets.sizes import Size
 from densebench.host.errors import DensebenchError
 
 

@@ -14,7 +14,7 @@ from densebench.cards import FAMILIES, BackboneCard, Found
 
 if TYPE_CHECKING:
     from densebench.backbones.base import DenseBackbone
-    from densebench.datasets.padding import Size
+    from densebench.datasets.sizes import Size
 
 
 @dataclass(frozen=True)

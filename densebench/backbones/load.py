@@ -9,7 +9,7 @@ from densebench.backbones import plugin
 from densebench.backbones.base import DenseBackbone, nearest_sizes
 from densebench.backbones.family import Asked, family_of
 from densebench.cards import FAMILIES, BackboneCard, Found, find_backbone
-from densebench.datasets.padding import Size, as_size
+from densebench.datasets.sizes import Size, as_size
 from densebench.host.errors import DensebenchError
 
 

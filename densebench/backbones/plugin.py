@@ -36,7 +36,7 @@ from densebench.backbones.user_code import (
 )
 from densebench.backbones.weights.state_dict import load_strictly, read_state_dict, strip_prefixes
 from densebench.cards import BackboneCard, suggestion
-from densebench.datasets.padding import Size, as_size
+from densebench.datasets.sizes import Size, as_size
 from densebench.host.errors import DensebenchError
 
 TARGET = re.compile(r"^(?P<file>.+\.py)(?::(?P<function>\w*))?$")

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from densebench.backbones.base import DenseBackbone
-from densebench.datasets.padding import Size, as_size
+from densebench.datasets.sizes import Size, as_size
 from densebench.host.device import exact_products
 
 TOLERANCE = 1e-5  # of the largest feature: products round by the batch's shape

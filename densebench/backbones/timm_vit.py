@@ -29,7 +29,7 @@ from densebench.backbones.weights.state_dict import (
     strip_prefixes,
 )
 from densebench.cards import BackboneCard, WeightsSource
-from densebench.datasets.padding import Size, as_size
+from densebench.datasets.sizes import Size, as_size
 from densebench.host.errors import DensebenchError
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from densebench.datasets.distortion import Distortion
-from densebench.datasets.padding import Size
+from densebench.datasets.sizes import Size
 from densebench.datasets.transforms import RawPair, Transform, Triple, resize_labels
 
 TRIES = 10  # crops that are looked at; the one after them is taken unseen

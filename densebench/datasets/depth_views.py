@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from densebench.datasets.nyu_boxes import BoxName, box
-from densebench.datasets.padding import Size, centre_padded, padded_size
+from densebench.datasets.padding import centre_padded
+from densebench.datasets.sizes import Size, padded_size
 from densebench.datasets.transforms import BILINEAR, NEAREST, RawPair, Transform, resize_labels
 
 BYTE = 255.0

@@ -7,7 +7,7 @@ facebookresearch/dinov3 at 6876159 trains on, without the white border of the re
 
 from typing import Literal, NamedTuple
 
-from densebench.datasets.padding import Size
+from densebench.datasets.sizes import Size
 
 BoxName = Literal["full", "nyu", "nyu_eigen"]
 HEIGHT, WIDTH = 480, 640

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import ColorJitter, InterpolationMode, RandomApply, RandomResizedCrop
 
-from densebench.datasets.padding import Size, as_size
+from densebench.datasets.sizes import Size, as_size
 
 Triple = tuple[float, float, float]
 Pair = tuple[Float[Tensor, "3 H W"], Shaped[Tensor, "H W"]]

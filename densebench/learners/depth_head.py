@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
-from densebench.datasets.padding import Size, padding_offset
+from densebench.datasets.sizes import Size, padding_offset
 from densebench.host.device import one_thread
 
 Spacing = Literal["linear", "log"]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from densebench.backbones.base import PositionsOf
 from densebench.cards import Card
-from densebench.datasets.padding import Size
+from densebench.datasets.sizes import Size
 from densebench.datasets.targets import LABELS, Target
 from densebench.datasets.transforms import Transform, Triple
 from densebench.features.source import CPU, PatchSource

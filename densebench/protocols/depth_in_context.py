@@ -14,7 +14,7 @@ from torch import Tensor
 
 from densebench.datasets.depth_maps import DEPTH
 from densebench.datasets.nyu_boxes import BoxName
-from densebench.datasets.padding import Size
+from densebench.datasets.sizes import Size
 from densebench.features.source import PatchSource
 from densebench.learners.depth_bank import DepthBank, patch_depths
 from densebench.measures.depth_scoring import DepthScoring

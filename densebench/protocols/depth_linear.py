@@ -16,7 +16,7 @@ from torch import Tensor
 from densebench.datasets.depth_maps import DEPTH
 from densebench.datasets.depth_views import DepthCrop, DepthView
 from densebench.datasets.nyu_boxes import BoxName, box
-from densebench.datasets.padding import Size, as_size, padded_size
+from densebench.datasets.sizes import Size, as_size, padded_size
 from densebench.datasets.transforms import derived_seed
 from densebench.features.source import PatchSource
 from densebench.host.errors import DensebenchError

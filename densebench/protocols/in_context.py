@@ -17,7 +17,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from densebench.datasets.padding import side_of
+from densebench.datasets.sizes import side_of
 from densebench.datasets.transforms import JitteredCrop, Squash, Transform, derived_seed
 from densebench.features.source import PatchBatch, PatchSource
 from densebench.host.errors import DensebenchError

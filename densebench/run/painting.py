@@ -8,7 +8,7 @@ from jaxtyping import Int64, Shaped
 from PIL import Image
 
 from densebench.datasets import Dataset
-from densebench.datasets.padding import Size
+from densebench.datasets.sizes import Size
 from densebench.datasets.targets import Target
 from densebench.measures.labels import label_map
 from densebench.measures.scoring import Prediction, upsampled

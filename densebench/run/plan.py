@@ -10,7 +10,7 @@ from densebench.backbones import find
 from densebench.cards import BackboneCard, Found, TaskCard, find_task, own_folder
 from densebench.datasets.kind import dataset_kind
 from densebench.datasets.lists import find_list, is_bare, listed_names
-from densebench.datasets.padding import Size, side_of
+from densebench.datasets.sizes import Size, side_of
 from densebench.datasets.subset import check_share
 from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from densebench.datasets.padding import side_of
+from densebench.datasets.sizes import side_of
 from densebench.files.hashes import content_hash
 from densebench.host.device import device_name, peak_cuda
 from densebench.host.versions import versions
