@@ -76,6 +76,7 @@ class DepthHead(nn.Module):
         self.norm = nn.BatchNorm2d(embed_dim) if normalised else nn.Identity()
         self.project = nn.Conv2d(embed_dim, bins.count, kernel_size=1)
         nn.init.normal_(self.project.weight, std=DEVIATION)
+        assert self.project.bias is not None  # it has one unless told otherwise
         nn.init.zeros_(self.project.bias)
 
     @property

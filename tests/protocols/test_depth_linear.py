@@ -1,6 +1,7 @@
 """Linear depth end to end on small data: what it learns, its variants, its interruption."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from densebench.cards import find_task
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.learners.depth_file import load_depth_head
 from densebench.learners.depth_training import DepthTraining
+from densebench.learners.onecycle import WarmupOneCycle
+from densebench.protocols import task_params
 from densebench.protocols.depth_linear import DepthLinear, DepthLinearParams
 from densebench.records.store import load_evidence
 from densebench.run.execute import Run, evaluate
@@ -186,3 +190,26 @@ def test_words_are_no_size_of_images():
         DepthLinear.shape_of("auto", 14)
     assert DepthLinear.shape_of((480, 640), 14) == (490, 644)
     assert torch.tensor(DepthLinear.shape_of(224, 16)).tolist() == [224, 224]
+
+
+PAGE = Path(__file__).parents[2] / "docs/protocols/depth.md"
+
+
+@pytest.mark.skipif(not PAGE.is_file(), reason="no docs beside the package")
+def test_the_page_says_what_the_cards_and_the_schedule_are():
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    tasks = {name: find_task(name).card for name, _ in rows}
+    assert {card.protocol for card in tasks.values()} == {"depth_linear", "depth_in_context"}
+    for name, told in rows:
+        length = re.search(r"([\d,]+) steps of (\d+)", told)
+        assert bool(length) == (tasks[name].protocol == "depth_linear"), name
+        if length:
+            params = task_params(tasks[name], name)
+            assert (params.steps, params.batch_size) == (
+                int(length[1].replace(",", "")),
+                int(length[2]),
+            )
+    schedule = WarmupOneCycle.of_depth(3e-4, 38_400, 12_800)
+    rates = [schedule.rate(step) for step in range(38_400)]
+    assert (max(rates), int(np.argmax(rates))) == (pytest.approx(2.253e-4, abs=5e-8), 12_799)
+    assert "at most 2.253e-4, in step 12,799" in PAGE.read_text(encoding="utf-8")

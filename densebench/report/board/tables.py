@@ -115,7 +115,7 @@ def _profiles(
     rows: Sequence[Row], profiles: Sequence[FoundProfile]
 ) -> Sequence[FoundProfile | None]:
     """The profile of each row, all of one device, a GPU if there is one; or none of any."""
-    known: dict[tuple[str, int, str], dict[str, FoundProfile]] = {}
+    known: dict[tuple[str, int | tuple[int, int], str], dict[str, FoundProfile]] = {}
     for path, profile in profiles:
         key = (profile.fingerprint, profile.size, profile.precision)
         known.setdefault(key, {})[profile.device] = (path, profile)
@@ -127,8 +127,11 @@ def _profiles(
     return [of_row[device] for of_row in fitting]
 
 
-def _measured_as(record: RunRecord) -> tuple[str, int, str]:
-    """The weights, input size and precision that a profile of a run must be of."""
+def _measured_as(record: RunRecord) -> tuple[str, int | tuple[int, int], str]:
+    """The weights, input size and precision that a profile of a run must be of.
+
+    Profiles are of squares: a run on rectangles has none.
+    """
     precision = record.precision.partition("+")[0]
     return (record.backbone.fingerprint, record.protocol.input_size, precision)
 
