@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 
 from densebench.datasets.aspect_crops import FittedTransform, resized_shape
 from densebench.datasets.base import Mask, Split
-from densebench.datasets.padding import Size
+from densebench.datasets.sizes import Size
 from densebench.datasets.transforms import RawPair
 from densebench.files.hashes import content_hash, content_hashes
 

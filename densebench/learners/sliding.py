@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from densebench.datasets.image_files import image_size
-from densebench.datasets.padding import Size
+from densebench.datasets.sizes import Size
 from densebench.datasets.windows import Box, Sliding, Window, Windows, windows_of
 from densebench.features.loading import Unreadable
 from densebench.features.source import PatchSource

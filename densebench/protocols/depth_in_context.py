@@ -18,7 +18,7 @@ from densebench.datasets.sizes import Size
 from densebench.features.source import PatchSource
 from densebench.learners.depth_bank import DepthBank, patch_depths
 from densebench.measures.depth_scoring import DepthScoring
-from densebench.measures.scoring import Prediction
+from densebench.measures.scoring import Prediction, Resolution
 from densebench.protocols.base import InputSize, ProtocolParams, resolve_input_size
 from densebench.protocols.in_context import InContext, InContextParams
 
@@ -70,7 +70,8 @@ class DepthInContext(InContext):
     @property
     def scoring(self) -> DepthScoring:  # type: ignore[override]
         """At the input's size as open-hummingbird-eval, and where it is ``clean`` at its own."""
-        sizes = ("input",) if self.setting.variant == "reference" else ("input", "original")
+        published = self.setting.variant == "reference"
+        sizes: tuple[Resolution, ...] = ("input",) if published else ("input", "original")
         params = self.params
         return DepthScoring(sizes, params.min_depth, params.max_depth, params.eval_box)
 

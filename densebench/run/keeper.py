@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from densebench.datasets import Dataset
-from densebench.datasets.padding import side_of
+from densebench.datasets.sizes import side_of
 from densebench.datasets.transforms import Squash
 from densebench.features.loading import Views
 from densebench.features.source import PatchBatch, PatchSource
