@@ -52,7 +52,7 @@ def _training(out: Path) -> PosttrainOptions:
     listed.parent.mkdir(parents=True, exist_ok=True)
     listed.write_text("\n".join(str(Path(image).resolve()) for image in images) + "\n")
     folder = out / TRAINED
-    begun = any((folder / "checkpoints").glob("*.pt"))
+    begun = (folder / f"{TRAINED}.toml").is_file() or any((folder / "checkpoints").glob("*.pt"))
     return PosttrainOptions(
         BASE,
         (listed,),

@@ -56,7 +56,6 @@ STILL_LONG_TESTS = {
     "report/formats/test_html.py",
 }
 STILL_WITHOUT = [
-    "posttrain/afterwards",
     "posttrain/interruption",
     "posttrain/monitor",
 ]

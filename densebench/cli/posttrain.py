@@ -16,6 +16,7 @@ from densebench.cli.shared import (
     Device,
     Offline,
     ResultsFolder,
+    SkipBad,
     WeightsFile,
     names,
     overrides,
@@ -74,6 +75,7 @@ def posttrain(
     then: Then = None,
     data_root: ThenRoot = None,
     limit: ThenLimit = None,
+    skip_bad: SkipBad = False,
     results: ResultsFolder = None,
     offline: Offline = False,
 ) -> None:
@@ -102,6 +104,7 @@ def posttrain(
             overwrite=overwrite,
             tensorboard=tensorboard,
             offline=offline,
+            skip_bad=skip_bad,
         )
         watcher = TerminalWatcher(Console(stderr=True))
         card = _trained(options, watcher, compares=bool(tasks))

@@ -8,13 +8,22 @@ from rich.table import Table
 
 from densebench.backbones import card_for
 from densebench.cards import find_backbone
+from densebench.files.atomic import write_atomically
 from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
+from densebench.posttrain.model_card import README, Result, with_results
 from densebench.posttrain.session import PosttrainOptions, load_base
 from densebench.records.store import DEFAULT_RESULTS
+from densebench.report.board.pairs import compare_backbones
+from densebench.run.apart import Outcome
 from densebench.run.matrix import matrix_table, run_matrix
 from densebench.run.options import RunOptions
+
+ABOUT = (
+    "A difference is the new one's less the base's on the same images, each left out in turn; it "
+    "is about other images, not about other seeds of the training. One seed each."
+)
 
 
 def check_base(options: PosttrainOptions, trained: str | None = None) -> None:
@@ -50,6 +59,8 @@ def compared(
 ) -> Table:
     """Run both on every task, and set them side by side; runs that exist are read.
 
+    The model card has them too from then on, with their paired differences.
+
     Raises:
         DensebenchError: the base is not the one that was trained, or a run failed; the others are
             recorded.
@@ -72,4 +83,30 @@ def compared(
     failed = [f"{outcome.run}: {outcome.reason}" for outcome in outcomes if outcome.record is None]
     if failed:
         raise DensebenchError("; ".join(failed))
+    pairs = zip(outcomes[: len(tasks)], outcomes[len(tasks) :], strict=True)
+    results = [_result(*pair, base.results) for pair in pairs]
+    file, name = options.folder / README, made.base if made else options.backbone
+    write_atomically(
+        file, with_results(file.read_text("utf-8"), options.name, name, results, ABOUT)
+    )
     return matrix_table(outcomes)
+
+
+def _result(before: Outcome, after: Outcome, results: Path) -> Result:
+    """One task of both."""
+    assert before.record is not None and after.record is not None
+    scores = [outcome.record.score.main for outcome in (before, after)]
+    told = [score.text(score.value) for score in scores]
+    metric, record = scores[0], after.record
+    images = f" ({record.limit} images of each split)" * bool(record.partial)
+    title = f"{metric.title} {metric.unit}".strip()
+    try:
+        found = compare_backbones(str(after.path), str(before.path), None, "", results, True)
+    except DensebenchError as error:
+        return Result(record.task + images, title, *told, str(error), "")
+    numbers = found.comparison
+    difference, low, high = (
+        metric.text(value, sign=True) for value in (numbers.difference, numbers.low, numbers.high)
+    )
+    p = f"{numbers.p:.3f}" if numbers.p >= 0.001 else "< 0.001"
+    return Result(record.task + images, title, *told, f"{difference} [{low}, {high}]", p)

@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
 
-from densebench import __version__
 from densebench.backbones.base import DenseBackbone
 from densebench.backbones.weights.hub import file_sha256
 from densebench.backbones.weights.official import official_state
@@ -17,10 +15,18 @@ from densebench.files.atomic import write_atomically
 from densebench.host.paths import user_home
 from densebench.host.versions import versions
 from densebench.posttrain.architecture import fold_class_token
+from densebench.posttrain.model_card import (
+    PAPER,
+    README,
+    STUDENT,
+    TEACHER,
+    Origin,
+    images_told,
+    model_card,
+)
 from densebench.posttrain.recipe import Recipe
 from densebench.posttrain.views import Engine
 
-STUDENT, TEACHER = "student.safetensors", "teacher.safetensors"
 # Seeds of one training are averaged, so that a seed is none of what makes it another one.
 _MOVES_NO_WEIGHT: dict[str, Any] = {
     "name": True,
@@ -32,28 +38,6 @@ VIEW_LIBRARIES: dict[Engine, tuple[str, ...]] = {
     "pillow": ("torchvision", "pillow"),
     "torch": ("torch", "torchvision", "pillow"),
 }
-PAPER = (
-    'Pariza, Salehi, Burghouts, Locatello and Asano, "Near, far: Patch-ordering enhances vision '
-    "foundation models' scene understanding\", ICLR 2025, arXiv 2408.11054"
-)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a backbone was made from: its base, that one's file, and the images.
-
-    `fingerprint` is the base's, `images_fingerprint` a SHA-256 of the images' content.
-    """
-
-    backbone: str
-    target: str
-    file: Path | None
-    fingerprint: str
-    images: int
-    images_fingerprint: str
-    sources: tuple[str, ...]
-    steps: int
-    unreadable: int
 
 
 def export(
@@ -70,11 +54,12 @@ def export(
     """
     for backbone in (student, teacher):
         fold_class_token(backbone)
-    write_atomically(folder / STUDENT, save(official_state(student, origin.file)))
+    state = official_state(student, origin.file)
+    write_atomically(folder / STUDENT, save(state))
     write_atomically(folder / TEACHER, save(official_state(teacher, origin.file)))
     write_atomically(folder / "recipe.toml", as_toml(recipe.model_dump(mode="json")))
     card = new_card(folder, name, student, recipe, origin)
-    write_atomically(folder / "README.md", model_card(card, recipe, origin))
+    write_atomically(folder / README, model_card(card, recipe, origin, state.keys()))
     path = folder / f"{name}.toml"
     write_atomically(
         path,
@@ -92,7 +77,7 @@ def new_card(
         "name": name,
         "description": f"{origin.backbone} after NeCo post-training ({recipe.name})",
         "weights": WeightsSource(path=STUDENT, sha256=file_sha256(folder / STUDENT)),
-        "training_data": f"{base.training_data}; then {_images(origin)}",
+        "training_data": f"{base.training_data}; then {images_told(origin.images, origin.sources)}",
         "adapted_from": origin.backbone,
         "citation": "; ".join(filter(None, (base.citation, PAPER))),
         "id": _absolute(base, origin) if base.source == "python" else base.id,
@@ -138,41 +123,6 @@ def _absolute(base: BackboneCard, origin: Origin) -> str:
     file, colon, function = base.id.rpartition(":")
     folder = Path() if origin.target == base.id else find_backbone(origin.target).folder
     return f"{(folder / file).resolve()}{colon}{function}"
-
-
-def _images(origin: Origin) -> str:
-    return f"{origin.images:,} images of {', '.join(origin.sources)}, no labels"
-
-
-def model_card(card: BackboneCard, recipe: Recipe, origin: Origin) -> str:
-    """A short model card in markdown, with the metadata that the Hugging Face hub reads."""
-    views, training = recipe.views, recipe.training
-    skipped = f" {origin.unreadable} images could not be read and were left out." * bool(
-        origin.unreadable
-    )
-    return f"""---
-license: {json.dumps(card.license.lower())}
-base_model: {json.dumps(origin.backbone)}
-tags: [densebench, neco, dense-features]
----
-
-# {card.name}
-
-{origin.backbone}, post-trained with NeCo (patch neighbour consistency); densebench {__version__}.
-
-- Weights: `{STUDENT}` (what `{card.name}` names) and `{TEACHER}` (their moving average), both in
-  the base's own key naming.
-- Images: {_images(origin)}; fingerprint of their content `{origin.images_fingerprint[:12]}`, each
-  one's SHA-256 in `images.sha256`.{skipped}
-- Training: recipe {recipe.name}, {origin.steps} steps of {training.batch_size} images,
-  {views.global_crops} global views of {views.global_size} and {views.local_crops} local views of
-  {views.local_size} pixels, learning rate {recipe.optimiser.backbone_lr:g}; all of it in
-  `recipe.toml`, the course of it in `log.jsonl`.
-- Licence: {card.license}, carried over from the base; the images' own terms may bind you too.
-- Not evaluated here: `densebench run --backbone {card.name} --task voc_incontext`.
-
-{PAPER}.
-"""
 
 
 def registered_card(name: str) -> Path:

@@ -32,6 +32,11 @@ class Photographs:
 
     files: tuple[Path, ...]
     sources: tuple[str, ...]
+    most_unreadable: float = MOST_UNREADABLE  # the part that may be left out
+
+    def too_many(self, unreadable: int) -> bool:
+        """Whether so many that cannot be used end the training."""
+        return too_many_unreadable(unreadable, len(self), self.most_unreadable)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -200,9 +205,9 @@ def step_seed(seed: int, step: int, purpose: int) -> int:
     return image_generator(seed, step, -(_STEP + purpose) % 2**32).initial_seed()
 
 
-def too_many_unreadable(unreadable: int, images: int) -> bool:
-    """Whether more than one image in a hundred cannot be used."""
-    return unreadable > MOST_UNREADABLE * images
+def too_many_unreadable(unreadable: int, images: int, most: float = MOST_UNREADABLE) -> bool:
+    """Whether a greater part of the images than this cannot be used, or all of them."""
+    return unreadable > min(most * images, images - 1)
 
 
 class ViewDataset(Dataset[Sample]):
@@ -218,7 +223,7 @@ class ViewDataset(Dataset[Sample]):
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, place = key
         skipped: list[Unreadable] = []
-        while not too_many_unreadable(len(skipped), len(self._photographs)):
+        while not self._photographs.too_many(len(skipped)):
             try:
                 image = read_image(self._photographs.files[place])
                 views = self._views(image, image_generator(self._seed, epoch, place))

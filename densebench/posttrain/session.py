@@ -2,17 +2,16 @@
 
 import hashlib
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from densebench.backbones import DenseBackbone, card_for, load_backbone, weights_file
-from densebench.cards import NAME_PATTERN, card_names
+from densebench.cards import NAME_PATTERN, card_names, find_backbone
 from densebench.files.atomic import require_writable, write_atomically
 from densebench.files.hashes import content_hashes
 from densebench.files.locks import held
@@ -20,16 +19,22 @@ from densebench.host.device import pick_device
 from densebench.host.distributed import World, joined
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
-from densebench.posttrain.checkpoints import PATTERN
+from densebench.posttrain.folder import (
+    IMAGES,
+    finished_card,
+    goes_on,
+    prepare,
+    remove_checkpoints,
+)
+from densebench.posttrain.model_card import hub_id, images_told
 from densebench.posttrain.monitor import build_monitor
 from densebench.posttrain.optimiser import teachers_own_share
-from densebench.posttrain.outcome import STUDENT, Origin, export, register, registered_card
+from densebench.posttrain.outcome import Origin, export, register, registered_card
 from densebench.posttrain.photographs import find_photographs
 from densebench.posttrain.recipe import Recipe, load_recipe, published_recipe
-from densebench.posttrain.trainer import LOG, PHASE, Place, Trainer
+from densebench.posttrain.trainer import PHASE, Place, Trainer
 
 DEFAULT_FOLDER = Path("posttrained")
-IMAGES = "images.sha256"
 # From here on it no longer matters that the teacher began with a projection head of its own.
 LONG_ENOUGH = 2000
 
@@ -52,6 +57,7 @@ class PosttrainOptions:
     tensorboard: bool = False
     offline: bool = False
     register: bool = True  # the name, for every later command of this user
+    skip_bad: bool = False  # images that cannot be read, however many
 
     @property
     def folder(self) -> Path:
@@ -62,7 +68,8 @@ class PosttrainOptions:
 def posttrain(options: PosttrainOptions, watcher: Watcher | None = None) -> Path:
     """Train, write the new backbone's folder, and register its name if that is wanted.
 
-    Under `torchrun` every process calls this; the first one writes.
+    Under `torchrun` every process calls this; the first one writes. With ``resume``, one that is
+    finished is left as it is.
 
     Returns:
         The new backbone's card.
@@ -129,8 +136,9 @@ class _Session:
         self._options, self._device, self._world = options, device, world
         self._watcher = watcher
         _check_name(options)
-        self._goes_on = _goes_on(options)
-        self._photographs = find_photographs(options.data)
+        self._goes_on = goes_on(options.folder, options.resume, options.overwrite)
+        found = find_photographs(options.data)
+        self._photographs = replace(found, most_unreadable=1.0) if options.skip_bad else found
         self._base_file = weights_file(options.backbone, options.weights, options.offline)
         self._backbone = load_base(options, self._device)
         self._base = self._backbone.fingerprint
@@ -139,12 +147,15 @@ class _Session:
     def card(self) -> Path:
         """The new card, after what is left of the training."""
         options, folder = self._options, self._options.folder
+        finished = finished_card(folder, options.name) if options.resume else None
+        if finished is not None:
+            return self._as_it_is(finished)
         with torch.random.fork_rng(devices=[]), ExitStack() as stack:
             trainer = self._trainer(folder)
             stack.enter_context(_alone(options, self._world))
             self._world.barrier()  # before it, every process looked at the folder as it was
             if self._world.is_main:
-                _prepare_folder(options)
+                prepare(folder, clear=options.overwrite and not options.resume)
             self._world.barrier()
             self._keep_hashes(folder / IMAGES)
             self._train(trainer)
@@ -159,8 +170,31 @@ class _Session:
                 )
                 if options.register:
                     register(options.name, card)
+                remove_checkpoints(folder)
         self._world.barrier()
         return folder / f"{options.name}.toml"
+
+    def _as_it_is(self, card: Path) -> Path:
+        """The card of a finished training, if it is the one that is asked for."""
+        found, folder = find_backbone(str(card)).card, self._options.folder
+        sources = tuple(Path(source).resolve().name for source in self._photographs.sources)
+        before = load_recipe(folder / "recipe.toml").model_copy(
+            update={"monitor": self._recipe.monitor}
+        )
+        for what, same in (
+            ("base", found.training and found.training.base_fingerprint == self._base),
+            ("recipe", before == self._recipe),
+            ("set of images", images_told(len(self._photographs), sources) in found.training_data),
+        ):
+            if not same:
+                raise DensebenchError(
+                    f"{folder}: is a finished post-training with another {what}; use the options "
+                    "that it was begun with, or another --name"
+                )
+        self._watcher.say(f"{self._options.name}: is finished")
+        if self._options.register and self._world.is_main:
+            register(self._options.name, card)
+        return card
 
     def _choose_recipe(self) -> Recipe:
         backbone, name = self._backbone, self._options.recipe
@@ -240,6 +274,7 @@ class _Session:
             sources=tuple(Path(source).resolve().name for source in self._photographs.sources),
             steps=trainer.step,
             unreadable=len(trainer.unreadable),
+            hub=None if options.weights or card is None else hub_id(card),
         )
 
 
@@ -256,33 +291,3 @@ def _check_name(options: PosttrainOptions) -> None:
     own = options.folder / f"{options.name}.toml"
     if options.register and taken is not None and taken.resolve() != own.resolve():
         raise DensebenchError(f"--name {options.name}: is the name of {taken}; choose another")
-
-
-def _goes_on(options: PosttrainOptions) -> bool:
-    """Whether there is a checkpoint to go on from; a training killed before one starts over.
-
-    Raises:
-        DensebenchError: the folder holds what must not be written over unasked.
-    """
-    folder = options.folder
-    saved = any((folder / "checkpoints").glob(PATTERN))
-    finished = (folder / STUDENT).exists()
-    begun = (folder / LOG).exists() or (folder / IMAGES).exists()
-    if options.resume:
-        if not saved and (finished or not begun):
-            raise DensebenchError(f"{folder}: no checkpoint to go on from; leave --resume out")
-        return saved
-    if (saved or finished) and not options.overwrite:
-        raise DensebenchError(
-            f"{folder}: holds a post-training already; --resume goes on with it, --overwrite "
-            "removes it, another --name leaves it"
-        )
-    if not (saved or finished or begun) and folder.exists() and any(folder.iterdir()):
-        raise DensebenchError(f"{folder}: is there already and is no post-training; choose --out")
-    return False
-
-
-def _prepare_folder(options: PosttrainOptions) -> None:
-    if options.overwrite and not options.resume and options.folder.exists():
-        shutil.rmtree(options.folder)
-    options.folder.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,6 @@ from densebench.posttrain.photographs import (
     Unreadable,
     ViewDataset,
     portions,
-    too_many_unreadable,
 )
 from densebench.posttrain.recipe import Recipe
 from densebench.posttrain.student import Projector
@@ -189,15 +188,16 @@ class Trainer:
         return [str(self._photographs.files[place]) for place in places]
 
     def _note_unreadable(self, batch: Sequence[Portion], journal: Journal | None) -> None:
-        """Count and name what could not be read; more than one in a hundred is too much."""
+        """Count and name what could not be read, until it is too much."""
         here = [bad for portion in batch for bad in portion.skipped]
         for bad in self.place.world.together(here, self.place.device):
             self._note(bad, journal)
-        if too_many_unreadable(len(self.unreadable), len(self._photographs)):
-            first = next(iter(self.unreadable.values()))
+        if self._photographs.too_many(len(self.unreadable)):
+            first, many = next(iter(self.unreadable.values())), len(self._photographs)
+            some = len(self.unreadable) < many
             raise DensebenchError(
-                f"{len(self.unreadable)} of {len(self._photographs)} images cannot be used, more "
-                f"than one in a hundred; first: {first}"
+                f"{len(self.unreadable)} of {many} images cannot be used, more than one in a "
+                f"hundred; first: {first}" + "; or leave all such out with --skip-bad" * some
             )
 
     def _note(self, bad: Unreadable, journal: Journal | None) -> None:

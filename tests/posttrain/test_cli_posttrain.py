@@ -200,6 +200,20 @@ def test_then_sets_base_and_new_side_by_side(run: Callable[..., Done], tiny_task
     records = [json.loads(p.read_text()) for p in Path().glob("leaderboard/results/*/*/*.json")]
     assert {record["backbone"]["name"] for record in records} == {"net.py:make", "mine"}
     assert any(Path("posttrained/mine/tensorboard").iterdir())
+    text = Path("posttrained/mine/README.md").read_text()
+    assert "Not evaluated yet" not in text
+    head, _, row = text.partition("## Results\n")[2].splitlines()[1:4]
+    assert head == "| task | metric | net.py:make | mine | difference, 95% interval | p |"
+    scores = {r["backbone"]["name"]: r["scores"][0]["metrics"][0] for r in records}
+    told = [f"{100 * scores[name]['value']:.2f}" for name in ("net.py:make", "mine")]
+    cells = [cell.strip() for cell in row.split("|")[3:6]]
+    assert cells[:2] == told
+    found = run("compare", "mine", "net.py:make", "--task", records[0]["task"], "--json")
+    pair = json.loads(found.out)
+    numbers = [f"{100 * pair[key]:+.2f}" for key in ("difference", "low", "high")]
+    assert cells[2] == "{} [{}, {}]".format(*numbers)
+    assert run(*TRAIN, "--data", "photos", "--name", "mine", "--resume").code == 0
+    assert Path("posttrained/mine/README.md").read_text() == text
     assert "images seen: 16/16" in done.err
     assert ", loss " in done.err
     assert ", learning rate " in done.err

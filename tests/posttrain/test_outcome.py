@@ -15,11 +15,10 @@ from safetensors.torch import load_file
 from densebench.backbones import load_backbone
 from densebench.cards import card_names, find_backbone
 from densebench.posttrain.architecture import unfold_class_token
+from densebench.posttrain.model_card import Origin
 from densebench.posttrain.outcome import (
-    Origin,
     as_toml,
     export,
-    model_card,
     register,
     registered_card,
     training_card,
@@ -131,23 +130,6 @@ def test_a_class_token_in_two_is_exported_as_one(
     stored = load_file("new/student.safetensors")
     assert stored.keys() == names
     assert torch.equal(stored["cls_token"], whole)
-
-
-def test_the_model_card(make_backbone: Callable, make_recipe: Callable[..., Recipe]) -> None:
-    folder = Path("new")
-    path = export(folder, "mine", make_backbone(), make_backbone(), make_recipe(), ORIGIN)
-    text = (folder / "README.md").read_text()
-    head = text.split("---\n")[1].splitlines()
-    assert 'license: "mit"' in head
-    assert 'base_model: "tiny"' in head
-    told = " ".join(text.split())
-    assert "1,200 images of coco, voc, no labels" in told
-    assert "3 images could not be read and were left out." in told
-    assert "80 steps of 4 images" in told
-    assert "Licence: MIT, carried over from the base" in told
-    assert str(Path.cwd()) not in text + path.read_text()
-    clean = Origin(**{**vars(ORIGIN), "unreadable": 0})
-    assert "could not be read" not in model_card(find_backbone(path).card, make_recipe(), clean)
 
 
 def test_a_plug_ins_card_finds_its_code_from_anywhere(

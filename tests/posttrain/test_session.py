@@ -20,6 +20,7 @@ from densebench.cards import BackboneCard, card_names, find_backbone
 from densebench.files.locks import held
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
+from densebench.posttrain import session
 from densebench.posttrain.journal import read_journal
 from densebench.posttrain.optimiser import teachers_own_share
 from densebench.posttrain.outcome import as_toml
@@ -233,11 +234,7 @@ class TestFolders:
         before = snapshot(Path("posttrained"))
         told = error_of()
         assert "holds a post-training already; --resume goes on with it" in told
-        shutil.rmtree("posttrained/mine/checkpoints")
-        assert "holds a post-training already" in error_of()
-        assert "no checkpoint to go on from" in error_of(resume=True)
-        kept = {path: content for path, content in before.items() if "checkpoints" not in path}
-        assert snapshot(Path("posttrained")) == kept
+        assert snapshot(Path("posttrained")) == before
 
     def test_overwrite(self) -> None:
         posttrain(BASE)
@@ -245,6 +242,7 @@ class TestFolders:
         bad = {"training.batch_size": 11}
         assert "fewer than training.batch_size" in error_of(overwrite=True, overrides=bad)
         assert snapshot(Path("posttrained")) == before
+        Path("posttrained/mine/checkpoints").mkdir()
         Path("posttrained/mine/checkpoints/step-00009999.pt").write_bytes(b"of the last one")
         posttrain(replace(BASE, overwrite=True, overrides={"training.steps": 2}))
         assert len(read_journal(Path("posttrained/mine/log.jsonl"))) == 2
@@ -272,12 +270,76 @@ class TestFolders:
         assert [line["step"] for line in lines] == [1, 2, 3, 4]
         assert lines[0]["loss"] != 9.0
 
-    def test_a_finished_one_resumed_is_exported_again(self) -> None:
+    def test_a_finished_one_keeps_no_checkpoint(self) -> None:
         posttrain(BASE)
+        assert {path.name for path in Path("posttrained/mine").iterdir()} == {
+            "README.md",
+            "images.sha256",
+            "log.jsonl",
+            "mine.toml",
+            "recipe.toml",
+            "student.safetensors",
+            "teacher.safetensors",
+        }
+
+    def test_killed_at_the_end_is_exported_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(session, "remove_checkpoints", lambda folder: None)
+            posttrain(BASE)
         before = snapshot(Path("posttrained"))
+        assert any("checkpoints" in path for path in before)
         Path("posttrained/mine/student.safetensors").unlink()
         posttrain(replace(BASE, resume=True))
+        kept = {path: content for path, content in before.items() if "checkpoints" not in path}
+        assert snapshot(Path("posttrained")) == kept
+
+    def test_a_finished_one_resumed_is_left_as_it_is(self) -> None:
+        card, watcher = posttrain(BASE), Told()
+        before = snapshot(Path("posttrained"))
+        Path(card_names("backbones")["mine"]).unlink()
+        watched = {"monitor.images": 9}
+        assert posttrain(replace(BASE, resume=True, overrides=watched), watcher) == card
+        assert watcher.lines == ["mine: is finished"]
         assert snapshot(Path("posttrained")) == before
+        assert "mine" in card_names("backbones")
+
+    @pytest.mark.parametrize("what", ["base", "recipe", "set of images"])
+    def test_a_finished_one_is_not_taken_for_another(self, what: str) -> None:
+        posttrain(BASE)
+        before = snapshot(Path("posttrained"))
+        changes: dict[str, Any] = {}
+        if what == "base":
+            code = Path("net.py").read_text()
+            Path("net.py").write_text(code.replace("manual_seed(0)", "manual_seed(1)"))
+        elif what == "recipe":
+            changes["overrides"] = {"training.seed": 1}
+        else:
+            Path("photos/photo001.png").unlink()
+        told = error_of(resume=True, **changes)
+        assert f"is a finished post-training with another {what}; use the options" in told
+        assert snapshot(Path("posttrained")) == before
+
+
+class TestUnreadable:
+    def test_any_number_is_left_out_if_that_is_asked_for(self) -> None:
+        for number in (1, 4, 7):
+            Path(f"photos/photo00{number}.png").write_bytes(b"broken")
+        told = error_of()
+        assert "of 10 images cannot be used, more than one in a hundred; first: photos/" in told
+        assert told.endswith("; or leave all such out with --skip-bad")
+        watcher = Told()
+        posttrain(replace(BASE, skip_bad=True, overwrite=True), watcher)
+        skipped = [line for line in watcher.lines if line.startswith("skipped: ")]
+        assert len(skipped) == 3
+        text = " ".join(Path("posttrained/mine/README.md").read_text().split())
+        assert "3 images could not be read and were left out." in text
+
+    def test_all_are_too_many(self) -> None:
+        for file in Path("photos").iterdir():
+            file.write_bytes(b"broken")
+        told = error_of(skip_bad=True)
+        assert told.startswith("10 of 10 images cannot be used")
+        assert "--skip-bad" not in told
 
 
 class TestRecipes:

@@ -18,6 +18,8 @@ from typing import NamedTuple, NoReturn
 
 import pytest
 
+from densebench.host.errors import DensebenchError
+
 EACH_TIME = 45
 OURS = f"{os.sep}densebench{os.sep}"
 LIMIT = 30.0  # seconds that a case may take where much else is going on
@@ -162,6 +164,15 @@ def at_call() -> Callable[..., Callable[[], None]]:
     return make
 
 
+def unexported() -> None:
+    """A post-training ends before its weights are written."""
+
+    def fail(*_: object) -> None:
+        raise DensebenchError("stopped before the export")
+
+    importlib.import_module("densebench.posttrain.session").export = fail  # type: ignore[attr-defined]
+
+
 def as_it_is() -> None:
     """Nothing that a child does before its command."""
 
@@ -268,6 +279,7 @@ def finished(
     write_dataset: Callable[..., Path],
     write_depth: Callable[..., Path],
     forked: Callable[..., Ended],
+    going: type["Going"],
 ) -> Path:
     """A folder in which everything was done once: data, runs, a head, a post-training."""
     folder = tmp_path_factory.mktemp("finished")
@@ -281,8 +293,12 @@ def finished(
         done = forked(folder, *arguments, "--results", "results")
         assert done.code == 0, done.err
     training = ("posttrain", "--backbone", "net.py:make", "--recipe", "tiny.toml")
-    done = forked(folder, *training, "--name", "mine", "--data", "data/images")
+    words = [*training, "--name", "mine", "--data", "data/images"]
+    assert going(folder, words, first=unexported).ended().code == 2
+    kept = shutil.copytree(folder / "posttrained/mine/checkpoints", folder / "kept")
+    done = forked(folder, *words, "--resume")
     assert done.code == 0, done.err
+    kept.rename(folder / "posttrained/mine/checkpoints")  # as a kill at the end leaves them
     (head,) = (folder / "results").rglob("*.head.safetensors")
     head.rename(folder / "head.safetensors")
     depth = write_depth(folder / "data", "depth_linear", DEPTH)
