@@ -154,6 +154,7 @@ def test_which_weights_the_official_repositories_take(
     assert re.findall(r'torch.hub.load\(".*", "(.*)", pretrained', text) == [entry] * bool(entry)
 
 
+@pytest.mark.slow  # the scenes are drawn
 def test_the_command_that_it_suggests_works(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
