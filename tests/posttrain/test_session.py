@@ -20,7 +20,6 @@ from densebench.cards import BackboneCard, card_names, find_backbone
 from densebench.files.locks import held
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
-from densebench.posttrain import session
 from densebench.posttrain.journal import read_journal
 from densebench.posttrain.optimiser import teachers_own_share
 from densebench.posttrain.outcome import as_toml
@@ -269,55 +268,6 @@ class TestFolders:
         lines = read_journal(folder / "log.jsonl")
         assert [line["step"] for line in lines] == [1, 2, 3, 4]
         assert lines[0]["loss"] != 9.0
-
-    def test_a_finished_one_keeps_no_checkpoint(self) -> None:
-        posttrain(BASE)
-        assert {path.name for path in Path("posttrained/mine").iterdir()} == {
-            "README.md",
-            "images.sha256",
-            "log.jsonl",
-            "mine.toml",
-            "recipe.toml",
-            "student.safetensors",
-            "teacher.safetensors",
-        }
-
-    def test_killed_at_the_end_is_exported_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(session, "remove_checkpoints", lambda folder: None)
-            posttrain(BASE)
-        before = snapshot(Path("posttrained"))
-        assert any("checkpoints" in path for path in before)
-        Path("posttrained/mine/student.safetensors").unlink()
-        posttrain(replace(BASE, resume=True))
-        kept = {path: content for path, content in before.items() if "checkpoints" not in path}
-        assert snapshot(Path("posttrained")) == kept
-
-    def test_a_finished_one_resumed_is_left_as_it_is(self) -> None:
-        card, watcher = posttrain(BASE), Told()
-        before = snapshot(Path("posttrained"))
-        Path(card_names("backbones")["mine"]).unlink()
-        watched = {"monitor.images": 9}
-        assert posttrain(replace(BASE, resume=True, overrides=watched), watcher) == card
-        assert watcher.lines == ["mine: is finished"]
-        assert snapshot(Path("posttrained")) == before
-        assert "mine" in card_names("backbones")
-
-    @pytest.mark.parametrize("what", ["base", "recipe", "set of images"])
-    def test_a_finished_one_is_not_taken_for_another(self, what: str) -> None:
-        posttrain(BASE)
-        before = snapshot(Path("posttrained"))
-        changes: dict[str, Any] = {}
-        if what == "base":
-            code = Path("net.py").read_text()
-            Path("net.py").write_text(code.replace("manual_seed(0)", "manual_seed(1)"))
-        elif what == "recipe":
-            changes["overrides"] = {"training.seed": 1}
-        else:
-            Path("photos/photo001.png").unlink()
-        told = error_of(resume=True, **changes)
-        assert f"is a finished post-training with another {what}; use the options" in told
-        assert snapshot(Path("posttrained")) == before
 
 
 class TestUnreadable:

@@ -1,4 +1,4 @@
-"""The folder of a post-training: what it holds already, and what becomes of that."""
+"""What the folder of a post-training holds already, and how that is gone on with."""
 
 import shutil
 from pathlib import Path
