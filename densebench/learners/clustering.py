@@ -14,9 +14,12 @@ from jaxtyping import Float, Int64
 from sklearn.preprocessing import StandardScaler
 
 from densebench.host.errors import DensebenchError
+from densebench.learners.moments import Moments
 
 Stream = Callable[[], Iterable[Float[np.ndarray, "n d"]]]
 
+CPU = torch.device("cpu")
+CONSTANT = 1e-15  # of its square, up to which a dimension's variance is rounding
 FAISS_PCA_SEED = 1234  # of the rows that faiss's own PCA would take when there are too many
 
 
@@ -24,14 +27,17 @@ class StreamedPCA:
     """Standardisation per dimension, then PCA, of a stream that is read once to fit.
 
     The principal axes are those of faiss's PCA matrix on at most ``rows_per_dim`` rows per input
-    dimension, the very rows that faiss would take; 0 takes the covariance of all rows.
+    dimension, the very rows that faiss would take; 0 takes the covariance of all rows, whose
+    moments are summed on ``device``.
     """
 
-    def __init__(self, width: int, out_width: int, rows_per_dim: int) -> None:
+    def __init__(
+        self, width: int, out_width: int, rows_per_dim: int, device: torch.device = CPU
+    ) -> None:
         if out_width > width:
             raise DensebenchError(f"pca_dim {out_width} exceeds the {width} feature dimensions")
         self._width, self._out_width = width, out_width
-        self._rows_per_dim = rows_per_dim
+        self._rows_per_dim, self._device = rows_per_dim, device
         self.scaler = StandardScaler()
 
     def fit(self, stream: Iterable[Float[np.ndarray, "n d"]], n_rows: int) -> None:
@@ -74,15 +80,20 @@ class StreamedPCA:
         self._bias = faiss.vector_to_array(pca.b)[: self._out_width].copy()
 
     def _fit_all(self, stream: Iterable[Float[np.ndarray, "n d"]]) -> None:
-        products, n_rows = np.zeros((self._width, self._width)), 0
+        moments = Moments(self._width, self._device)
         for rows in stream:
-            self.scaler.partial_fit(rows)
-            exact = rows.astype(np.float64)
-            products += exact.T @ exact
-            n_rows += len(rows)
-        self._require(n_rows)
-        mean, scale = self.scaler.mean_, self.scaler.scale_
-        covariance = products / self.scaler.n_samples_seen_ - np.outer(mean, mean)
+            moments.add(torch.from_numpy(rows))
+        self._require(moments.count)
+        covariance = moments.covariance.numpy()
+        variance = covariance.diagonal().copy()
+        constant = variance <= CONSTANT * (variance + moments.mean.numpy() ** 2)
+        scale = np.sqrt(np.where(constant, 1.0, variance))
+        self.scaler.mean_, self.scaler.var_, self.scaler.scale_ = (
+            moments.mean.numpy(),
+            variance,
+            scale,
+        )
+        self.scaler.n_samples_seen_, self.scaler.n_features_in_ = moments.count, self._width
         _, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
         self._axes = vectors[:, ::-1][:, : self._out_width].T.astype(np.float32)
         self._bias = np.zeros(self._out_width, dtype=np.float32)
@@ -101,7 +112,7 @@ def cluster(
     niter: int,
     nredo: int,
     points_per_centroid: int,
-    device: Literal["cpu", "gpu"] = "cpu",
+    device: torch.device = CPU,
     spherical: bool = False,
     fitted_on: Int64[np.ndarray, " m"] | None = None,
 ) -> Int64[np.ndarray, " n"]:
@@ -111,7 +122,7 @@ def cluster(
     are the rows to fit on, each as often as it is named; all of them if not given.
 
     Raises:
-        DensebenchError: fewer rows than clusters, or a GPU is asked for and faiss sees none.
+        DensebenchError: there are fewer rows than clusters.
     """
     wanted = fitting_rows(
         len(features) if fitted_on is None else len(fitted_on),
@@ -120,19 +131,18 @@ def cluster(
     )
     if len(wanted) < n_clusters:
         raise DensebenchError(f"K is {n_clusters}, but there are only {len(wanted)} patches")
-    if device == "gpu" and not (torch.cuda.is_available() and faiss.get_num_gpus()):
-        raise DensebenchError("kmeans = 'gpu' needs a GPU that faiss can use; take kmeans = 'cpu'")
     kmeans = faiss.Kmeans(
         features.shape[1],
         n_clusters,
         niter=niter,
         nredo=nredo,
         seed=seed,
-        gpu=device == "gpu",
         spherical=spherical,
         max_points_per_centroid=points_per_centroid,
         min_points_per_centroid=1,
     )
+    if device.type == "cuda":
+        kmeans.index = _on_gpu(kmeans.index, device)
     kmeans.train(np.ascontiguousarray(features[wanted if fitted_on is None else fitted_on[wanted]]))
     return kmeans.index.search(features, 1)[1][:, 0]
 
@@ -144,3 +154,28 @@ def fitting_rows(n_rows: int, at_most: int, seed: int) -> Int64[np.ndarray, " m"
     order = np.empty(n_rows, dtype=np.int32)
     faiss.rand_perm(faiss.swig_ptr(order), n_rows, seed)  # type: ignore[attr-defined]
     return order[:at_most].astype(np.int64)
+
+
+def kmeans_device(where: Literal["cpu", "gpu"], device: torch.device) -> torch.device:
+    """Where k-means of a run on some device is done.
+
+    Raises:
+        DensebenchError: that is to be a GPU, and the run is on none, or faiss does not see it.
+    """
+    if where == "cpu":
+        return CPU
+    seen = faiss.get_num_gpus() if hasattr(faiss, "StandardGpuResources") else 0
+    if device.type != "cuda" or _number(device) >= seen:
+        raise DensebenchError(
+            "kmeans = 'gpu' needs a run on a GPU that faiss can use; take kmeans = 'cpu'"
+        )
+    return device
+
+
+def _on_gpu(index: faiss.Index, device: torch.device) -> faiss.Index:
+    """On this GPU alone: faiss's own option takes all that it sees."""
+    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), _number(device), index)
+
+
+def _number(device: torch.device) -> int:
+    return torch.cuda.current_device() if device.index is None else device.index

@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate
 
 from densebench.backbones.base import PositionsOf
 from densebench.datasets.transforms import Triple, resize_labels
 from densebench.files.regular import open_regular, parse_json
 from densebench.host.device import one_thread
 from densebench.host.errors import DensebenchError
+from densebench.learners.repeatable_loss import head_loss
 
 HeadKind = Literal["linear", "bn_linear"]
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -89,10 +89,9 @@ class HeadTraining:
             DensebenchError: the loss is not finite.
         """
         self.head.train()
-        side = (mask_size, mask_size)
-        logits = interpolate(self.head(patches), size=side, mode="bilinear", align_corners=False)
+        logits = self.head(patches)
         truth = resize_labels(masks, mask_size).long().to(logits.device)
-        loss = cross_entropy(logits, self._ignored(truth), ignore_index=self._ignore_index)
+        loss = head_loss(logits, self._ignored(truth), self._ignore_index)
         if not torch.isfinite(loss):
             raise DensebenchError(
                 f"the head's loss is {loss.item()}; lower lr, or check that masks are not all void"

@@ -142,8 +142,11 @@ def patch_class_counts(
     patches = masks.unflatten(1, (grid[0], patch_size)).unflatten(3, (grid[1], patch_size))
     pixels = patches.permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2).long()
     pixels = pixels.masked_fill(pixels == VOID, n_classes)
-    counts = pixels.new_zeros(*pixels.shape[:2], n_classes + 1)
-    return counts.scatter_add_(2, pixels, torch.ones_like(pixels))[..., :n_classes]
+    # A cell for each class of each patch: counted in whole numbers, which repeat on any device.
+    cells, n_patches = n_classes + 1, pixels.shape[0] * pixels.shape[1]
+    first = torch.arange(n_patches, device=pixels.device)[:, None] * cells
+    counts = (pixels.flatten(0, 1) + first).flatten().bincount(minlength=n_patches * cells)
+    return counts.view(*pixels.shape[:2], cells)[..., :n_classes]
 
 
 def sample_rare(

@@ -9,6 +9,7 @@ from densebench.datasets.transforms import Transform, derived_seed
 from densebench.features.source import PatchBatch, PatchSource
 from densebench.host.errors import DensebenchError
 from densebench.learners.batching import in_batches, last_apart
+from densebench.learners.resident import Resident
 
 ORDER_DRAWS = 2
 
@@ -27,6 +28,7 @@ class Passes:
         fixed_views: how many views of an image there are in all; None for new ones every epoch.
         keep: whether a view is worth a place in the feature cache.
         seed: of orders and views.
+        resident: keeps the validation's batches where they fit.
     """
 
     train_view: Transform
@@ -38,6 +40,7 @@ class Passes:
     fixed_views: int | None
     keep: bool
     seed: int
+    resident: Resident
 
     def check(self, n_train: int) -> None:
         """Nothing, if there is a whole batch of training images where one is needed.
@@ -78,6 +81,10 @@ class Passes:
             yield from ((batch, False) for batch in own)
             return
         yield from last_apart(val, self.val_view, self.batch_size)
+
+    def validation_again(self, val: PatchSource) -> Iterator[tuple[PatchBatch, bool]]:
+        """The same for one of many times, which may be read but once."""
+        return self.resident.batches(lambda: self.validation(val))
 
     def _order(self, train: PatchSource, epoch: int) -> list[int]:
         if not self.shuffle:

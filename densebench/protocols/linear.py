@@ -4,7 +4,7 @@ Source: vpariza/NeCo at 3932160, experiments/linear_segmentation; the head ``bn_
 facebookresearch/dinov2's segmentation evaluation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from densebench.backbones.base import PositionsOf
 from densebench.datasets.transforms import FlippedCrop, Squash, derived_seed
-from densebench.features.source import PatchSource
+from densebench.features.source import PatchBatch, PatchSource
 from densebench.learners.epochs import Epochs
 from densebench.learners.heads import (
+    Head,
     HeadTraining,
     Optimisation,
     class_logits,
@@ -27,6 +28,7 @@ from densebench.learners.heads import (
     seeded_head,
 )
 from densebench.learners.passes import Passes
+from densebench.learners.resident import Resident
 from densebench.measures.labels import LabelScoring
 from densebench.measures.scoring import Prediction, Resolution, Scorer
 from densebench.measures.segmentation import Absent
@@ -156,13 +158,18 @@ class Linear(Protocol):
         The published training may drop the last batch, so that these images do not count at
         ``mask_size``; the separate evaluator drops none.
         """
-        self._epochs.training.head.eval()
+        return self._predictions(self._passes.validation(val))
+
+    def _predictions(self, batches: Iterable[tuple[PatchBatch, bool]]) -> Iterator[Prediction]:
+        head, ignored = self._epochs.training.head.eval(), self.setting.ignore_index
+        counts = self._is_published or ignored >= self.setting.n_classes
+        never = None if counts else ignored
         self._predicted = self._dropped = 0
-        for batch, dropped in self._passes.validation(val):
+        for batch, dropped in batches:
             self._predicted += len(batch.indices)
             self._dropped += len(batch.indices) if dropped else 0
             left_out = (self._sizes.mask,) if dropped else ()
-            scores = self._logits(batch.patches)
+            scores = _scores(head, batch.patches, never)
             yield Prediction(batch.indices, batch.masks, scores=scores, left_out=left_out)
         counted = torch.tensor([self._predicted, self._dropped])
         self._predicted, self._dropped = self.setting.world.sum(counted).tolist()
@@ -217,6 +224,7 @@ class Linear(Protocol):
             fixed_views=params.views if setting.variant == "cached" else None,
             keep=bool(self.needs.kept_train_views),
             seed=setting.seed,
+            resident=Resident(setting.device, setting.world),
         )
 
     @cached_property
@@ -253,19 +261,22 @@ class Linear(Protocol):
         """The mIoU of the present head at ``mask_size``."""
         scoring = replace(self.scoring, resolutions=(self._sizes.mask,))
         scorer = Scorer(scoring, val.split)
-        for prediction in self.predict(val):
+        for prediction in self._predictions(self._passes.validation_again(val)):
             scorer.add(prediction)
         world = self.setting.world
         scorer.gather(world)
         return world.from_main(scorer.value() if world.is_main else 0.0)
 
-    @torch.inference_mode()
-    def _logits(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b c h w"]:
-        logits = class_logits(self._epochs.training.head, patches.to(self.setting.device))
-        ignored = self.setting.ignore_index
-        if not self._is_published and ignored < self.setting.n_classes:
-            logits[:, ignored] = NEVER
-        return logits
+
+@torch.inference_mode()
+def _scores(
+    head: Head, patches: Float[Tensor, "b h w d"], never: int | None
+) -> Float[Tensor, "b c h w"]:
+    """Logits of the head, with none for a class that is never predicted."""
+    logits = class_logits(head, patches.to(next(head.parameters()).device))
+    if never is not None:
+        logits[:, never] = NEVER
+    return logits
 
 
 PROTOCOL = Linear

@@ -15,7 +15,7 @@ from torch import Tensor
 from densebench.backbones.base import PositionsOf
 from densebench.datasets.transforms import Squash
 from densebench.features.source import PatchSource
-from densebench.learners.clustering import StreamedPCA, cluster
+from densebench.learners.clustering import StreamedPCA, cluster, kmeans_device
 from densebench.learners.projection import Projection
 from densebench.measures.labels import LabelScoring
 from densebench.measures.scoring import Prediction, Resolution
@@ -90,10 +90,12 @@ class Overclustering(Protocol):
         in the list's own order.
         """
         params, setting = self.params, self.setting
+        kmeans_device(params.kmeans, setting.device)  # refused before the work
         setting.watcher.status("standardise and PCA")
         view = Squash(self.input_size, setting.mean, setting.std, centred_mask=True)
         projection = Projection(val, view, params.batch_size if self._drops else None)
-        reduction = StreamedPCA(setting.embed_dim, params.pca_dim, params.pca_rows_per_dim)
+        widths = setting.embed_dim, params.pca_dim
+        reduction = StreamedPCA(*widths, params.pca_rows_per_dim, setting.device)
         reduction = projection.fitted(reduction, self._scored_images(len(val)) * self.grid**2)
         own = projection.own(reduction)
         patches, places = projection.everywhere(own, (self.grid**2, params.pca_dim))
@@ -134,7 +136,7 @@ class Overclustering(Protocol):
             niter=self.params.niter,
             nredo=self.params.nredo,
             points_per_centroid=self.params.points_per_centroid,
-            device=self.params.kmeans,
+            device=kmeans_device(self.params.kmeans, self.setting.device),
         )
 
     def details(self) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 import faiss
 import numpy as np
 import pytest
+import torch
 from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
 
 from densebench.host.errors import DensebenchError
-from densebench.learners.clustering import StreamedPCA, cluster, pca_rows
+from densebench.learners.clustering import StreamedPCA, cluster, kmeans_device, pca_rows
 
 
 def _fitted(rows, out_width, rows_per_dim, batch=500):
@@ -67,3 +69,19 @@ def test_impossible_requests_are_refused():
         StreamedPCA(4, 9, 0)
     with pytest.raises(DensebenchError, match="needs as many"):
         StreamedPCA(64, 50, 0).fit(iter([rows]), 10)
+
+
+def test_constant_dimensions_stay_as_they_are():
+    rows = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
+    rows[:, 2] = 7.3
+    reduction = _fitted(rows, 2, 0, batch=13)
+    scaler = StandardScaler().fit(rows)
+    np.testing.assert_allclose(reduction.scaler.mean_, scaler.mean_, atol=1e-6)
+    np.testing.assert_allclose(reduction.scaler.scale_, scaler.scale_, rtol=1e-6)
+    assert np.isfinite(reduction.transform(rows)).all()
+
+
+def test_k_means_is_done_where_it_is_asked_for():
+    assert kmeans_device("cpu", torch.device("cuda", 1)) == torch.device("cpu")
+    with pytest.raises(DensebenchError, match="needs a run on a GPU that faiss can use"):
+        kmeans_device("gpu", torch.device("cpu"))
