@@ -1,4 +1,4 @@
-.PHONY: install lint types imports test slow demo check bench wheel
+.PHONY: install lint types imports test slow demo check bench bench-gpu wheel
 
 install:
 	pip install -e '.[dev]'
@@ -26,6 +26,10 @@ demo:
 bench:
 	python benchmarks/neighbours.py
 	python benchmarks/softsort.py
+
+# Each with its physical limit: `make bench-gpu --dry-run` lists them, and needs no GPU.
+bench-gpu:
+	+@python -m benchmarks.gpu $(if $(findstring n,$(firstword -$(MAKEFLAGS))),--dry-run)
 
 wheel:
 	python -m build --wheel

@@ -129,7 +129,7 @@ class ProvenSearch:
         inside = torch.arange(GROUP, device=groups.device)
         rows = (groups[:, :, None] * GROUP + inside).flatten(1)
         last = len(self._half.values) - 1
-        read = self._half.values[rows.clamp(max=last)]
+        read = _rows_of(self._half.values, rows.clamp(max=last))
         products = _products(queries[:, None], read)[:, 0].masked_fill(rows > last, -torch.inf)
         best, next_product = _best(products, count)
         return rows.gather(1, best), next_product
@@ -146,7 +146,7 @@ class ProvenSearch:
         per_query = rows.shape[1] * self._full.shape[1]
         products = []
         for q, r in _together(queries, rows, per_query):
-            read = self._full[r.to(self._full.device)].to(self._device, torch.float64)
+            read = _rows_of(self._full, r).to(self._device, torch.float64)
             products.append((read * q.double()[:, None]).sum(dim=2))
         similarity = (torch.cat(products) * self._scale(scale)[:, None]).float()
         return first_of(similarity, rows, k)
@@ -185,6 +185,11 @@ def _together(
     """As many queries at once as may read so many values each."""
     some = max(1, READ_VALUES // per_query)
     return zip(queries.split(some), of_each.split(some), strict=True)
+
+
+def _rows_of(bank: Float[Tensor, "n d"], rows: Int64[Tensor, "q m"]) -> Float[Tensor, "q m d"]:
+    """Some rows for each query, where the bank is."""
+    return bank.index_select(0, rows.flatten().to(bank.device)).unflatten(0, rows.shape)
 
 
 def _products(
