@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from densebench.backbones.several import Layers, chosen_layers, joined
 from densebench.cards import BackboneCard
 from densebench.host.errors import DensebenchError
 
@@ -27,7 +28,7 @@ class DenseBackbone(nn.Module, abc.ABC):
     Args:
         name: What the user calls it.
         patch_size: Side of a patch in pixels.
-        embed_dim: Length of a feature vector.
+        embed_dim: Length of a feature vector; of several layers, of all together.
         mean: What is subtracted from an image in [0, 1], per channel, before it comes in.
         std: What it is divided by after that.
         card: The card that it was built from, if there is one.
@@ -48,7 +49,8 @@ class DenseBackbone(nn.Module, abc.ABC):
         super().__init__()
         self.name = name
         self.patch_size = patch_size
-        self.embed_dim = embed_dim
+        self.embed_dim = self._own_width = embed_dim
+        self.layers: tuple[int, ...] | None = None
         self.mean = mean
         self.std = std
         self.card = card
@@ -82,6 +84,30 @@ class DenseBackbone(nn.Module, abc.ABC):
         """
         return None
 
+    def layer_widths(self) -> list[int]:
+        """Length of each block's feature vectors; nothing where blocks cannot be had singly."""
+        return []
+
+    def layer_maps(
+        self, images: Float[Tensor, "b 3 H W"], layers: tuple[int, ...]
+    ) -> list[Float[Tensor, "b h w d"]]:
+        """The features of some blocks, counted from 0, after the final normalisation."""
+        raise NotImplementedError
+
+    def use_layers(self, layers: Layers) -> None:
+        """Give the features of these blocks, one beside the other, from now on.
+
+        Like ``resize_positions`` it changes features and not the ``fingerprint``.
+
+        Raises:
+            DensebenchError: there are no such blocks.
+        """
+        widths = self.layer_widths()
+        self.layers = chosen_layers(layers, len(widths), self.name)
+        self.embed_dim = self._own_width
+        if self.layers is not None:
+            self.embed_dim = sum(widths[layer] for layer in self.layers)
+
     def choices(self) -> dict[str, object]:
         """What changes the features beside weights, patch size and normalisation; JSON values."""
         return {}
@@ -96,7 +122,7 @@ class DenseBackbone(nn.Module, abc.ABC):
         check_divisible(images, self.patch_size)
         batch, _, height, width = images.shape
         wanted = (batch, height // self.patch_size, width // self.patch_size, self.embed_dim)
-        features = self.patch_map(images)
+        features = self._features(images)
         if not isinstance(features, Tensor) or tuple(features.shape) != wanted:
             raise DensebenchError(
                 f"{self.name}: gave {describe(features)} for images of {height}x{width}; "
@@ -108,6 +134,11 @@ class DenseBackbone(nn.Module, abc.ABC):
             )
         return features
 
+    def _features(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
+        if self.layers is None:
+            return self.patch_map(images)
+        return joined(self.layer_maps(images, self.layers))
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the weights as they are now and of every choice that changes features.
@@ -118,7 +149,7 @@ class DenseBackbone(nn.Module, abc.ABC):
         """
         known = {
             "patch_size": self.patch_size,
-            "embed_dim": self.embed_dim,
+            "embed_dim": self._own_width,
             "mean": list(self.mean),
             "std": list(self.std),
         }

@@ -118,6 +118,10 @@ class ClipBackbone(Trainable):
         layer: Any = self.blocks()[-1].attn
         return of_class_token(self, layer, images)
 
+    def layer_norms(self) -> list[nn.Module]:
+        """The same, if the card says so."""
+        return self.after_blocks() if self.card.final_norm else []
+
     def choices(self) -> dict[str, object]:
         """The card's choices."""
         return timm_vit.card_choices(self.card)

@@ -117,6 +117,11 @@ class PluginBackbone(Trainable):
             )
         return found
 
+    def layer_norms(self) -> list[nn.Module]:
+        """The module's own ``norm``, if it has one of that name."""
+        own = getattr(self.module, "norm", None)
+        return [own] if isinstance(own, nn.Module) else []
+
     def choices(self) -> dict[str, object]:
         """The plug-in's code and the function in it; not where the file lies."""
         return {"source": "python", "code": self.code, "function": self.target.rpartition(":")[2]}

@@ -20,6 +20,7 @@ from densebench.backbones.positions import (
     takes_rules,
     use_position_rule,
 )
+from densebench.backbones.several import resized_map
 from densebench.backbones.trainable import Trainable
 from densebench.backbones.weights.naming import architecture, to_timm_names
 from densebench.backbones.weights.state_dict import (
@@ -78,15 +79,32 @@ class TimmBackbone(Trainable):
                 f"{self.name}: built for images of {self.fixed_size[0]}x{self.fixed_size[1]} "
                 f"pixels only, not {height}x{width}; load it with another image_size"
             )
+        (features,) = self._maps(images, 1)
+        return features
+
+    def layer_widths(self) -> list[int]:
+        """Of timm's list of a model's feature maps."""
+        return [int(info["num_chs"]) for info in self.model.feature_info]
+
+    def layer_maps(
+        self, images: Float[Tensor, "b 3 H W"], layers: tuple[int, ...]
+    ) -> list[Float[Tensor, "b h w d"]]:
+        """Of a transformer blocks; of a convolutional network stages, at the last one's grid."""
+        maps = self._maps(images, list(layers))
+        grid = images.shape[2] // self.patch_size, images.shape[3] // self.patch_size
+        return [resized_map(one, grid) for one in maps]
+
+    def _maps(
+        self, images: Float[Tensor, "b 3 H W"], indices: int | list[int]
+    ) -> list[Float[Tensor, "b h w d"]]:
         options = {"norm": self.card.final_norm, "output_fmt": "NCHW", "intermediates_only": True}
         try:
-            (features,) = self.model.forward_intermediates(images, indices=1, **options)
+            maps = self.model.forward_intermediates(images, indices=indices, **options)
         except AssertionError as error:  # timm's word for an option or a size that it cannot do
             raise DensebenchError(
                 f"{self.name}: timm's {type(self.model).__name__} cannot do that: {error}"
             ) from error
-        mapped: Tensor = features.permute(0, 2, 3, 1).contiguous()
-        return mapped
+        return [one.permute(0, 2, 3, 1).contiguous() for one in maps]
 
     @property
     def positions(self) -> str | None:

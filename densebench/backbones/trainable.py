@@ -1,8 +1,11 @@
-"""What training asks of a backbone beside its features; an evaluation asks for none of it."""
+"""What training and single layers ask of a backbone beside its features."""
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from densebench.backbones.base import DenseBackbone
+from densebench.backbones.several import as_map, block_outputs
+from densebench.host.errors import DensebenchError
 
 
 class Trainable(DenseBackbone):
@@ -20,6 +23,25 @@ class Trainable(DenseBackbone):
     def after_blocks(self) -> list[nn.Module]:
         """What the output of the last block goes through."""
         return []
+
+    def layer_norms(self) -> list[nn.Module]:
+        """What the features of a single block go through."""
+        return self.after_blocks()
+
+    def layer_widths(self) -> list[int]:
+        """All blocks have vectors of one length."""
+        return [self._own_width] * len(self.blocks())
+
+    def layer_maps(
+        self, images: Float[Tensor, "b 3 H W"], layers: tuple[int, ...]
+    ) -> list[Float[Tensor, "b h w d"]]:
+        """What the blocks give while the backbone is run."""
+        grid = images.shape[2] // self.patch_size, images.shape[3] // self.patch_size
+        found = block_outputs(self.blocks(), layers, lambda: self.patch_map(images))
+        if len(found) < len(layers):
+            raise DensebenchError(f"{self.name}: does not go through all of its blocks")
+        norm = nn.Sequential(*self.layer_norms())
+        return [as_map(norm(output), grid, self._own_width, self.name) for output in found]
 
 
 def encoder_of(backbone: DenseBackbone) -> nn.Module:

@@ -46,22 +46,25 @@ class FeatureSpec:
 
     ``positions`` is the rule in effect, so that two protocols that come to the same rule by
     different ways share features; None where the backbone has no learnt table. ``output`` is what
-    else than the features of patches is given, if it is.
+    else than the features of patches is given, if it is; ``layers`` are the blocks, None for the
+    backbone's own output.
     """
 
     fingerprint: str
     positions: str | None
     output: str | None = None
+    layers: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, backbone: DenseBackbone) -> "FeatureSpec":
         """What the backbone gives as it is now."""
-        return cls(backbone.fingerprint, backbone.positions, backbone.output)
+        return cls(backbone.fingerprint, backbone.positions, backbone.output, backbone.layers)
 
-    def key(self) -> dict[str, str | None]:
+    def key(self) -> dict[str, Any]:
         """All of it, for the key of cached features; theirs is what it always was."""
+        chosen = {"output": self.output, "layers": self.layers and list(self.layers)}
         known = {"backbone": self.fingerprint, "positions": self.positions}
-        return known if self.output is None else {**known, "output": self.output}
+        return known | {key: value for key, value in chosen.items() if value is not None}
 
 
 @dataclass
@@ -206,7 +209,7 @@ class PatchSource:
         }
 
     @cached_property
-    def _identity(self) -> dict[str, str | None]:
+    def _identity(self) -> dict[str, Any]:
         spec = FeatureSpec.of(self.backbone)
         return {**spec.key(), "images": self.split.fingerprint()}
 

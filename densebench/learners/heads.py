@@ -148,6 +148,7 @@ class About(BaseModel):
     mean: Triple
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     positions: PositionsOf
+    layers: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ class HeadFile:
     mean: Triple
     std: Triple
     positions: PositionsOf
+    layers: tuple[int, ...] | None = None
 
 
 @one_thread()

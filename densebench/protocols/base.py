@@ -12,10 +12,11 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int64
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
 from densebench.backbones.base import PositionsOf
+from densebench.backbones.several import Layers
 from densebench.cards import Card
 from densebench.datasets.sizes import Size
 from densebench.datasets.targets import LABELS, Target
@@ -46,12 +47,23 @@ class ProtocolParams(Card):
     ``positions``: by whose rule a learnt table of positions is resized: the ``card``'s, the
     ``official`` code's of the family, or ``neco``'s. ``normalisation``: by the ``card``'s mean and
     deviation, or by ``imagenet``'s. ``auto`` is what the published code does in ``reference``,
-    and the card's own in every other variant.
+    and the card's own in every other variant. ``layers``: of which blocks features are taken, each
+    after the final normalisation and all side by side: the ``last`` one's, which is the backbone's
+    own output, ``four_last``, ``four_even``, or their numbers from 0.
     """
 
     input_size: InputSize = Field(default="auto")
     positions: PositionsParam = "auto"
     normalisation: NormalisationParam = "auto"
+    layers: Layers = "last"
+
+    @model_serializer(mode="wrap")
+    def _named(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """``layers`` came later: it is written where it is another, so that old hashes stay."""
+        values: dict[str, Any] = dump(self)
+        if values.get("layers") == "last":
+            del values["layers"]
+        return values
 
     def check(self, target: Target) -> None:
         """Nothing, where they suit what the dataset gives and what is installed.

@@ -245,7 +245,10 @@ def _make_protocol(inputs: Inputs, watcher: Watcher, world: World) -> Protocol:
 
 def _about(inputs: Inputs) -> dict[str, Any]:
     """What a file that a protocol keeps says of the run."""
+    layers = inputs.backbone.layers
+    chosen = {} if layers is None else {"layers": layers}
     return {
+        **chosen,
         "backbone": inputs.weights.name,
         "fingerprint": inputs.weights.fingerprint,
         "classes": inputs.dataset.classes,

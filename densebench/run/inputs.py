@@ -102,7 +102,7 @@ def load_inputs(plan: Plan, images: Images, given: DenseBackbone | None = None) 
     options = plan.options
     if given is not None:
         weights = Weights(options.backbone, given.fingerprint)
-        return _resized(Inputs(plan, images, weights, given))
+        return _as_planned(Inputs(plan, images, weights, given))
     with remembering(plan) as remember:
         backbone = load_backbone(
             options.backbone,
@@ -114,14 +114,15 @@ def load_inputs(plan: Plan, images: Images, given: DenseBackbone | None = None) 
         )
         weights = Weights(_row_name(backbone, options.weights), backbone.fingerprint)
         remember(weights)
-    return _resized(Inputs(plan, images, weights, backbone))
+    return _as_planned(Inputs(plan, images, weights, backbone))
 
 
-def _resized(inputs: Inputs) -> Inputs:
-    """With the table of learnt positions as the plan says, where there is one."""
-    positions = inputs.plan.params.positions
-    assert positions != "auto"  # it is resolved
-    inputs.backbone.resize_positions(positions)
+def _as_planned(inputs: Inputs) -> Inputs:
+    """With its layers, and its table of learnt positions, as the plan says, where it has them."""
+    params = inputs.plan.params
+    assert params.positions != "auto"  # it is resolved
+    inputs.backbone.resize_positions(params.positions)
+    inputs.backbone.use_layers(params.layers)
     return inputs
 
 

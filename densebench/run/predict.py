@@ -56,6 +56,7 @@ def predict_image(
     pixels_of_logits = picture.width * picture.height * len(trained.classes)
     require({"the logits of every pixel": 8 * pixels_of_logits}, "use a smaller image")
     model.resize_positions(trained.positions)
+    model.use_layers("last" if trained.layers is None else trained.layers)
     view = Squash(trained.input_size, trained.mean, trained.std)
     pixels, _ = view(picture, np.zeros((picture.height, picture.width), dtype=np.uint8))
     logits = class_logits(trained.head.to(place), model(pixels[None].to(place)).float())

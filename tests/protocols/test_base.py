@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from densebench.host.watcher import Advance, Watcher
-from densebench.protocols.base import Needs
+from densebench.protocols.base import Needs, ProtocolParams
 from densebench.records.store import load_record
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
@@ -97,3 +97,12 @@ def test_needs_are_frozen_and_little_is_needed_by_itself() -> None:
     assert (needs.val_passes, needs.kept_train_views, needs.val_in_fit) == (1, 0, "")
     with pytest.raises(FrozenInstanceError):
         needs.train_passes = 2  # type: ignore[misc]
+
+
+def test_layers_are_written_only_where_they_are_others():
+    """So that the hashes of runs from before there was a choice stay as they were."""
+    assert "layers" not in ProtocolParams().model_dump(mode="json")
+    assert ProtocolParams(layers="last") == ProtocolParams()
+    chosen = ProtocolParams(layers=(2, 5)).model_dump(mode="json")
+    assert chosen["layers"] == [2, 5]
+    assert ProtocolParams.model_validate(chosen).layers == (2, 5)

@@ -15,6 +15,7 @@ from densebench.records.panels import load_panels, panel_folder
 from densebench.records.store import load_evidence
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
+from densebench.run.predict import predict_image
 
 PARAMS = {
     "input_size": 42,
@@ -153,3 +154,26 @@ def test_the_shape_of_the_input_follows_from_the_patch_and_the_variant():
     for variant, patch, side in (("reference", 14, 504), ("clean", 14, 518), ("clean", 16, 512)):
         resolved = SlidingLinear.resolve(params, variant)
         assert SlidingLinear.shape_for(resolved, patch) == (side, side)
+
+
+def test_several_layers_make_another_run_and_a_head_that_knows_them(task, tmp_path):
+    runs = [
+        evaluate(replace(options_of(task, tmp_path, params=layers), backbone="hog_mixer_s14"))
+        for layers in ({}, {"layers": [0, 1]})
+    ]
+    (plain, _), (joined, path) = runs
+    assert plain.run_id != joined.run_id
+    assert plain.backbone.fingerprint == joined.backbone.fingerprint
+    assert "layers" not in plain.protocol.params
+    assert joined.protocol.params["layers"] == [0, 1]
+    head = load_head(path.with_suffix(".head.safetensors"))
+    assert head.layers == (0, 1)
+    assert head.head.classify.weight.shape[1] == 2 * plain.backbone.embed_dim
+    image = task.parent / "images" / "picture09.png"
+    files = path.with_suffix(".head.safetensors"), image, tmp_path / "out.png"
+    shares = predict_image("hog_mixer_s14", *files, device="cpu")
+    assert sum(shares.values()) == pytest.approx(1.0)
+    with pytest.raises(DensebenchError, match="has the layers 0 to 1, not"):
+        evaluate(
+            replace(options_of(task, tmp_path, params={"layers": 7}), backbone="hog_mixer_s14")
+        )
