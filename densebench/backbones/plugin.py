@@ -19,13 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from densebench.backbones.attention import is_attention
-from densebench.backbones.base import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Triple,
-    describe,
-    shape_text,
-)
+from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Triple, describe, shape_text
 from densebench.backbones.trainable import Trainable
 from densebench.backbones.user_code import (
     check_tensors,
