@@ -57,6 +57,12 @@ def ade20k_classes() -> Classes:
     return Classes(names, ((0, 0, 0), *distinct_colours(len(names) - 1)), ignore_index=0)
 
 
+def pascal_context_classes() -> Classes:
+    """The 59 classes of PASCAL-Context; what none of them covers is void."""
+    names = tuple(_tables()["pascal_context"]["classes"])
+    return Classes(names, distinct_colours(len(names)))
+
+
 def cityscapes_classes() -> Classes:
     """The 19 classes of Cityscapes that are scored, by train id."""
     return _coloured("cityscapes")
