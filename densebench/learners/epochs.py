@@ -1,5 +1,6 @@
 """A head's training epoch by epoch: the score after each, the best head, and where to go on."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,9 @@ class Epochs:
         return f"{checkpoint.file} is of no use; the training begins anew"
 
     def _take_up(self, state: dict[str, Any]) -> None:
-        if not 0 < len(state["history"]) <= self._count:
-            raise ValueError("another number of epochs")
+        scores = state["history"]
+        if not 0 < len(scores) <= self._count or not all(map(math.isfinite, scores)):
+            raise ValueError("another number of epochs, or what is no score")
         self._begin().head.load_state_dict(state["best"])  # refuses what does not fit
         self.training.restore(state["training"])
-        self.scores, self._best = state["history"], state["best"]
+        self.scores, self._best = [float(score) for score in scores], state["best"]
