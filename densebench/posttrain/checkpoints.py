@@ -1,5 +1,7 @@
 """Training checkpoints: written whole or not at all, the last few kept."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +31,24 @@ class TrainingState:
     optimiser: dict[str, Any]
     unreadable: dict[str, str]
 
+    def __post_init__(self) -> None:
+        """Refuse what no training wrote.
+
+        Raises:
+            TypeError: a value of another type.
+        """
+        tables = self.student, self.teacher, self.queue, self.optimiser
+        told = *self.identity.items(), *self.unreadable.items()
+        if not all(isinstance(table, dict) for table in tables):
+            raise TypeError("a state is no table")
+        if not all(isinstance(part, str) for pair in told for part in pair):
+            raise TypeError("what is said of it is no text")
+
 
 def save_state(folder: Path, state: TrainingState, keep: int) -> Path:
     """Write a checkpoint, then remove all but the last `keep`."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"step-{state.step:08d}.pt"
+    path = folder / _name(state.step)
     try:
         with replacing(path) as file:
             torch.save(vars(state), file)
@@ -61,6 +76,8 @@ def latest_state(folder: Path, identity: dict[str, str]) -> TrainingState:
     try:
         check_parts(paths[-1])
         state = TrainingState(**torch.load(paths[-1], map_location="cpu", weights_only=True))
+        if paths[-1].name != _name(state.step):
+            raise ValueError("it is of another step")
     except Exception as error:  # torch raises what its readers happen to raise
         raise DensebenchError(
             f"{paths[-1]}: not a readable checkpoint; remove it to go on from the one before"
@@ -72,3 +89,23 @@ def latest_state(folder: Path, identity: dict[str, str]) -> TrainingState:
                 "begun with, or another --name"
             )
     return state
+
+
+@contextmanager
+def fitting(folder: Path) -> Iterator[None]:
+    """While the last checkpoint is taken up.
+
+    Raises:
+        DensebenchError: it has other tensors than the training.
+    """
+    try:
+        yield
+    except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise DensebenchError(
+            f"{folder}: the last checkpoint does not fit the training ({str(error)[:200]}); remove "
+            "it to go on from the one before"
+        ) from error
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}.pt"

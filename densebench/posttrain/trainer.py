@@ -12,7 +12,7 @@ from densebench.backbones.base import DenseBackbone
 from densebench.host.distributed import World
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
-from densebench.posttrain.checkpoints import TrainingState, latest_state, save_state
+from densebench.posttrain.checkpoints import TrainingState, fitting, latest_state, save_state
 from densebench.posttrain.interruption import stopping
 from densebench.posttrain.journal import Journal
 from densebench.posttrain.learner import Learner, Outcome, check_attention
@@ -110,14 +110,15 @@ class Trainer:
         """Go on from the last checkpoint: after a kill, up to ``checkpoint_every`` steps back.
 
         Raises:
-            DensebenchError: there is none, or it is of another training.
+            DensebenchError: there is none, it is of another training, or it does not fit.
         """
         state = latest_state(self.place.checkpoints, self._identity)
-        self.student.load_state_dict(state.student)
-        self.teacher.load_state_dict(state.teacher)
-        if self.learner.queue is not None:
-            self.learner.queue.load_state_dict(state.queue)
-        restore_optimiser(self.learner.optimiser, state.optimiser)
+        with fitting(self.place.checkpoints):
+            self.student.load_state_dict(state.student)
+            self.teacher.load_state_dict(state.teacher)
+            if self.learner.queue is not None:
+                self.learner.queue.load_state_dict(state.queue)
+            restore_optimiser(self.learner.optimiser, state.optimiser)
         self.unreadable, self.step = dict(state.unreadable), state.step
 
     def run(self) -> None:

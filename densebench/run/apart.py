@@ -99,7 +99,7 @@ def child() -> int:
     with clean_stdout() as stdout:
         watcher = TerminalWatcher(Console(stderr=True))
         try:
-            images = images_at_once(options, watcher)
+            images = images_at_once(options, watcher) if process_count() == 1 else None
             from densebench.run.execute import evaluate  # torch is for the child alone
 
             _, path = evaluate(options, watcher, images)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-COMMAND = "run --backbone net.py:make --task data/linear.toml --results new".split()
+COMMAND = ["run", "--backbone", "net.py:make", "--task", "data/linear.toml", "--results", "new"]
 Change = Callable[[dict[str, Any]], object]
 
 
