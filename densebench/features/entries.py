@@ -158,7 +158,8 @@ def entry_info(folder: Path) -> EntryInfo | None:
     with suppress(*DAMAGE):
         meta, used = read_meta(folder), (folder / "meta.json").stat().st_mtime
         images, filled, spec = meta["patches"][0], meta["filled"], meta["spec"]
-        return EntryInfo(folder.name, folder, entry_bytes(folder), images, filled, used, spec)
+        if {"transform", "size"} <= dict(spec["view"]).keys():  # which is shown
+            return EntryInfo(folder.name, folder, entry_bytes(folder), images, filled, used, spec)
     return None
 
 

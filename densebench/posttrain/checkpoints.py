@@ -55,8 +55,8 @@ def save_state(folder: Path, state: TrainingState, keep: int) -> Path:
     except RuntimeError as error:  # torch's own writer, of a disk that is full
         reason = str(error).splitlines()[0]
         raise DensebenchError(
-            f"{path}: the checkpoint cannot be written ({reason}); free some space, and go on "
-            "with --resume from the one before"
+            f"{path}: the checkpoint cannot be written, most likely no space left ({reason}); "
+            "free some, and go on with --resume from the one before"
         ) from error
     for old in sorted(folder.glob(PATTERN))[:-keep]:
         old.unlink()

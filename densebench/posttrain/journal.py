@@ -25,7 +25,7 @@ class Journal:
     def __init__(self, file: Path, done: int = 0, tensorboard: Path | None = None) -> None:
         kept = [line for line in read_journal(file) if line["step"] <= done]
         write_atomically(file, "".join(f"{json.dumps(line)}\n" for line in kept))
-        self._file = file.open("a", encoding="utf-8")
+        self._path, self._file = file, file.open("a", encoding="utf-8")
         self._board = _board(tensorboard, done) if tensorboard is not None else None
 
     def write(self, step: int, **values: Any) -> None:
@@ -38,8 +38,12 @@ class Journal:
                     self._board.add_scalar(f"posttrain/{key}", value, step)
 
     def close(self) -> None:
-        """Write out what is left."""
-        self._file.close()
+        """Write out what is left; where nothing could be written, no empty file stays."""
+        try:
+            self._file.close()
+        finally:
+            if self._path.is_file() and not self._path.stat().st_size:
+                self._path.unlink()
         if self._board is not None:
             self._board.close()
 

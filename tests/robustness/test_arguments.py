@@ -134,11 +134,20 @@ SETTINGS = {
     "DENSEBENCH_HOME": ["good.png", "/dev/zero", "~nouser/x"],
     "XDG_CACHE_HOME": ["good.png", "~nouser"],
     "HOME": ["", "/nowhere", "/dev/null"],
+    "DENSEBENCH_DATA": ["", "nowhere", "good.png", "/dev/zero", "~nouser"],
+    "DENSEBENCH_MIRROR": ["", "x", "ftp://x", "http://[::1/x", "http://h\x7f/", "file:///etc"],
+    "WORLD_SIZE": ["", "x", "-1", "0", DIGITS],
+    "OMP_NUM_THREADS": ["x", "-1", DIGITS],
+    "TZ": ["nowhere/x"],
+    "LC_ALL": ["xx_XX", "C"],
+    "COLUMNS": ["-1", "x", "1"],
 }
 ASKED = [(name, value) for name, values in SETTINGS.items() for value in values]
 
 
-@pytest.mark.parametrize(("name", "value"), ASKED, ids=[f"{n}-{v[:9]}" for n, v in ASKED])
+@pytest.mark.parametrize(
+    ("name", "value"), ASKED, ids=[ascii(f"{n}-{v[:9]}")[1:-1] for n, v in ASKED]
+)
 def test_no_setting(attempt: Callable, name: str, value: str) -> None:
     """What cannot be kept is done without, or is refused."""
     env = {name: value}

@@ -109,7 +109,7 @@ def test_no_mask(attempt: Callable, place: Path, kind: str, command: str, split:
     assert not list(place.glob("new/**/*.json"))
 
 
-@pytest.mark.parametrize("kind", ["text", "pipe", "eps", "float tiff"])
+@pytest.mark.parametrize("kind", [kind for kind in NO_IMAGE if kind != "folder"])
 @pytest.mark.parametrize("names", [["picture04", "picture05"], ["picture00", "picture01"]])
 @pytest.mark.parametrize("command", MASK_COMMANDS)
 def test_what_is_left_out_leaves_a_mark(
