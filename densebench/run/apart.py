@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from densebench.host.children import end_with_parent
 from densebench.host.console import INTERRUPTED, USAGE, clean_stdout, explained
 from densebench.host.progress import TerminalWatcher
+from densebench.host.ranks import process_count
 from densebench.host.screen import Console
 from densebench.host.watcher import Watcher
 from densebench.records.schema import RunRecord

@@ -5,6 +5,7 @@ from pathlib import Path
 from densebench.host.errors import DensebenchError
 
 HEAD = 1 << 16  # bytes at the beginning of a file, among which the line is that says who made it
+LINES = 10  # at most, before our line
 
 
 def check_ours(file: Path, start: str, command: str) -> None:
@@ -24,7 +25,7 @@ def check_ours(file: Path, start: str, command: str) -> None:
         raise DensebenchError(f"{file} is no file that can be written over; choose another name")
     with file.open("rb") as opened:
         head = opened.read(HEAD).decode("utf-8", errors="replace")
-    if head and not any(line.startswith(start) for line in head.splitlines()):
+    if head and not any(line.startswith(start) for line in head.splitlines()[:LINES]):
         raise DensebenchError(
             f"{file} is there and was not made by `{command}`; choose another name"
         )
