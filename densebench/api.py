@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from densebench.backbones.in_memory import Layout
     from densebench.doctor import Finding
     from densebench.posttrain.session import PosttrainOptions
+    from densebench.records.ladders import LadderRecord
     from densebench.records.schema import ProfileRecord, RunRecord
     from densebench.report.board.board import Board
     from densebench.report.board.pairs import Pair
@@ -231,6 +232,27 @@ def reproduce(
 
     planned = plan_reproduction(suite, base)
     return planned if dry_run else run_reproduction(planned, base, watcher or Watcher())
+
+
+def ladder(
+    dataset: str, base: "RunOptions", dry_run: bool = False, watcher: Watcher | None = None
+) -> "LadderRecord":
+    """Run one backbone by every protocol of a ladder, each one change away from the one before.
+
+    Args:
+        dataset: One that has a ladder, or a ladder card's path.
+        base: The backbone, and how to run; its task, variant and parameters mean nothing.
+        dry_run: Only say what there is.
+        watcher: Told how it goes.
+
+    Returns:
+        Each rung's number, and what its change is worth on the same images.
+    """
+    from densebench.papers import climbing
+
+    if dry_run:
+        return climbing.plan_ladder(dataset, base)
+    return climbing.climb(dataset, base, watcher or Watcher())
 
 
 def examine(data: Path | None = None, results: Path | None = None) -> "list[Finding]":

@@ -54,7 +54,7 @@ def names(folder: Path) -> list[str]:
 
 def test_it_holds_every_card_and_nothing_of_the_tests(unpacked: Path) -> None:
     packed = unpacked / "densebench" / "_cards"
-    for kind in ("backbones", "tasks", "tasks/suites", "recipes"):
+    for kind in ("backbones", "tasks", "tasks/suites", "tasks/ladders", "recipes"):
         assert names(packed / kind) == names(ROOT / kind)
         assert names(packed / kind)
     assert (packed / "published.toml").is_file()
@@ -74,14 +74,14 @@ def test_it_lists_its_own_cards_and_quotes_its_own_numbers(unpacked: Path) -> No
         "import json, densebench\n"
         "from densebench import cards\n"
         "from densebench.report.board.published import load_published\n"
-        "kinds = ('backbones', 'tasks', 'suites')\n"
+        "kinds = ('backbones', 'tasks', 'suites', 'ladders')\n"
         "found = [str(path) for kind in kinds for path in cards.card_names(kind).values()]\n"
         "print(json.dumps([densebench.__file__, found, len(load_published())]))\n"
     )
     package, found, n_published = json.loads(run(unpacked, "-c", script))
     assert Path(package).is_relative_to(unpacked)
     assert all(Path(path).is_relative_to(unpacked) for path in found)
-    kinds = ("backbones", "tasks", "tasks/suites")
+    kinds = ("backbones", "tasks", "tasks/suites", "tasks/ladders")
     assert len(found) == sum(len(names(ROOT / kind)) for kind in kinds)
     assert n_published > 20
 

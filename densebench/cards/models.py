@@ -186,6 +186,50 @@ class TaskCard(Card):
     params: dict[str, Any] = Field(default_factory=dict)
 
 
+class QuotedNumber(Card):
+    """A published number that stands on a rung: of a backbone, in the metric's unit, as printed."""
+
+    backbone: str
+    value: float
+    source: str
+
+
+class RungCard(Card):
+    """One rung of a ladder: a task with settings, and in what alone it differs from the one before.
+
+    ``changes`` names the parameters that differ, or ``variant`` or ``protocol``; ``factor`` says in
+    words what that is. The first rung has neither.
+    """
+
+    name: str = Field(pattern=NAME_PATTERN)
+    task: str
+    variant: str = "reference"
+    params: dict[str, Any] = Field(default_factory=dict)
+    factor: str = ""
+    changes: tuple[str, ...] = ()
+    published: tuple[QuotedNumber, ...] = ()
+
+
+class LadderCard(Card):
+    """The ways in which one dataset is scored, each rung one change away from the one before."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    description: str = ""
+    rung: tuple[RungCard, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _each_says_what_it_changes(self) -> "LadderCard":
+        names = [rung.name for rung in self.rung]
+        if len(set(names)) != len(names):
+            raise ValueError("names of rungs must be distinct")
+        for number, rung in enumerate(self.rung):
+            if bool(rung.factor) != bool(number) or bool(rung.changes) != bool(number):
+                raise ValueError(
+                    f"rung {rung.name}: every rung but the first says its factor and its changes"
+                )
+        return self
+
+
 class SuiteCard(Card):
     """Tasks and backbones that belong together: the columns and rows of a published table.
 

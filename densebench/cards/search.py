@@ -18,15 +18,25 @@ from typing import Any, Generic, Literal
 
 from pydantic import create_model
 
-from densebench.cards.models import NAME_PATTERN, BackboneCard, DatasetCard, SuiteCard, TaskCard
+from densebench.cards.models import (
+    NAME_PATTERN,
+    BackboneCard,
+    DatasetCard,
+    LadderCard,
+    SuiteCard,
+    TaskCard,
+)
 from densebench.cards.registry import DATASETS, FAMILIES, Registry
 from densebench.cards.toml import C, read_toml, suggestion, validate
 from densebench.host.console import warn
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import user_home
 
-CardKind = Literal["backbones", "tasks", "suites", "recipes"]
-FOLDERS = {"suites": "tasks/suites"}  # of a kind, where it is not the kind's name
+CardKind = Literal["backbones", "tasks", "suites", "ladders", "recipes"]
+FOLDERS = {
+    "suites": "tasks/suites",
+    "ladders": "tasks/ladders",
+}  # of a kind, where it is not the kind's name
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,16 @@ def find_suite(name: str | os.PathLike[str]) -> Found[SuiteCard]:
     """
     path = card_path("suites", os.fspath(name))
     return Found(validate(SuiteCard, read_toml(path), str(path)), path)
+
+
+def find_ladder(name: str | os.PathLike[str]) -> Found[LadderCard]:
+    """The ladder card of that name or path.
+
+    Raises:
+        DensebenchError: no such card (with the nearest names), or the card is not valid.
+    """
+    path = card_path("ladders", os.fspath(name))
+    return Found(validate(LadderCard, read_toml(path), str(path)), path)
 
 
 def _model(registry: Registry, kind: Any, usual: type[C]) -> type[C]:
@@ -308,6 +328,8 @@ def _head_at(path: Path, stamp: tuple[int, ...]) -> _Head:
 
 
 def _kind_of(keys: frozenset[str]) -> CardKind | None:
+    if "rung" in keys:
+        return "ladders"
     if keys & {"protocol", "dataset"}:
         return "tasks"
     if keys & {"optimiser", "training"}:

@@ -18,7 +18,9 @@ KINDS: tuple[cards.CardKind, ...] = get_args(cards.CardKind)
 
 @app.command("list")
 def list_cards(
-    kind: Annotated[str, typer.Argument(help="backbones, tasks, suites, recipes or all.")] = "all",
+    kind: Annotated[
+        str, typer.Argument(help="backbones, tasks, suites, ladders, recipes or all.")
+    ] = "all",
 ) -> None:
     """List the cards that a name can stand for."""
     one_of("KIND", kind, (*KINDS, "all"))
@@ -51,6 +53,11 @@ def _suite_line(path: Path) -> str:
     return f"{suite.description} ({suite.source})"
 
 
+def _ladder_line(path: Path) -> str:
+    ladder = cards.find_ladder(path).card
+    return f"{ladder.description} ({len(ladder.rung)} rungs)"
+
+
 def _recipe_line(path: Path) -> str:
     return str(cards.read_toml(path).get("description", ""))  # checking it would import torch
 
@@ -59,6 +66,7 @@ LINES: dict[cards.CardKind, Callable[[Path], str]] = {
     "backbones": _backbone_line,
     "tasks": _task_line,
     "suites": _suite_line,
+    "ladders": _ladder_line,
     "recipes": _recipe_line,
 }
 
@@ -66,7 +74,8 @@ LINES: dict[cards.CardKind, Callable[[Path], str]] = {
 @app.command()
 def show(
     name: Annotated[
-        str, typer.Argument(help="A backbone's, task's, suite's or recipe's name or path.")
+        str,
+        typer.Argument(help="A backbone's, task's, suite's, ladder's or recipe's name or path."),
     ],
 ) -> None:
     """Show everything that a card says, parameters at their published values included."""
@@ -104,6 +113,10 @@ def _suite(path: Path) -> dict[str, Any]:
     return cards.find_suite(path).card.model_dump(mode="json")
 
 
+def _ladder(path: Path) -> dict[str, Any]:
+    return cards.find_ladder(path).card.model_dump(mode="json")
+
+
 def _recipe(path: Path) -> dict[str, Any]:
     from densebench.posttrain.recipe import load_recipe
 
@@ -114,5 +127,6 @@ CONTENTS: dict[cards.CardKind, Callable[[Path], dict[str, Any]]] = {
     "backbones": _backbone,
     "tasks": _task,
     "suites": _suite,
+    "ladders": _ladder,
     "recipes": _recipe,
 }

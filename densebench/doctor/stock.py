@@ -124,6 +124,10 @@ def _card_problem(kind: cards.CardKind, file: Path, whole: bool = True) -> str |
             cards.find_suite(file)
             for part in PARTS if whole else ():
                 suite_members(str(file), part)
+        elif kind == "ladders":
+            ladder = cards.find_ladder(file).card
+            for task in {rung.task for rung in ladder.rung} if whole else ():
+                cards.find_task(task)
         else:
             from densebench.posttrain.recipe import load_recipe
 

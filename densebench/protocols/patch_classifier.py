@@ -31,13 +31,15 @@ Value = dict[str, Any]  # of the parameters that are chosen, by their names
 class PatchClassifierParams(ProtocolParams):
     """Parameters of both classifiers.
 
-    ``resize`` is of the images: ``bicubic`` as published, or ``bilinear`` as other protocols do.
+    ``resize`` is of the images: ``bicubic`` as published, or ``bilinear`` as other protocols do;
+    masks are resized to the nearest pixel by Pillow (``centred_mask``) or rounding down, as torch.
     ``standardisation`` is fitted on all patches of the images that are not held out, and in
     ``clean`` once more on those of all. ``subsampling`` takes one patch in so many.
     """
 
     input_size: InputSize = 224
     resize: Literal["bicubic", "bilinear"] = "bicubic"
+    centred_mask: bool = True
     standardisation: Choice = "StandardScaler"
     subsampling: int = Field(default=1, gt=0)
 
@@ -144,9 +146,8 @@ class PatchClassifier(Protocol):
     @property
     def _view(self) -> Transform:
         setting = self.setting
-        if self.params.resize == "bicubic":
-            return BicubicSquash(self.input_size, setting.mean, setting.std)
-        return Squash(self.input_size, setting.mean, setting.std, centred_mask=True)
+        kind = BicubicSquash if self.params.resize == "bicubic" else Squash
+        return kind(self.input_size, setting.mean, setting.std, self.params.centred_mask)
 
     def _read(self, train: PatchSource) -> PatchTable:
         """The published order of images is that of the list; ``clean`` sorts them by name."""

@@ -17,6 +17,7 @@ from densebench.measures.base import Metric
 from densebench.measures.metrics import find_metric
 
 PROFILE_ENDING = ".profile.json"  # which no run record has: their names end in an id
+LADDER_ENDING = ".ladder.json"  # likewise
 LONGEST_NAME = 100
 
 

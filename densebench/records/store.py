@@ -28,7 +28,13 @@ from densebench.host.errors import DensebenchError
 from densebench.measures.base import Evidence
 from densebench.records.evidence import packed, read
 from densebench.records.older import converted
-from densebench.records.schema import PROFILE_ENDING, ProfileRecord, RunRecord, safe_name
+from densebench.records.schema import (
+    LADDER_ENDING,
+    PROFILE_ENDING,
+    ProfileRecord,
+    RunRecord,
+    safe_name,
+)
 
 DEFAULT_RESULTS = Path("leaderboard") / "results"
 EVIDENCE, COUNTS, PANELS = "evidence.npz", "counts.npz", "panels"  # the second is of schema 1
@@ -125,7 +131,8 @@ def load_records(results: Path) -> list[tuple[Path, RunRecord]]:
     files = sorted(
         file
         for file in results.rglob("*.json")
-        if not file.name.endswith(PROFILE_ENDING) and file.parent.suffix != f".{PANELS}"
+        if not file.name.endswith((PROFILE_ENDING, LADDER_ENDING))
+        and file.parent.suffix != f".{PANELS}"
     )
     return [(path, load_record(path)) for path in files]
 

@@ -73,7 +73,7 @@ def plan_run(options: RunOptions, given: bool = False) -> Plan:
     task = find_task(options.task)
     card, protocol = task.card, load_protocol(task.card.protocol)
     _check_target(card, protocol)
-    params = _resolved(task, options.params, options.variant)
+    params = resolved_params(task, options.params, options.variant)
     _check_params(card, params)
     share = share_asked(card, options)
     if share is not None:
@@ -94,8 +94,12 @@ def plan_run(options: RunOptions, given: bool = False) -> Plan:
     )
 
 
-def _resolved(task: Found[TaskCard], params: dict[str, Any], variant: str) -> ProtocolParams:
-    """The card's parameters with those of the command, nothing left to be chosen."""
+def resolved_params(task: Found[TaskCard], params: dict[str, Any], variant: str) -> ProtocolParams:
+    """The card's parameters with those of the command, nothing left to be chosen.
+
+    Raises:
+        DensebenchError: no such protocol, variant or parameter, or a bad value.
+    """
     card = task.card.model_copy(update={"params": {**task.card.params, **params}})
     return load_protocol(card.protocol).resolve(task_params(card, str(task.file)), variant)
 
@@ -134,4 +138,4 @@ def _known_input_size(
 def _as_shipped(options: RunOptions, task: Found[TaskCard], params: ProtocolParams) -> bool:
     own = task.folder == (own_folder() / "tasks").resolve()
     lists = options.train_list is None and options.val_list is None
-    return own and lists and params == _resolved(task, {}, options.variant)
+    return own and lists and params == resolved_params(task, {}, options.variant)

@@ -20,7 +20,7 @@ Cli = Callable[..., Any]
 def test_list_names_every_card(run: Cli) -> None:
     shown = run("list").out
     listed = [line.split()[0] for line in shown.splitlines() if line.startswith("  ")]
-    kinds = ("backbones", "tasks", "suites", "recipes")
+    kinds = ("backbones", "tasks", "suites", "ladders", "recipes")
     assert listed == [name for kind in kinds for name in card_names(kind)]
     for kind in kinds:
         assert run("list", kind).out.splitlines()[0] == kind

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from densebench.host.errors import DensebenchError
 from densebench.records.identity import ColumnKey, RowKey, Stored, column_key, row_key, runs
+from densebench.records.ladders import LadderRecord, load_ladders
 from densebench.records.schema import MetricScore
 from densebench.records.store import load_profiles, load_records
 from densebench.report.board.overall import Overall, overall_tables
@@ -28,6 +29,7 @@ class Board:
 
     tables: tuple[Table, ...]
     overall: tuple[Overall, ...]  # where a variant has two tables or more of one metric
+    ladders: tuple[LadderRecord, ...] = ()  # what each change of the rules is worth
 
     @cached_property
     def mains(self) -> tuple[MetricScore, ...]:
@@ -61,7 +63,8 @@ def load_board(
         check_number(path, record)
     records = [(path, record) for path, record in found if partial or not record.partial]
     tables = _tables(records, load_published(), load_profiles(results), say)
-    return Board(tables, overall_tables(tables))
+    ladders = tuple(ladder for ladder in load_ladders(results) if partial or not ladder.partial)
+    return Board(tables, overall_tables(tables), ladders)
 
 
 def _tables(

@@ -95,6 +95,7 @@ def board_data(board: Board, folder: Path, examples: Sequence[Examples]) -> dict
             for table, found in zip(board.tables, examples, strict=True)
         ],
         "curves": [_curves(table) for table in shares],
+        "ladders": [ladder.model_dump(mode="json") for ladder in board.ladders],
         "overall": [
             {
                 "title": overall.title,
