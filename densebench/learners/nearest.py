@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from densebench.learners.neighbours import build_search
+from densebench.learners.neighbours import TorchSearch
 
 Distance = Literal["cosine", "L2", "L1", "Linf", "inner_product"]
 Found = tuple[Float[Tensor, "q k"], Int64[Tensor, "q k"]]
@@ -39,8 +39,8 @@ class Nearest:
         self._rows, self._distance = rows, distance
         self._largest = float(rows.norm(dim=1).max()) if len(rows) else 0.0
         products = _as_products(rows, distance)
-        # A search of products, whose own rows are a copy in the form that they need.
-        self._search = None if products is None else build_search(products, device, "exact", 0, 0)
+        # Of the patches of one image at a time, torch's search is the faster one everywhere.
+        self._search = None if products is None else TorchSearch(products, device)
 
     def find(self, queries: Float[Tensor, "q d"], k: int) -> Found:
         """Distances in float64, the nearest first, and the row of each; ``k`` is at most all."""
