@@ -251,6 +251,7 @@ READERS = [
     "run --backbone rgb_s14 --task bad.toml --results new",
     "run --backbone suite:bad.toml --task data/retrieval.toml --results new",
     "posttrain --backbone net.py:make --recipe bad.toml --name new --data data/images",
+    "ladder --backbone rgb_s14 --dataset bad.toml --results new",
 ]
 
 

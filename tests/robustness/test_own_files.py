@@ -87,7 +87,18 @@ FILES: dict[str, tuple[str, str, bool]] = {
     "card": ("posttrained/mine/mine.toml", "show mine", False),
     "weights": ("posttrained/mine/student.safetensors", EXTRACT, False),
     "ledger": (".cache/weights.json", "weights list", True),
+    "ladder": ("results/rgb_s14/l.ladder.json", "leaderboard --results results", False),
 }
+RUNG = {"name": "one", "protocol": "knn", "task": "t", "variant": "clean", "factor": ""}
+LADDER = {
+    "ladder": "l",
+    "description": "",
+    "backbone": "rgb_s14",
+    "seed": 0,
+    "partial": False,
+    "rungs": [{**RUNG, "changes": [], "told": []}],
+}
+WRITTEN = {"ledger": "{}", "ladder": json.dumps(LADDER)}  # by no command that is run here
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -97,9 +108,9 @@ def test_damaged(attempt: Callable, place: Path, what: str, damage: str) -> None
     files = [
         file for file in place.glob(pattern) if "panel" not in file.parent.name or what == "panels"
     ]
-    if what == "ledger":
+    if what in WRITTEN:
         files = [place / pattern]
-        files[0].write_text("{}")
+        files[0].write_text(WRITTEN[what])
     for file in files:
         DAMAGE[damage](file)
     attempt(*command.split(), may_work=bool(may_work) or damage == "more")
