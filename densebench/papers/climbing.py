@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from densebench.cards import Found, LadderCard, QuotedNumber, find_ladder
 from densebench.host.errors import DensebenchError
@@ -128,9 +129,9 @@ def _rung(
     rung: Rung, before: Rung | None, outcome: Outcome, step: StepRecord | None, results: Path
 ) -> RungRecord:
     card, record = rung.card, outcome.record
-    found = {}
+    found: dict[str, Any] = {"published": card.published}
     if record is not None and outcome.path is not None:
-        found = {
+        found |= {
             "resolution": record.score.resolution,
             "metric": record.score.main,
             "run_id": record.run_id,
@@ -147,7 +148,7 @@ def _rung(
         told=tuple(shown_changes(before, rung)) if before else (),
         step=step,
         failed=outcome.reason,
-        **{"published": card.published, **found},
+        **found,
     )
 
 

@@ -53,6 +53,8 @@ class Knn(PatchClassifier):
     Params: ClassVar[type[ProtocolParams]] = KnnParams
     params: KnnParams
 
+    _classifier: "Votes"
+
     @property
     def scoring(self) -> LabelScoring:
         """Of ``reference``, with void as a class that the truth never has."""
