@@ -13,13 +13,14 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from densebench.learners.neighbours import TorchSearch
+from densebench.learners.proven_search import ProvenSearch, first_of
 
 Distance = Literal["cosine", "L2", "L1", "Linf", "inner_product"]
 Found = tuple[Float[Tensor, "q k"], Int64[Tensor, "q k"]]
 
 SPARE = 16  # candidates beyond those that are wanted
 CHUNK_ROWS = 8_192  # in float64
+PRODUCT_ROWS = 65_536
 QUERY_ROWS = 128  # whose candidates are compared at once
 NORMS = {"L2": 2.0, "L1": 1.0, "Linf": float("inf")}
 ROUNDING = 2.0**-23
@@ -39,8 +40,10 @@ class Nearest:
         self._rows, self._distance = rows, distance
         self._largest = float(rows.norm(dim=1).max()) if len(rows) else 0.0
         products = _as_products(rows, distance)
-        # Of the patches of one image at a time, torch's search is the faster one everywhere.
-        self._search = None if products is None else TorchSearch(products, device)
+        self._search: Products | ProvenSearch | None = None
+        if products is not None:
+            on_gpu = device.type == "cuda"
+            self._search = ProvenSearch(products, device) if on_gpu else Products(products)
 
     def find(self, queries: Float[Tensor, "q d"], k: int) -> Found:
         """Distances in float64, the nearest first, and the row of each; ``k`` is at most all."""
@@ -117,6 +120,29 @@ class Nearest:
             best, index = best.gather(1, kept), index.gather(1, kept)
         order = best.sort(dim=1, descending=self._descends, stable=True)
         return order.values, index.gather(1, order.indices)
+
+
+class Products:
+    """The rows of largest inner product, in float32 on a processor.
+
+    Of as few queries as an image has patches, it is three times as fast as faiss's search.
+    """
+
+    def __init__(self, rows: Float[Tensor, "n d"]) -> None:
+        self._rows = rows
+
+    def search(self, queries: Float[Tensor, "q d"], k: int) -> Found:
+        """Products, the largest first, and the row of each."""
+        best = queries.new_empty(len(queries), 0)
+        index = torch.empty(len(queries), 0, dtype=torch.int64)
+        for number, part in enumerate(self._rows.split(PRODUCT_ROWS)):
+            score, rows = (queries @ part.T).topk(min(k, len(part)), dim=1)
+            score, rows = (
+                torch.cat([best, score], 1),
+                torch.cat([index, rows + number * PRODUCT_ROWS], 1),
+            )
+            best, index = first_of(score, rows, k)
+        return best, index
 
 
 def distances(
