@@ -18,11 +18,11 @@ from densebench.cards.models import (
     TrainingCard,
     WeightsSource,
 )
+from densebench.cards.names import backbones, tasks
 from densebench.cards.registry import DATASETS, FAMILIES, PROTOCOLS, Registry
 from densebench.cards.search import (
     CardKind,
     Found,
-    backbones,
     card_entry_points,
     card_files,
     card_names,
@@ -38,7 +38,6 @@ from densebench.cards.search import (
     own_folder,
     resource_path,
     search_path,
-    tasks,
 )
 from densebench.cards.toml import parse_value, read_toml, suggestion, validate
 

@@ -139,24 +139,6 @@ def match_names(kind: CardKind, pattern: str) -> list[str]:
     return names
 
 
-def backbones(pattern: str = "*") -> list[str]:
-    """The names of backbones that a pattern such as ``dinov2_*`` matches.
-
-    Raises:
-        DensebenchError: none.
-    """
-    return match_names("backbones", pattern)
-
-
-def tasks(pattern: str = "*") -> list[str]:
-    """The names of tasks that a pattern such as ``camvid_*`` matches.
-
-    Raises:
-        DensebenchError: none.
-    """
-    return match_names("tasks", pattern)
-
-
 def card_names(kind: CardKind) -> dict[str, Path]:
     """Every card by name, the earlier place on the search path before the later.
 

@@ -284,6 +284,7 @@ def test_the_names_are_those_of_the_modules() -> None:
         "depth_folder",
         "folder",
         "nyuv2",
+        "pascal_context",
         "scenes",
         "scenes_depth",
         "voc",
