@@ -120,6 +120,16 @@ def test_nothing_to_be_found(own: Callable[..., Path], tmp_path: Path) -> None:
         find_pairs(folder)
 
 
+def test_a_damaged_mask_is_named_and_its_folder_not_passed_over(own: Callable[..., Path]) -> None:
+    folder = own()
+    own(masks="other", n=3)
+    (folder / "masks/p0.png").write_bytes(b"no png")
+    pairs = find_pairs(folder)
+    assert pairs.masks.name == "masks"
+    with pytest.raises(DensebenchError, match=r"masks/p0\.png: not a readable mask"):
+        write_card(folder, pairs, Wanted("mine"))
+
+
 def test_a_card_is_not_overwritten_unasked(own: Callable[..., Path]) -> None:
     folder = own()
     pairs = find_pairs(folder)

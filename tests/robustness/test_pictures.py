@@ -105,7 +105,9 @@ def test_no_image(attempt: Callable, place: Path, kind: str, command: str) -> No
 @pytest.mark.parametrize("split", ["picture01", "picture05"], ids=["train", "val"])
 def test_no_mask(attempt: Callable, place: Path, kind: str, command: str, split: str) -> None:
     put(place / f"data/masks/{split}.png", NO_MASK[kind])
-    attempt(*MASK_COMMANDS[command].split())
+    # A card is made of whatever ids there are; that sizes differ is for the check to find.
+    fine = command == "init" and kind in ("no class", "no class of 16 bits", "another size")
+    attempt(*MASK_COMMANDS[command].split(), may_work=fine, unwanted=("data/new.toml",))
     assert not list(place.glob("new/**/*.json"))
 
 
