@@ -82,11 +82,11 @@ def communities(
         DensebenchError: Infomap is not installed.
     """
     require_infomap()
-    import infomap
-
     modules = np.zeros(n_labels, dtype=np.int64)
     if not len(graph[0]):
         return modules
+    import infomap
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what will be called otherwise in its version 3
         found = infomap.Infomap(

@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,33 +57,14 @@ def test_edges_need_both_ways_and_have_the_weaker() -> None:
     assert (pairs.tolist(), weights.tolist()) == ([[0, 1]], [0.4])
 
 
-def test_neco_cbfe_communities_of_three_cliques(golden: Callable) -> None:
-    """Infomap's partitions are random: of clear communities, and of the golden's in its range."""
-    pytest.importorskip("infomap")
-    pairs = np.array(
-        [(a, b) for c in (0, 3, 6) for a in range(c, c + 3) for b in range(a + 1, c + 3)]
-    )
-    found = communities((pairs, np.full(9, 0.5)), 10, markov_time=1.0, preferred=3, seed=1)
-    assert [len(set(found[c : c + 3])) for c in (0, 3, 6)] == [1, 1, 1]
-    assert sorted(set(found)) == [0, 1, 2, 3]
-    assert found[9] == 0
-    arrays = golden("neco_cbfe")
-    for run in RUNS:
-        graph = arrays[f"com/run{run}/edges"], arrays[f"com/run{run}/weight"]
-        time = float(arrays[f"com/run{run}/markov_time"])
-        ours = communities(graph, 31, markov_time=time, preferred=20, seed=1)
-        published = arrays[f"com/run{run}/module"]
-        assert np.array_equal(ours == 0, published[0] == 0)
-        assert abs(ours.max() - published.max(axis=1).mean()) <= 2
-
-
-def test_infomap_is_asked_for_what_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a stand-in, for where it is absent: arguments, links, and the modules that come back."""
-    asked: dict[str, object] = {}
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Infomap where it is absent: notes what it is asked, and gives the modules that are put in."""
+    asked: dict[str, Any] = {"modules": {}}
 
     class Infomap:
         def __init__(self, **how: object) -> None:
-            asked.update(how, links=[], runs=0)
+            asked.update(how=how, links=[], runs=0)
 
         def add_link(self, *link: float) -> None:
             asked["links"].append(link)
@@ -93,26 +75,64 @@ def test_infomap_is_asked_for_what_is_published(monkeypatch: pytest.MonkeyPatch)
         @property
         def tree(self) -> list[SimpleNamespace]:
             root = SimpleNamespace(is_leaf=False)
-            leaves = [SimpleNamespace(is_leaf=True, node_id=n, module_id=n) for n in (1, 2)]
-            return [root, *leaves]
+            nodes = asked["modules"].items()
+            return [
+                root,
+                *(SimpleNamespace(is_leaf=True, node_id=n, module_id=m) for n, m in nodes),
+            ]
 
     module = ModuleType("infomap")
-    module.Infomap = Infomap
+    module.Infomap = Infomap  # type: ignore[attr-defined]
     module.__spec__ = importlib.util.spec_from_loader("infomap", None)
     monkeypatch.setitem(sys.modules, "infomap", module)
-    graph = np.array([[1, 2]]), np.array([0.25])
-    found = communities(graph, 4, markov_time=1.2, preferred=20, seed=3)
-    assert found.tolist() == [0, 1, 2, 0]
-    assert asked.pop("links") == [(1, 2, 0.25)]
-    assert asked == {
-        "directed": False,
-        "two_level": True,
-        "silent": True,
-        "seed": 3,
-        "markov_time": 1.2,
-        "preferred_number_of_modules": 20,
-        "runs": 1,
-    }
+    return asked
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_neco_cbfe_infomap_is_asked_what_is_published(
+    golden: Callable, stand_in: dict[str, Any], run: int
+) -> None:
+    arrays, at = golden("neco_cbfe"), f"com/run{run}"
+    graph = arrays[f"{at}/edges"], arrays[f"{at}/weight"]
+    time = float(arrays[f"{at}/markov_time"])
+    for seed, published in enumerate(arrays[f"{at}/module"].astype(int), start=1):
+        stand_in["modules"] = {node: published[node] for node in np.flatnonzero(published)}
+        found = communities(graph, 31, markov_time=time, preferred=20, seed=seed)
+        assert np.array_equal(found, published)
+        assert stand_in["how"] == {
+            "directed": False,
+            "two_level": True,
+            "silent": True,
+            "seed": seed,
+            "markov_time": time,
+            "preferred_number_of_modules": 20,
+        }
+        pairs = zip(graph[0].tolist(), graph[1].tolist(), strict=True)
+        assert stand_in["links"] == [(*pair, weight) for pair, weight in pairs]
+        assert stand_in["runs"] == 1
+
+
+def test_infomap_finds_three_cliques() -> None:
+    pytest.importorskip("infomap")
+    triangle = np.array([(0, 1), (0, 2), (1, 2)])
+    pairs = np.concatenate([triangle, triangle + 3, triangle + 6])
+    found = communities((pairs, np.full(9, 0.5)), 10, markov_time=1.0, preferred=3, seed=1)
+    assert [len(set(found[c : c + 3])) for c in (0, 3, 6)] == [1, 1, 1]
+    assert sorted(set(found)) == [0, 1, 2, 3]
+    assert found[9] == 0
+
+
+def test_infomap_partitions_the_golden_graphs_as_finely(golden: Callable) -> None:
+    """Its partitions are random: the same clusters have one, in about as many modules."""
+    pytest.importorskip("infomap")
+    arrays = golden("neco_cbfe")
+    for run in RUNS:
+        graph = arrays[f"com/run{run}/edges"], arrays[f"com/run{run}/weight"]
+        time = float(arrays[f"com/run{run}/markov_time"])
+        ours = communities(graph, 31, markov_time=time, preferred=20, seed=1)
+        published = arrays[f"com/run{run}/module"]
+        assert np.array_equal(ours == 0, published[0] == 0)
+        assert abs(ours.max() - published.max(axis=1).mean()) <= 2
 
 
 def test_no_edges_no_communities(monkeypatch: pytest.MonkeyPatch) -> None:
