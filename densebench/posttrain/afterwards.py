@@ -84,29 +84,26 @@ def compared(
     if failed:
         raise DensebenchError("; ".join(failed))
     pairs = zip(outcomes[: len(tasks)], outcomes[len(tasks) :], strict=True)
-    results = [_result(*pair, base.results) for pair in pairs]
+    rows = [_result(*pair, base.results) for pair in pairs]
     file, name = options.folder / README, made.base if made else options.backbone
-    write_atomically(
-        file, with_results(file.read_text("utf-8"), options.name, name, results, ABOUT)
-    )
+    write_atomically(file, with_results(file.read_text("utf-8"), options.name, name, rows, ABOUT))
     return matrix_table(outcomes)
 
 
 def _result(before: Outcome, after: Outcome, results: Path) -> Result:
     """One task of both."""
     assert before.record is not None and after.record is not None
-    scores = [outcome.record.score.main for outcome in (before, after)]
-    told = [score.text(score.value) for score in scores]
-    metric, record = scores[0], after.record
+    record, metric = after.record, after.record.score.main
+    old, new = (metric.text(r.score.main.value) for r in (before.record, record))
     images = f" ({record.limit} images of each split)" * bool(record.partial)
     title = f"{metric.title} {metric.unit}".strip()
     try:
         found = compare_backbones(str(after.path), str(before.path), None, "", results, True)
     except DensebenchError as error:
-        return Result(record.task + images, title, *told, str(error), "")
+        return Result(record.task + images, title, old, new, str(error), "")
     numbers = found.comparison
     difference, low, high = (
         metric.text(value, sign=True) for value in (numbers.difference, numbers.low, numbers.high)
     )
     p = f"{numbers.p:.3f}" if numbers.p >= 0.001 else "< 0.001"
-    return Result(record.task + images, title, *told, f"{difference} [{low}, {high}]", p)
+    return Result(record.task + images, title, old, new, f"{difference} [{low}, {high}]", p)

@@ -1,7 +1,7 @@
 """The queue that reference patches are drawn from, and the draws themselves."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -140,4 +140,4 @@ def _gathered(
     own = np.flatnonzero(rank == world.rank)
     places, taken = (sent(torch.from_numpy(part), rows.device) for part in (own, row[own]))
     given = rows.new_zeros(len(wanted), rows.shape[1])
-    return cast(Tensor, world.sum(given.index_copy_(0, places, rows[taken])))
+    return world.sum(given.index_copy_(0, places, rows[taken]))

@@ -19,10 +19,10 @@ from densebench.host.device import pick_device
 from densebench.host.distributed import World, joined
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
-from densebench.posttrain.model_card import hub_id, images_told
+from densebench.posttrain.model_card import Origin, hub_id, images_told
 from densebench.posttrain.monitor import build_monitor
 from densebench.posttrain.optimiser import teachers_own_share
-from densebench.posttrain.outcome import Origin, export, register, registered_card
+from densebench.posttrain.outcome import export, register, registered_card
 from densebench.posttrain.photographs import find_photographs
 from densebench.posttrain.recipe import Recipe, load_recipe, published_recipe
 from densebench.posttrain.resumption import (

@@ -225,7 +225,8 @@ def random_crop(
 
 def draw_distortion(settings: ViewSettings, generator: Generator) -> Distortion:
     """Colour jitter, grey, blur; each with its probability, whichever engine does it."""
-    jitter, sigma = (), 0.0
+    jitter: tuple[tuple[Adjustment, float], ...] = ()
+    sigma = 0.0
     if _uniform(0, 1, generator) < settings.jitter_probability:
         jitter = _draw_jitter(settings.jitter, generator)
     grey = _uniform(0, 1, generator) < settings.grey_probability
