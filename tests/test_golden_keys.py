@@ -17,9 +17,7 @@ SHARED = TESTS.parents[1] / "shared" / "goldens"
 READER = re.compile(r"\b(?:golden|full_golden|official|every_golden)\b")
 
 # Of what is not built yet.
-PENDING = {
-    "dinov3_seg": "DINOv3's linear head for segmentation",
-}
+PENDING: dict[str, str] = {}
 # Patterns of keys that hold nothing to compare with.
 NOT_NEEDED = {
     "hbird_masks/*_names": "which photographs the masks are of",

@@ -22,8 +22,8 @@ from densebench.learners.normed_head import NormedHead
 IMAGES = torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
 
 
-def test_dinov3_takes_these_blocks(full_golden):
-    published = json.loads(str(full_golden("dinov3_seg")["meta"]))["out_indices"]
+def test_dinov3_takes_these_blocks(golden):
+    published = json.loads(str(golden("dinov3_seg")["meta"]))["out_indices"]
     names = {"LAST": "last", "FOUR_LAST": "four_last", "FOUR_EVEN_INTERVALS": "four_even"}
     for count, choices in published.items():
         for key, blocks in choices.items():
@@ -32,8 +32,8 @@ def test_dinov3_takes_these_blocks(full_golden):
     assert four_even(8) == (1, 3, 5, 7)
 
 
-def test_dinov3_joins_four_maps_of_unequal_size(full_golden):
-    arrays = full_golden("dinov3_seg")
+def test_dinov3_joins_four_maps_of_unequal_size(golden):
+    arrays = golden("dinov3_seg")
     maps = [torch.from_numpy(arrays[f"head/multi/feat{i}"]).movedim(1, -1) for i in range(4)]
     names = {"W": "classify.weight", "b": "classify.bias", "bn_w": "norm.weight"}
     names |= {"bn_b": "norm.bias", "bn_mean": "norm.running_mean", "bn_var": "norm.running_var"}

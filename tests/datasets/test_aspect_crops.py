@@ -33,8 +33,8 @@ def published(arrays, case: str) -> tuple[Image.Image, np.ndarray, AspectCrop, i
 
 
 @pytest.mark.parametrize("number", CASES)
-def test_dinov3_crops_are_equal(full_golden, number):
-    arrays, case = full_golden("dinov3_seg"), f"tf/train{number}"
+def test_dinov3_crops_are_equal(golden, number):
+    arrays, case = golden("dinov3_seg"), f"tf/train{number}"
     image, mask, view, seed = published(arrays, case)
     pixels, labels = view(image, mask, seed)
     np.testing.assert_array_equal(labels.numpy(), arrays[f"{case}/mask"])
@@ -42,8 +42,8 @@ def test_dinov3_crops_are_equal(full_golden, number):
 
 
 @pytest.mark.parametrize("number", CASES)
-def test_dinov3_draws_are_equal(full_golden, number):
-    arrays, case = full_golden("dinov3_seg"), f"tf/train{number}"
+def test_dinov3_draws_are_equal(golden, number):
+    arrays, case = golden("dinov3_seg"), f"tf/train{number}"
     image, mask, view, seed = published(arrays, case)
     rng = np.random.RandomState(seed)
     ratio = rng.rand()
@@ -56,8 +56,8 @@ def test_dinov3_draws_are_equal(full_golden, number):
     assert rng.rand() == arrays[f"{case}/u_flip"]
 
 
-def test_dinov3_sizes_are_those_of_the_shorter_side(full_golden):
-    arrays = full_golden("dinov3_seg")
+def test_dinov3_sizes_are_those_of_the_shorter_side(golden):
+    arrays = golden("dinov3_seg")
     for name in ("land", "port"):
         image = Image.fromarray(arrays[f"tf/{name}/img"])
         shape = resized_shape((image.height, image.width), int(arrays["tf/size"]))

@@ -9,8 +9,8 @@ from densebench.datasets.distortion import Distortion
 
 
 @pytest.mark.parametrize("number", range(8))
-def test_dinov3_distortion_is_equal(full_golden, number):
-    arrays, case = full_golden("dinov3_seg"), f"tf/train{number}"
+def test_dinov3_distortion_is_equal(golden, number):
+    arrays, case = golden("dinov3_seg"), f"tf/train{number}"
     rng = np.random.RandomState(int(arrays[f"{case}/numpy_seed"]))
     rng.rand()
     labels = torch.from_numpy(arrays[f"{case}/resized_mask"])

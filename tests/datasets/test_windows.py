@@ -41,8 +41,8 @@ def split_of(folder: Path, images: list[np.ndarray]) -> Split:
 
 
 @pytest.mark.parametrize("case", ["land", "port", "both", "small", "short", "true"])
-def test_dinov3_windows_are_equal(full_golden, case):
-    arrays = full_golden("dinov3_seg")
+def test_dinov3_windows_are_equal(golden, case):
+    arrays = golden("dinov3_seg")
     name = f"slide/{case}"
     shape = arrays["slide/true/shape"] if case == "true" else arrays[f"{name}/x_u8"].shape[1:]
     crop, stride = int(arrays[f"{name}/crop"]), int(arrays[f"{name}/stride"])
@@ -51,9 +51,9 @@ def test_dinov3_windows_are_equal(full_golden, case):
 
 
 @pytest.mark.parametrize("name", ["land", "port"])
-def test_dinov3_test_images_are_equal(full_golden, tmp_path, name):
+def test_dinov3_test_images_are_equal(golden, tmp_path, name):
     """At every scale of the test, flipped and not; a window as large as the image is the image."""
-    arrays = full_golden("dinov3_seg")
+    arrays = golden("dinov3_seg")
     image, side = arrays[f"tf/{name}/img"], int(arrays["tf/size"])
     split, shape = split_of(tmp_path, [image]), image.shape[:2]
     sides = [scaled_side(side, scale) for scale in TTA]

@@ -46,8 +46,8 @@ def close(found: torch.Tensor, wanted: np.ndarray, rel: float) -> None:
 
 
 @pytest.mark.parametrize("case", ["pub", "short", "drop"])
-def test_five_steps_equal_those_of_dinov3(full_golden, case):
-    arrays = full_golden("dinov3_seg")
+def test_five_steps_equal_those_of_dinov3(golden, case):
+    arrays = golden("dinov3_seg")
     name = f"head/{case}"
     schedule = WarmupOneCycle.of_segmentation(
         1e-3, int(arrays[f"{name}/total_iter"]), int(arrays[f"{name}/warmup_iters"])
@@ -90,8 +90,8 @@ def test_five_steps_equal_those_of_dinov3(full_golden, case):
     close(upsampled, predicted, 2e-6)
 
 
-def test_the_class_token_can_be_concatenated_as_dinov3_does(full_golden):
-    arrays = full_golden("dinov3_seg")
+def test_the_class_token_can_be_concatenated_as_dinov3_does(golden):
+    arrays = golden("dinov3_seg")
     patches, token = patches_of(arrays["head/cls/feat"]), torch.from_numpy(arrays["head/cls/cls"])
     whole = torch.cat([patches, token[:, None, None].expand_as(patches)], dim=-1)
     with torch.no_grad():

@@ -11,31 +11,31 @@ DEPTH = WarmupOneCycle.of_depth(3e-4, 38_400, 12_800)
 
 
 @pytest.mark.parametrize(("name", "schedule"), [("seg", SEGMENTATION), ("depth", DEPTH)])
-def test_rates_are_those_of_dinov3(full_golden, name, schedule):
-    golden = full_golden(f"dinov3_{name}")
-    rates = [schedule.rate(step) for step in golden["sched/iteration"].tolist()]
-    assert rates == pytest.approx(golden["sched/lr"], rel=1e-13, abs=1e-15)
+def test_rates_are_those_of_dinov3(golden, name, schedule):
+    arrays = golden(f"dinov3_{name}")
+    rates = [schedule.rate(step) for step in arrays["sched/iteration"].tolist()]
+    assert rates == pytest.approx(arrays["sched/lr"], rel=1e-13, abs=1e-15)
 
 
-def test_beta1_is_that_of_the_dinov3_depth(full_golden):
-    golden = full_golden("dinov3_depth")
-    momenta = [DEPTH.beta1(step) for step in golden["sched/iteration"].tolist()]
-    assert momenta == pytest.approx(golden["sched/beta1"], rel=0, abs=1e-15)
+def test_beta1_is_that_of_the_dinov3_depth(golden):
+    arrays = golden("dinov3_depth")
+    momenta = [DEPTH.beta1(step) for step in arrays["sched/iteration"].tolist()]
+    assert momenta == pytest.approx(arrays["sched/beta1"], rel=0, abs=1e-15)
 
 
-def test_short_schedules_are_those_of_dinov3(full_golden):
+def test_short_schedules_are_those_of_dinov3(golden):
     """Other lengths, by the five steps that the goldens make."""
-    depth, seg = full_golden("dinov3_depth"), full_golden("dinov3_seg")
-    for case, schedule, golden in (
+    depth, seg = golden("dinov3_depth"), golden("dinov3_seg")
+    for case, schedule, arrays in (
         ("head/short", WarmupOneCycle.of_segmentation(1e-3, 8, 2), seg),
         ("step/short", WarmupOneCycle.of_depth(3e-4, 10, 3), depth),
         ("step/clip", WarmupOneCycle.of_depth(3e-4, 10, 2), depth),
     ):
         rates = [schedule.rate(step) for step in range(5)]
-        assert rates == pytest.approx(golden[f"{case}/lr"], rel=1e-13), case
+        assert rates == pytest.approx(arrays[f"{case}/lr"], rel=1e-13), case
         if schedule.momenta is not None:
             momenta = [schedule.beta1(step) for step in range(5)]
-            assert momenta == pytest.approx(golden[f"{case}/beta1"], rel=1e-13), case
+            assert momenta == pytest.approx(arrays[f"{case}/beta1"], rel=1e-13), case
 
 
 def test_an_optimiser_is_given_both():

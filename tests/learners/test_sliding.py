@@ -94,8 +94,8 @@ def resized_probabilities(logits: torch.Tensor, size) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("case", ["land", "port", "both", "small", "short"])
-def test_dinov3_logits_by_windows_are_equal(full_golden, tmp_path, case):
-    arrays, name = full_golden("dinov3_seg"), f"slide/{case}"
+def test_dinov3_logits_by_windows_are_equal(golden, tmp_path, case):
+    arrays, name = golden("dinov3_seg"), f"slide/{case}"
     backbone, head = Colours(arrays, "slide"), head_of(arrays, "slide")
     image = arrays[f"{name}/x_u8"].transpose(1, 2, 0)
     crop, stride = int(arrays[f"{name}/crop"]), int(arrays[f"{name}/stride"])
@@ -123,8 +123,8 @@ def waves(shape) -> torch.Tensor:
     return torch.stack(channels).float()
 
 
-def test_dinov3_windows_of_the_published_size_are_equal(full_golden):
-    arrays, name = full_golden("dinov3_seg"), "slide/true"
+def test_dinov3_windows_of_the_published_size_are_equal(golden):
+    arrays, name = golden("dinov3_seg"), "slide/true"
     backbone, head = Colours(arrays, name), head_of(arrays, name)
     shape = tuple(map(int, arrays[f"{name}/shape"]))
     image, total = waves(shape), WindowSum(0, shape)
@@ -160,8 +160,8 @@ def test_dinov3_windows_of_the_published_size_are_equal(full_golden):
         ("tta", "eval/tta", 96, TTA),
     ],
 )
-def test_dinov3_evaluation_is_equal(full_golden, tmp_path, case, model, side, scales):
-    arrays, name = full_golden("dinov3_seg"), f"eval/{case}"
+def test_dinov3_evaluation_is_equal(golden, tmp_path, case, model, side, scales):
+    arrays, name = golden("dinov3_seg"), f"eval/{case}"
     backbone, head = Colours(arrays, model), head_of(arrays, model)
     cut = {"plain": "slide/land", "true": "slide/true", "tta": "eval/tta"}[case]
     crop, stride = int(arrays[f"{cut}/crop"]), int(arrays[f"{cut}/stride"])

@@ -46,9 +46,9 @@ def counted(truth: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndar
 
 
 @pytest.mark.parametrize("case", ["zero", "plain", "absent", "big"])
-def test_dinov3_metrics_follow_from_the_areas(full_golden, case):
+def test_dinov3_metrics_follow_from_the_areas(golden, case):
     """It sums areas in float32, exactly up to 2^24 pixels a class; ours are whole numbers."""
-    arrays = full_golden("dinov3_seg")
+    arrays = golden("dinov3_seg")
     sums = counts_of(arrays[f"metrics/{case}/areas"]).ravel()
     for name, metric in METRICS.items():
         wanted = float(arrays[f"metrics/{case}/{name}"])
@@ -56,8 +56,8 @@ def test_dinov3_metrics_follow_from_the_areas(full_golden, case):
 
 
 @pytest.mark.parametrize("case", ["zero", "plain", "absent"])
-def test_dinov3_areas_and_classes_follow_from_the_pixels(full_golden, case):
-    arrays = full_golden("dinov3_seg")
+def test_dinov3_areas_and_classes_follow_from_the_pixels(golden, case):
+    arrays = golden("dinov3_seg")
     name = f"metrics/{case}"
     truth, areas = arrays[f"{name}/gt"], arrays[f"{name}/areas"]
     if arrays[f"{name}/reduce_zero_label"]:
