@@ -24,6 +24,7 @@ class NormedHead(Head):
     def __init__(self, embed_dim: int, n_outputs: int) -> None:
         super().__init__(embed_dim, n_outputs, "bn_linear")
         nn.init.normal_(self.classify.weight, std=SPREAD)
+        assert self.classify.bias is not None
         nn.init.zeros_(self.classify.bias)
 
     def forward(

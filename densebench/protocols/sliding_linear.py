@@ -101,7 +101,7 @@ class SlidingLinear(Protocol):
     def resolve(cls, params: P, variant: str) -> P:
         """Also what becomes of pixels that fill no patch."""
         resolved = super().resolve(params, variant)
-        if params.partial_patches != "auto":
+        if not isinstance(params, SlidingLinearParams) or params.partial_patches != "auto":
             return resolved
         how = "drop" if variant == "reference" else "pad"
         return resolved.model_copy(update={"partial_patches": how})
@@ -162,8 +162,8 @@ class SlidingLinear(Protocol):
         stream.position = training.position
         while training.is_due or not training.is_done:
             if training.is_due:
-                score = _value(self.scoring, val.split, self.predict(val))
-                if world.is_main:
+                score = _value(self.scoring, val, self.predict(val))
+                if score is not None:
                     watcher.say(training.end_validation(score))
             else:
                 self._train(stream)
@@ -284,13 +284,18 @@ def _loss(
     return pixel_loss(head(patches, kept), labels, over_all)
 
 
-def _value(scoring: LabelScoring, split: Split, predictions: Iterator[Prediction]) -> float | None:
-    """The ranked number of predictions; none in a process that has none."""
-    scorer, any_made = Scorer(scoring, split), False
+def _value(
+    scoring: LabelScoring, val: PatchSource, predictions: Iterator[Prediction]
+) -> float | None:
+    """The ranked number of predictions, in the process that has them.
+
+    Raises:
+        DensebenchError: there is none.
+    """
+    scorer = Scorer(scoring, val.split)
     for prediction in predictions:
         scorer.add(prediction)
-        any_made = True
-    return scorer.value() if any_made else None
+    return scorer.value() if val.world.is_main else None
 
 
 def _test(params: SlidingLinearParams, crop: AspectCrop, val: PatchSource) -> SlidingTest:

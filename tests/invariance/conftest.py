@@ -30,8 +30,6 @@ DEPTH_PARAMS = {
     "warmup_steps = 2\nbatch_size = 4\nlr = 0.1\n",
     "depth_in_context": "n_neighbours = 4\nmemory_size = 60\naugmentation_epochs = 2\n"
     "augment = true\n",
-    "sliding_linear": "image_size = 63\nstride = 42\nsteps = 6\nwarmup = 2\nbatch_size = 3\n"
-    "lr = 0.1\nvalidations = 2\n",
 }
 VARIANTS = {
     "linear": ("reference", "clean", "cached"),

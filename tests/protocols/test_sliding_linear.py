@@ -147,6 +147,10 @@ def test_what_cannot_be_read_is_left_out(task, tmp_path):
     assert len(load_evidence(path, record).names) == 3
     with pytest.raises(DensebenchError, match=r"picture01\.png: not a readable image"):
         evaluate(options_of(card, tmp_path))
+    for number in range(6, 10):
+        (card.parent / f"images/picture{number:02d}.png").write_bytes(b"no image")
+    with pytest.raises(DensebenchError, match="no validation image was scored"):
+        evaluate(options_of(card, tmp_path, skip_bad=True))
 
 
 def test_the_shape_of_the_input_follows_from_the_patch_and_the_variant():

@@ -1,4 +1,4 @@
-"""The task cards of NeCo's protocols against what its data modules and configs do."""
+"""The task cards against what the published data modules and configs do."""
 
 import pytest
 
@@ -7,6 +7,7 @@ from densebench.datasets import classes as tables
 from densebench.protocols import load_protocol, task_params
 from densebench.protocols.base import Setting
 from densebench.protocols.overclustering import Overclustering
+from densebench.protocols.sliding_linear import SlidingLinearParams
 
 CLASSES = {
     "voc": tables.voc_classes(),
@@ -76,3 +77,18 @@ def test_overclustering(name):
     assert scoring.matching == ("hungarian" if ending == "_gt" else "precision")
     assert scoring.n_predicted == (len(classes.names) if ending == "_gt" else clusters)
     assert scoring.absent == "zero"
+
+
+SLIDING = ("voc", "ade20k", "cityscapes", "coco_things", "coco_stuff", "camvid", "pascal_context")
+
+
+@pytest.mark.parametrize("kind", SLIDING)
+def test_sliding_linear(kind):
+    """As published, and so short that a CPU can do it; never in one column."""
+    cards = [find_task(f"{kind}_sliding_linear{ending}") for ending in ("", "_1k")]
+    published, short = (task_params(found.card, str(found.file)) for found in cards)
+    assert published == SlidingLinearParams()
+    assert [found.card.dataset.kind for found in cards] == [kind, kind]
+    assert cards[0].card.dataset == cards[1].card.dataset
+    assert short == SlidingLinearParams(steps=1_000, warmup=38, batch_size=8)
+    assert short.warmup == round(published.warmup * short.steps / published.steps)
