@@ -14,7 +14,6 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from densebench.datasets.aspect_crops import AspectCrop, fitted_side, resized_shape
-from densebench.datasets.base import Split
 from densebench.datasets.sizes import Size
 from densebench.datasets.transforms import derived_seed, resize_labels
 from densebench.datasets.windows import Sliding, Window, scaled_side
