@@ -17,7 +17,7 @@ from densebench.datasets.transforms import Triple, resize_labels
 from densebench.files.regular import open_regular, parse_json
 from densebench.host.device import one_thread
 from densebench.host.errors import DensebenchError
-from densebench.learners.repeatable_loss import head_loss
+from densebench.learners.upsampled_loss import upsampled_loss
 
 HeadKind = Literal["linear", "bn_linear"]
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -91,7 +91,7 @@ class HeadTraining:
         self.head.train()
         logits = self.head(patches)
         truth = resize_labels(masks, mask_size).long().to(logits.device)
-        loss = head_loss(logits, self._ignored(truth), self._ignore_index)
+        loss = upsampled_loss(logits, self._ignored(truth), self._ignore_index)
         if not torch.isfinite(loss):
             raise DensebenchError(
                 f"the head's loss is {loss.item()}; lower lr, or check that masks are not all void"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, interpolate
 
 from densebench.host.always import always_alike
-from densebench.learners.repeatable_loss import bilinear, head_loss, repeatable_loss, weights
+from densebench.learners.upsampled_loss import bilinear, upsampled_loss, repeatable_loss, weights
 
 SIDE = st.integers(1, 40)
 
@@ -53,7 +53,7 @@ def test_a_processor_keeps_the_very_numbers():
     random = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 4, 5, 5, generator=random)
     truth = torch.randint(0, 4, (2, 20, 20), generator=random)
-    assert torch.equal(head_loss(logits, truth, 255), published(logits, truth))
+    assert torch.equal(upsampled_loss(logits, truth, 255), published(logits, truth))
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -18,7 +18,7 @@ from densebench.host.device import exact_products
 MATRICES = 32  # of sizes, that are remembered
 
 
-def head_loss(
+def upsampled_loss(
     logits: Float[Tensor, "b c h w"], truth: Int64[Tensor, "b H W"], ignore_index: int
 ) -> Float[Tensor, ""]:
     """The mean loss over the pixels that have a label."""
