@@ -7,7 +7,7 @@ from densebench.host.always import always_alike
 from densebench.learners.clustering import StreamedPCA, cluster, kmeans_device
 from densebench.learners.heads import HeadTraining, Optimisation, seeded_head
 from densebench.learners.memory_bank import patch_class_counts
-from densebench.learners.repeatable_loss import repeatable_loss
+from densebench.learners.upsampled_loss import repeatable_loss
 
 from .conftest import shows
 
