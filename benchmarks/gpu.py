@@ -185,7 +185,7 @@ def k_means(rows: int, width: int, clusters: int, niter: int, nredo: int) -> Mea
 
     def contenders(device: torch.device) -> Contenders:
         data = crowd(rows, width, device, 3).cpu().numpy()
-        how = {"niter": niter, "nredo": nredo, "points_per_centroid": 256}
+        how: dict[str, Any] = {"niter": niter, "nredo": nredo, "points_per_centroid": 256}
         return {"densebench": lambda: cluster(data, clusters, seed=0, device=device, **how)}
 
     return Measurement(
@@ -261,7 +261,7 @@ def features(width: int, depth: int, size: int, batch: int, precision: Precision
         nowhere: Any = None
         source = PatchSource(nowhere, model, device, batch_size=batch, precision=precision)
         images = torch.randn(batch, 3, size, size, device=device)
-        return {"densebench": lambda: source._patches(images)}
+        return {"densebench": lambda: source.forward(images)}
 
     return Measurement(
         f"features_{precision}",

@@ -70,7 +70,7 @@ def test_what_cannot_repeat_is_refused(gpu, run, tiny_task, own_places):
 def test_a_head_is_resumed(gpu, run, tiny_task, monkeypatch):
     card = tiny_task.parent / "linear.toml"
     whole = run(gpu, card, "whole", deterministic=True, params={"epochs": 4})
-    extract, seen = PatchSource._patches, 0
+    extract, seen = PatchSource.forward, 0
 
     def stopped(source, images):
         nonlocal seen
@@ -80,7 +80,7 @@ def test_a_head_is_resumed(gpu, run, tiny_task, monkeypatch):
         return extract(source, images)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(PatchSource, "_patches", stopped)
+        patch.setattr(PatchSource, "forward", stopped)
         run(gpu, card, "killed", deterministic=True, params={"epochs": 4})
     again = run(gpu, card, "killed", deterministic=True, params={"epochs": 4})
     assert numbers(again) == numbers(whole)
@@ -110,11 +110,10 @@ def test_bf16_features(gpu, run, tiny_task):
     assert runs[0].inputs.run_id != runs[1].inputs.run_id
     images = torch.randn(4, 3, 56, 56, generator=torch.Generator().manual_seed(0))
     single, half = (
-        PatchSource(None, Linear().to(gpu), gpu, precision=p)._patches(images)
+        PatchSource(None, Linear().to(gpu), gpu, precision=p).forward(images)
         for p in ("fp32", "bf16")
     )
-    assert half.dtype == torch.float32
-    assert 0 < (half - single).abs().max() < 2**-6 * single.abs().max()
+    assert 0 < (half.float() - single).abs().max() < 2**-6 * single.abs().max()
 
 
 class Wide(DenseBackbone):
@@ -134,12 +133,12 @@ def test_short_memory_halves_the_batch(gpu, ear):
     whole, source = (
         PatchSource(None, Wide().to(gpu), gpu, batch_size=64, watcher=ear) for _ in range(2)
     )
-    expected = whole._patches(images)
+    expected = whole.forward(images)
     torch.cuda.empty_cache()
     room = torch.cuda.memory_reserved() + 4 * images.nbytes
     torch.cuda.set_per_process_memory_fraction(room / torch.cuda.mem_get_info()[1])
     try:
-        features = source._patches(images)
+        features = source.forward(images)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert whole.batch_size == 64

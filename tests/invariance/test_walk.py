@@ -105,7 +105,7 @@ class TestEveryProtocol:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         expected = run(protocol, variant, "base")
-        extract, seen = PatchSource._patches, 0
+        extract, seen = PatchSource.forward, 0
 
         def interrupted(source: PatchSource, images: Tensor) -> Tensor:
             nonlocal seen
@@ -115,7 +115,7 @@ class TestEveryProtocol:
             return extract(source, images)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(PatchSource, "_patches", interrupted)
+            patch.setattr(PatchSource, "forward", interrupted)
             run(protocol, variant, "killed", batch_size=2)
             raise KeyboardInterrupt  # a protocol that needs fewer images is through by now
         assert run(protocol, variant, "killed") == expected

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, interpolate
 
 from densebench.host.always import always_alike
-from densebench.learners.upsampled_loss import bilinear, upsampled_loss, repeatable_loss, weights
+from densebench.learners.upsampled_loss import bilinear, repeatable_loss, upsampled_loss, weights
 
 SIDE = st.integers(1, 40)
 
