@@ -12,7 +12,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from densebench.host.distributed import World
-from densebench.learners.neighbours import Found, Neighbours, check_k
+from densebench.learners.neighbours import Neighbours
+from densebench.learners.proven_search import Found, check_k
 
 # faiss goes through a bank by so many rows: where each stretch begins at a multiple of it, the
 # products are those of one process to the last bit.
