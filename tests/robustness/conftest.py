@@ -20,7 +20,8 @@ import pytest
 
 from densebench.host.errors import DensebenchError
 
-EACH_TIME = 45
+EACH_TIME = 20
+CASES = pytest.StashKey[list[str]]()
 OURS = f"{os.sep}densebench{os.sep}"
 LIMIT = 30.0  # seconds that a case may take where much else is going on
 # What commands import when they need it: once for all cases.
@@ -91,17 +92,24 @@ batch_size = 2
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of each class some cases, evenly spread, are run each time; all of them with ``-m slow``."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of each test some cases, evenly spread, are run each time; the others with ``-m slow``."""
     here = [item for item in items if item.path.parent == Path(__file__).parent]
     classes: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in here:
         classes[item.nodeid.partition("[")[0]].append(item)
+    config.stash[CASES] = [f"{item.path.name}::{item.name}" for item in here]
     for cases in classes.values():
         step = -(-len(cases) // EACH_TIME)
         for number, item in enumerate(cases):
             if number % step:
                 item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def cases(request: pytest.FixtureRequest) -> list[str]:
+    """All that were generated, those that are not run this time too."""
+    return request.config.stash[CASES]
 
 
 class Ended(NamedTuple):

@@ -79,6 +79,8 @@ NAMES = {
     "long": "n" * 5000,
     "deep": "n/" * 2000 + "n",
     "nobody": "~nouser/x",
+    "nobody alone": "~nouser",
+    "nobody's card": "~nouser/x.toml",
     "above": "../../../nowhere",
     "dash": "-x",
     "markup": "x [old]",
@@ -155,3 +157,21 @@ def test_no_setting(attempt: Callable, name: str, value: str) -> None:
         env |= {"DENSEBENCH_CACHE": "", "DENSEBENCH_HOME": ""}
     attempt(*RUN.split(), env=env, may_work=True)
     attempt("list", env=env, may_work=True)
+
+
+SIZED = {
+    "extract": "extract --backbone rgb_s14 --image good.png --out out.npz --size {}",
+    "extract deeply": "extract --backbone net.py:make --image good.png --out out.npz --size {}",
+    "profile": "profile --backbone rgb_s14 --results new --size {}",
+    "batch": "profile --backbone net.py:make --results new --size 28 --batch-size {}",
+    "retrieval": f"{RUN} --set input_size={{}}",
+    "linear": f"{LINEAR} --set input_size={{}}",
+    "masks": f"{LINEAR} --set mask_size={{}}",
+}
+
+
+@pytest.mark.parametrize("power", [4, 5, 7, 9, 12, 15])
+@pytest.mark.parametrize("what", SIZED)
+def test_beyond_memory(attempt: Callable, what: str, power: int) -> None:
+    """Too many pixels for any machine: of 140,000 each way an image is 235 GB."""
+    attempt(*SIZED[what].format(14 * 10**power).split(), unwanted=("new", "out.npz"))

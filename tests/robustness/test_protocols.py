@@ -133,3 +133,21 @@ def test_no_scale(attempt: Callable, place: Path, scale: str) -> None:
         card.read_text().replace('masks = "depth"', f'masks = "depth"\nscale = {scale}')
     )
     attempt(*command)
+
+
+OF_LABELS = [name for name in PROTOCOLS.names() if "labels" in load_protocol(name).targets]
+
+
+@pytest.mark.parametrize("count", [255, 256, 257, 300, 1000])
+@pytest.mark.parametrize("protocol", OF_LABELS)
+def test_more_classes_than_colours(
+    attempt: Callable, place: Path, protocol: str, count: int
+) -> None:
+    """Most of which are nowhere; void may be none of them."""
+    command = write_task(place, protocol).split()
+    card, names = place / "data/any.toml", [f"class {number}" for number in range(count)]
+    text = card.read_text().replace('["red", "green", "blue"]', str(names).replace("'", '"'))
+    card.write_text(text.replace('background = ["red"]', 'background = ["class 0"]'))
+    done = attempt(*command, may_work=True)
+    if done.code == 0:
+        attempt("leaderboard", "--results", "new", "--html", "out", may_work=True)
