@@ -2,27 +2,44 @@
 
 import os
 
+from densebench.host.errors import DensebenchError
+
+LONGEST = 6  # digits
+
 
 def process_count() -> int:
     """How many processes do one work together."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _number("WORLD_SIZE", 1, least=1)
 
 
 def processes_here() -> int:
     """How many of them are on this machine and share its memory."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", str(process_count())))
+    return _number("LOCAL_WORLD_SIZE", process_count(), least=1)
 
 
 def rank() -> int:
     """The number of this process among all, from 0 on."""
-    return int(os.environ.get("RANK", "0"))
+    return _number("RANK", 0)
 
 
 def local_rank() -> int:
     """Its number on this machine, which is that of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return _number("LOCAL_RANK", 0)
 
 
 def is_main_process() -> bool:
     """Whether this process is the only or the first one, which alone writes and tells."""
-    return rank() == 0
+    try:
+        return rank() == 0
+    except DensebenchError:  # which is told by whoever asks for the number
+        return True
+
+
+def _number(name: str, usual: int, least: int = 0) -> int:
+    said = os.environ.get(name, str(usual))
+    if not (said.isascii() and said.isdecimal() and len(said) <= LONGEST and int(said) >= least):
+        raise DensebenchError(
+            f"{name} is set to '{said:.20}', and torchrun sets it to a number from {least} on; "
+            "unset it"
+        )
+    return int(said)
