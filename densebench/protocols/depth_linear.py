@@ -201,17 +201,19 @@ class DepthLinear(Protocol):
     def predict(self, val: PatchSource) -> Iterator[Prediction]:
         """Metres of every validation patch, as the mean with the mirror image's."""
         self._steps.training.head.eval()
-        mirrored: dict[int, Float[Tensor, "h w"]] = {}
-        if self.params.flip_test:
-            for batch in val.batches(self._view(flipped=True), reach="own"):
-                depth = self._depth(batch.patches)
-                mirrored |= dict(zip(batch.indices.tolist(), depth, strict=True))
+        plain: dict[int, Float[Tensor, "h w"]] = {}
         for batch in val.batches(self._view(), reach="own"):
             depth = self._depth(batch.patches)
-            if mirrored:
-                others = torch.stack([mirrored.pop(index) for index in batch.indices.tolist()])
-                depth = mirrored_mean(depth, others)
-            yield Prediction(batch.indices, batch.masks, values=depth[:, None])
+            if self.params.flip_test:
+                plain |= dict(zip(batch.indices.tolist(), depth, strict=True))
+            else:
+                yield Prediction(batch.indices, batch.masks, values=depth[:, None])
+        if not self.params.flip_test:
+            return
+        for batch in val.batches(self._view(flipped=True), reach="own"):
+            as_it_is = torch.stack([plain.pop(index) for index in batch.indices.tolist()])
+            depth = mirrored_mean(as_it_is, self._depth(batch.patches))
+            yield Prediction(batch.indices, batch.masks.flip(-1), values=depth[:, None])
 
     def details(self) -> dict[str, Any]:
         """The mean loss of each epoch; none of one in which no image had depth."""

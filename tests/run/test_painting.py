@@ -12,6 +12,7 @@ from densebench.datasets import load_dataset
 from densebench.records.panels import contact_sheet, load_panels, panel_folder
 from densebench.records.scales import ramp
 from densebench.run.execute import evaluate
+from densebench.run.keeper import PanelKeeper
 from densebench.run.options import RunOptions
 from densebench.run.painting import shrunk
 
@@ -74,3 +75,22 @@ def test_pictures_keep_their_proportions():
     assert shrunk((480, 640), 256) == (192, 256)
     assert shrunk((56, 56), 256) == (56, 56)
     assert shrunk((1000, 1), 256) == (256, 1)
+
+
+def test_what_a_panel_shows_is_not_mirrored(folder, tmp_path, monkeypatch):
+    """The run sees each image twice, the second time mirrored."""
+    seen = {}
+    keep = PanelKeeper.save
+
+    def noted(keeper, *arguments, **more):
+        seen.update(keeper._patches)
+        keep(keeper, *arguments, **more)
+
+    monkeypatch.setattr(PanelKeeper, "save", noted)
+    run(folder, "depth_linear", tmp_path)
+    card = find_task(folder / "depth_linear.toml")
+    val = load_dataset(card.card.dataset, card_path=card.file).val
+    for index, patches in seen.items():  # whose first value is the mean of red
+        red = np.asarray(val.image(index)).astype(float)[..., 0].reshape(3, 14, 4, 14)
+        means = red.mean(axis=(1, 3)).ravel()
+        assert np.corrcoef(patches[..., 0].numpy().ravel(), means)[0, 1] > 0.99
