@@ -44,7 +44,7 @@ class DepthSteps:
         """At most ``left`` batches of an epoch; of several processes, for the first."""
         draws = torch.Generator().manual_seed(derived_seed(self._seed, epoch, ORDER_DRAWS))
         order = torch.randperm(len(train), generator=draws).tolist()
-        wanted = order[: left * self._batch_size]
+        wanted = order[: min(left, len(order) // self._batch_size) * self._batch_size]
         views = train.batches(view, self._seed, epoch, wanted, keep=False, reach="main")
         for batch in in_batches(views, self._batch_size):
             if len(batch.indices) == self._batch_size:

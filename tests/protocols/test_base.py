@@ -19,6 +19,11 @@ pytestmark = pytest.mark.usefixtures("own_places")
 
 FIT = "input_size = 28\nC = [1.0]\n"
 NEIGHBOURS = 'input_size = 28\nks = [1]\ndistances = ["L2"]\n'
+DEPTH = {
+    "depth_linear": "input_size = 28\ncrop = 28\ntrain_box = 'full'\neval_box = 'full'\n"
+    "steps = 4\nwarmup_steps = 1\nbatch_size = 3\n",
+    "depth_in_context": "input_size = 28\nn_neighbours = 2\n",
+}
 CLUSTERS = "input_size = 28\nmask_size = 28\nK = 3\npca_dim = 3\nseeds = 2\n"
 
 
@@ -42,7 +47,9 @@ class Counting(Watcher):
 
 
 @pytest.fixture
-def cards(tmp_path: Path, write_dataset: Callable[..., Path]) -> dict[str, Path]:
+def cards(
+    tmp_path: Path, write_dataset: Callable[..., Path], write_depth: Callable[..., Path]
+) -> dict[str, Path]:
     folder = write_dataset(tmp_path / "data").parent
     found = {"in_context": folder / "retrieval.toml", "linear": folder / "linear.toml"}
     head = found["linear"].read_text().split("[params]")[0].replace('"linear"', '"overclustering"')
@@ -52,6 +59,8 @@ def cards(tmp_path: Path, write_dataset: Callable[..., Path]) -> dict[str, Path]
     found["logreg"] = folder / "logreg.toml"
     found["logreg"].write_text(f"{head.replace('overclustering', 'logreg')}[params]\n{FIT}")
     found["overclustering"].write_text(f"{head}[params]\n{CLUSTERS}")
+    for protocol, params in DEPTH.items():
+        found[protocol] = write_depth(folder, protocol, params)
     return found
 
 
@@ -69,6 +78,9 @@ def cards(tmp_path: Path, write_dataset: Callable[..., Path]) -> dict[str, Path]
         ("knn", "clean"),
         ("logreg", "reference"),
         ("logreg", "clean"),
+        ("depth_linear", "reference"),
+        ("depth_linear", "clean"),
+        ("depth_in_context", "reference"),
     ],
 )
 def test_as_many_images_pass_as_it_says(
