@@ -20,7 +20,7 @@ from densebench.host.errors import DensebenchError
 from densebench.learners.depth_head import Bins, DepthHead, Spacing, Weighting
 from densebench.learners.heads import LARGEST_INPUT
 
-KEY = "densebench_depth_head"
+KEY = "densebench_head_of_depth"
 MOST_BINS = 65_536
 
 
