@@ -58,6 +58,7 @@ class HeldOut:
                 found = classifier.predict(self._table.features[rows])
                 for place, labels in zip(places, found, strict=True):
                     counts[place] += torch.from_numpy(self.confusion(truth, labels))
+            del classifier  # with its copy of the rows, before the next one makes its own
         summed = world.sum(counts).numpy()
         return mean_iou(iou_per_class(np.stack([class_counts(c) for c in summed])), "nan").tolist()
 

@@ -90,9 +90,12 @@ class PatchClassifier(Protocol):
         return Needs(train_passes=1, kept_train_views=1)
 
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
-        """The table, with the places that its rows are from."""
-        row = self.setting.embed_dim * 4 + self.setting.patch_size**2 + 1 + 2 * 8
-        return {TABLE: n_train * self.grid**2 * row}
+        """The table, with the places that its rows are from, and what some scalers copy of it."""
+        rows, width = n_train * self.grid**2, self.setting.embed_dim * 4
+        plan = {TABLE: rows * (width + self.setting.patch_size**2 + 1 + 2 * 8)}
+        if self.params.standardisation in ("RobustScaler", "pca", "pca_whiten"):
+            plan["what the standardisation is fitted on"] = rows * width
+        return plan
 
     def fit(self, train: PatchSource, val: PatchSource) -> None:
         """Fill the table, standardise it, choose, and fit once more on all its rows.
