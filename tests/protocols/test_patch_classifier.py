@@ -1,5 +1,6 @@
 """What both classifiers of patches share, against the arrays of the published code."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from densebench.datasets.targets import labels
 from densebench.host.errors import DensebenchError
 from densebench.measures.scoring import Prediction, Scorer
+from densebench.protocols import load_protocol
 from densebench.protocols.base import Setting
 from densebench.protocols.knn import Knn, KnnParams
 
@@ -105,6 +107,25 @@ def test_is_scored_as_by_the_published_code(golden, case):
     np.testing.assert_allclose(list(there.values()), arrays[f"{case}/iou"], rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize("protocol", ["knn", "logreg"])
+def test_its_page_names_every_parameter_and_variant(protocol):
+    folder = Path(__file__).parents[2] / "docs" / "protocols"
+    if not folder.is_dir():
+        pytest.skip("the installed package has no docs beside it")
+    page = (folder / f"{protocol}.md").read_text("utf-8")
+    shared = (folder / "knn.md").read_text("utf-8")
+    kind = load_protocol(protocol)
+    for name in kind.Params.model_fields:
+        assert (
+            f"`{name}`" in page or f"`{name}`" in shared or name in ("positions", "normalisation")
+        )
+    for variant in kind.variants:
+        assert f"`{variant}`" in page
+    assert f"--task ade20k_{protocol}" in page
+
+
 def test_memory_is_that_of_the_table(golden):
     plan = make().memory_plan(24, 12)
     assert plan["patches of all training images"] >= 24 * 196 * (48 * 4 + 256)
+    copied = make(standardisation="RobustScaler").memory_plan(24, 12)
+    assert sum(copied.values()) - sum(plan.values()) == 24 * 196 * 48 * 4
