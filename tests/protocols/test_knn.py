@@ -8,6 +8,7 @@ from densebench.datasets.targets import labels
 from densebench.host.errors import DensebenchError
 from densebench.learners.choosing import HeldOut
 from densebench.learners.patch_labels import VOID
+from densebench.measures.scoring import Scorer
 from densebench.protocols.base import Setting
 from densebench.protocols.knn import Knn, KnnParams
 
@@ -116,6 +117,18 @@ def test_half_precision_chooses_the_same_here(golden):
     arrays = golden("capi_knn")
     assert arrays["bf16/best"] == arrays["best"]
     assert np.abs(arrays["bf16/miou_val"] - arrays["miou_val"]).max() < 0.01
+
+
+def test_what_the_class_void_is_worth(golden, capi_images):
+    """As the protocol's page says."""
+    protocol = fitted(golden("capi_features"), capi_images)
+    scorer = Scorer(protocol.scoring, capi_images[1].split)
+    for prediction in protocol.predict(capi_images[1]):
+        scorer.add(prediction)
+    result = scorer.results()[0]
+    others = [v for name, v in result.detail.classes.items() if name != "void" and v is not None]
+    assert round(100 * result.measured[0].value, 2) == 27.77
+    assert round(100 * float(np.mean(others)), 2) == 30.29
 
 
 def test_clean_never_predicts_void_and_reference_does(golden, capi_images):
