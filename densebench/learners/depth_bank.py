@@ -10,8 +10,8 @@ from densebench.learners.memory_bank import MemoryBank
 class DepthBank(MemoryBank):
     """Rows of features, each with one depth in metres instead of the pixels of classes."""
 
-    def __init__(self, rows: int, width: int, fp16: bool) -> None:
-        super().__init__(rows, width, n_classes=1, area=1, fp16=fp16)
+    def __init__(self, rows: int, width: int, fp16: bool, stretch: range | None = None) -> None:
+        super().__init__(rows, width, n_classes=1, area=1, fp16=fp16, stretch=stretch)
         self._counts = torch.empty(rows, 1)
 
     def soft_labels(self, rows: Int64[Tensor, "*n"]) -> Float[Tensor, "*n 1"]:

@@ -5,19 +5,23 @@ ones the first rows of the bank, so that the outcome does not depend on how many
 rows that are equal to the last bit faiss may choose others in one process.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from densebench.host.distributed import World
+from densebench.learners.memory_bank import MemoryBank
 from densebench.learners.neighbours import Neighbours
-from densebench.learners.proven_search import Found, check_k
+from densebench.learners.proven_search import Found, check_k, first_of
 
 # faiss goes through a bank by so many rows: where each stretch begins at a multiple of it, the
 # products are those of one process to the last bit.
 ALIGNED_ROWS = 1024
+MEMORY_SHARE = 0.5  # of what a process may take: a larger bank is sharded
 
 
 def stretches(rows: int, count: int) -> list[range]:
@@ -25,16 +29,6 @@ def stretches(rows: int, count: int) -> list[range]:
     length = -(-rows // (count * ALIGNED_ROWS)) * ALIGNED_ROWS
     ends = [min(rows, place * length) for place in range(count + 1)]
     return [range(*pair) for pair in pairwise(ends)]
-
-
-def best_of(
-    similarity: Float[Tensor, "q m"], rows: Int64[Tensor, "q m"], k: int
-) -> tuple[Float[Tensor, "q k"], Int64[Tensor, "q k"]]:
-    """The ``k`` largest similarities, of equal ones those of the first rows."""
-    by_row = rows.argsort(dim=1)
-    similarity, rows = similarity.gather(1, by_row), rows.gather(1, by_row)
-    best = similarity.argsort(dim=1, descending=True, stable=True)[:, :k]
-    return similarity.gather(1, best), rows.gather(1, best)
 
 
 class ShardedSearch:
@@ -59,7 +53,9 @@ class ShardedSearch:
         """
         check_k(k, self._n_rows)
         found = self._world.each(self._here(queries, k))
-        return best_of(torch.cat([f[0] for f in found], 1), torch.cat([f[1] for f in found], 1), k)
+        similarity, rows = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
+        by_row = rows.argsort(dim=1)
+        return first_of(similarity.gather(1, by_row), rows.gather(1, by_row), k)
 
     def _here(self, queries: Float[Tensor, "q d"], k: int) -> Found:
         count = min(k, len(self._own_rows))
@@ -67,3 +63,43 @@ class ShardedSearch:
             return torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
         similarity, rows = self._own.search(queries, count)
         return similarity.cpu(), rows.cpu() + self._own_rows.start
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How several processes keep a bank: each the whole, or a stretch where that is too large.
+
+    Attributes:
+        world: the processes.
+        rows: for how many there is place.
+        row_bytes: what a row of features takes.
+        room: bytes that each process may take, the same in all of them; None sets no bound.
+    """
+
+    world: World
+    rows: int
+    row_bytes: int
+    room: int | None
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process has a stretch."""
+        if self.world.size == 1 or self.room is None:
+            return False
+        return self.rows * self.row_bytes > MEMORY_SHARE * self.room
+
+    @property
+    def stretch(self) -> range:
+        """The rows of this process."""
+        if self.is_sharded:
+            return stretches(self.rows, self.world.size)[self.world.rank]
+        return range(self.rows)
+
+    def search(
+        self, bank: MemoryBank, build: Callable[[Float[Tensor, "n d"]], Neighbours]
+    ) -> Neighbours:
+        """The search of a whole bank, of which this process has its rows."""
+        if not self.is_sharded:
+            return build(bank.features)
+        own = build(bank.features) if bank.own_rows else None
+        return ShardedSearch(own, bank.own_rows, len(bank), self.world)

@@ -91,6 +91,7 @@ class Setting:
     explained: bool = False  # whether `explain` will be asked for: what that needs is kept
     world: World = field(default_factory=World)  # the processes that do the run together
     search_engine: EngineName = "auto"  # of exact searches; moves no number
+    memory: int | None = None  # bytes that each of several may take, the same in all
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -80,8 +80,8 @@ class DepthInContext(InContext):
         for batch, depth in self._retrieved(val):
             yield Prediction(batch.indices, batch.masks, values=depth)
 
-    def _empty_bank(self, rows: int) -> DepthBank:
-        return DepthBank(rows, self.setting.embed_dim, self._place.half_bank)
+    def _empty_bank(self, rows: int, stretch: range | None = None) -> DepthBank:
+        return DepthBank(rows, self.setting.embed_dim, self._place.half_bank, stretch)
 
     def _values(self, masks: Shaped[Tensor, "b H W"]) -> Float[Tensor, "b p 1"]:
         params = self.params

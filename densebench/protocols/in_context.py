@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int64, Shaped
 from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -32,6 +32,7 @@ from densebench.learners.memory_bank import (
     sample_rare,
 )
 from densebench.learners.neighbours import Neighbours, build_search
+from densebench.learners.sharded_search import ShardedSearch, Sharing
 from densebench.learners.votes import Votes
 from densebench.measures.labels import LabelScoring
 from densebench.measures.scoring import Prediction
@@ -87,15 +88,16 @@ class InContext(Protocol):
 
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
         """The bank's features and counts, and what a batch of queries needs beside them."""
-        rows, (feature, values) = self._capacity(n_train), self._empty_bank(0).empty(1)
-        features, labels, classes = rows * feature.nbytes, rows * values.nbytes, values.shape[1]
+        sharing, (feature, values) = self._sharing(n_train), self._empty_bank(0).empty(1)
+        rows, classes, kept = sharing.rows, values.shape[1], len(sharing.stretch)
+        features, labels = kept * feature.nbytes, rows * values.nbytes
         neighbours = prod(self.grid_shape) * self.params.n_neighbours * classes * 4 * 2
         upsampled = prod(self.input_shape) * classes * 4 * 2
         plan = {"memory features": features, "memory labels": labels}
-        plan |= self._place.beside(rows, self.setting.embed_dim)
+        plan |= self._place.beside(kept, self.setting.embed_dim)
         if self.setting.world.size > 1:
             share = self.params.augmentation_epochs * self.setting.world.size
-            plan["a pass before it is exchanged"] = (features + labels) // share
+            plan["a pass before it is exchanged"] = (rows * feature.nbytes + labels) // share
         if self.setting.explained:
             plan["memory origins"] = rows * ORIGIN_BYTES * 2  # twice while they are joined
         return {**plan, "queries": neighbours + upsampled}
@@ -104,7 +106,8 @@ class InContext(Protocol):
         """Fill the memory bank and make it searchable."""
         setting = self.setting
         per_image = rows_per_image(self.params, prod(self.grid_shape), len(train))
-        self._bank = self._empty_bank(self._capacity(len(train)))
+        sharing = self._sharing(len(train))
+        self._bank = self._empty_bank(sharing.rows, sharing.stretch)
         self._origins = Origins()
         origins = self._origins if setting.explained else None
         gathering = Gathering(setting.world, self._bank, origins)
@@ -113,20 +116,14 @@ class InContext(Protocol):
             for batch in train.batches(view, setting.seed, epoch, reach="own"):
                 self._remember(batch, per_image, epoch, gathering)
             gathering.end(epoch)
-        if not len(self._bank.features):
+        if not len(self._bank):
             raise DensebenchError(
                 "there is nothing to remember: no training image could be read, or none of their "
                 f"patches has a {self._remembered}; check the training images and masks"
             )
         place, params = self._place, self.params
-        self._search = build_search(
-            self._bank.features,
-            setting.device,
-            place.method,
-            params.probes,
-            setting.seed,
-            place.engine,
-        )
+        by = setting.device, place.method, params.probes, setting.seed, place.engine
+        self._search = sharing.search(self._bank, lambda rows: build_search(rows, *by))
         how = setting.device, setting.world, params.n_neighbours, params.beta
         self._votes = Votes(self._bank, self._search, *how)
 
@@ -137,7 +134,7 @@ class InContext(Protocol):
 
     def explain(self, queries: Float[Tensor, "q d"], k: int) -> Nearest:
         """The memory's nearest rows, traced back to their views."""
-        count = min(k, len(self._bank.features))
+        count = min(k, len(self._bank))
         similarity, rows = self._search.search(normalize(queries, dim=-1), count)
         rows = rows.cpu()
         label = self._bank.labels(rows).cpu()
@@ -146,7 +143,7 @@ class InContext(Protocol):
 
     def details(self) -> dict[str, Any]:
         """Rows of the bank, and what the search of them says of itself."""
-        return {"memory_rows": len(self._bank.features), **self._searched}
+        return {"memory_rows": len(self._bank), **self._searched}
 
     @property
     def _place(self) -> Place:
@@ -154,9 +151,10 @@ class InContext(Protocol):
         half = params.memory_dtype == "fp16"
         return Place(params.search, setting.search_engine, setting.device, half)
 
-    def _empty_bank(self, rows: int) -> MemoryBank:
-        setting, area = self.setting, self.setting.patch_size**2
-        return MemoryBank(rows, setting.embed_dim, setting.n_classes, area, self._place.half_bank)
+    def _empty_bank(self, rows: int, stretch: range | None = None) -> MemoryBank:
+        setting, half = self.setting, self._place.half_bank
+        sizes = rows, setting.embed_dim, setting.n_classes, setting.patch_size**2
+        return MemoryBank(*sizes, half, stretch)
 
     def _values(self, masks: Shaped[Tensor, "b H W"]) -> Shaped[Tensor, "b p c"]:
         """What is remembered of each patch: the pixels of each class; zeros where it has none.
@@ -171,9 +169,14 @@ class InContext(Protocol):
             labelled = masks.masked_fill(void | (masks == self.setting.ignore_index), VOID)
         return patch_class_counts(labelled, self.setting.patch_size, n_classes)
 
-    def _capacity(self, n_train: int) -> int:
-        per_image = rows_per_image(self.params, prod(self.grid_shape), n_train)
-        return n_train * self.params.augmentation_epochs * per_image
+    def _sharing(self, n_train: int) -> Sharing:
+        """For how many rows there is place, and how several processes keep them."""
+        setting, params = self.setting, self.params
+        per_image = rows_per_image(params, prod(self.grid_shape), n_train)
+        row_bytes = setting.embed_dim * (2 if self._place.half_bank else 4)
+        room = setting.memory if params.search == "exact" else None
+        rows = n_train * params.augmentation_epochs * per_image
+        return Sharing(setting.world, rows, row_bytes, room)
 
     def _view(self, augmented: bool = False) -> Transform:
         """The reference's ImageNet deviation has 0.255 for blue, where 0.225 is meant."""
@@ -187,23 +190,26 @@ class InContext(Protocol):
         self, batch: PatchBatch, per_image: int, epoch: int, gathering: Gathering
     ) -> None:
         values = self._values(batch.masks).cpu()
-        for index, patches, of_image in zip(batch.indices, batch.patches, values, strict=True):
-            rows = normalize(patches.flatten(0, 1), dim=-1).cpu()
-            kept = torch.arange(len(rows))
-            if self.params.memory_size != "unbounded":
-                seed = derived_seed(self.setting.seed, epoch, int(index), PATCH_DRAWS)
-                uniform = torch.rand(len(rows), generator=torch.Generator().manual_seed(seed))
-                kept = sample_rare(of_image, uniform, per_image)
-            kept = kept[of_image[kept].sum(dim=-1) > 0]
-            gathering.add(epoch, int(index), kept, rows[kept], of_image[kept])
+        n_rows = None if self.params.memory_size == "unbounded" else per_image
+        seeds = [derived_seed(self.setting.seed, epoch, int(i), PATCH_DRAWS) for i in batch.indices]
+        kept = [kept_patches(*of, n_rows) for of in zip(values, seeds, strict=True)]
+        # From a GPU the rows of a batch come at once, and only those that are remembered.
+        every = torch.cat([normalize(patches.flatten(0, 1), dim=-1) for patches in batch.patches])
+        places = torch.cat([k + n * values.shape[1] for n, k in enumerate(kept)])
+        rows = every[places.to(every.device)].cpu().split([*map(len, kept)])
+        for index, k, part, of_image in zip(batch.indices, kept, rows, values, strict=True):
+            gathering.add(epoch, int(index), k, part, of_image[k])
 
     def _retrieved(self, val: PatchSource) -> Iterator[tuple[PatchBatch, Float[Tensor, "b c h w"]]]:
         """What the nearest rows say of every validation patch."""
-        batches, per_image = val.batches(self._view(), reach="own"), prod(self.grid_shape)
-        for batch in self._votes.merged(batches, per_image):
+        world, sharded = self.setting.world, isinstance(self._search, ShardedSearch)
+        batches = val.batches(self._view(), reach="all" if sharded else "own")
+        per_image = prod(self.grid_shape)
+        for number, batch in enumerate(self._votes.merged(batches, per_image)):
             queries = normalize(batch.patches.flatten(0, 2), dim=-1)
             found = self._votes.of(queries.unflatten(0, (-1, per_image))).transpose(1, 2)
-            yield batch, found.unflatten(2, batch.patches.shape[1:3])
+            if not sharded or number % world.size == world.rank:  # all of them searched
+                yield batch, found.unflatten(2, batch.patches.shape[1:3])
         self._searched = self._votes.told()
 
 
@@ -212,6 +218,17 @@ def rows_per_image(params: InContextParams, patches: int, n_train: int) -> int:
     if params.memory_size == "unbounded":
         return patches
     return min(patches, max(1, params.memory_size // (n_train * params.augmentation_epochs)))
+
+
+def kept_patches(
+    values: Shaped[Tensor, "p c"], seed: int, n_rows: int | None
+) -> Int64[Tensor, " n"]:
+    """The patches of an image that are remembered: those that have a value, all or some of them."""
+    kept = torch.arange(len(values))
+    if n_rows is not None:
+        uniform = torch.rand(len(values), generator=torch.Generator().manual_seed(seed))
+        kept = sample_rare(values, uniform, n_rows)
+    return kept[values[kept].sum(dim=-1) > 0]
 
 
 PROTOCOL = InContext

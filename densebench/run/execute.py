@@ -19,6 +19,8 @@ from densebench.host.always import always_alike
 from densebench.host.device import pick_device, room_on_gpu
 from densebench.host.distributed import PATIENCE, World, joined
 from densebench.host.errors import DensebenchError
+from densebench.host.memory import available_bytes
+from densebench.host.ranks import processes_here
 from densebench.host.watcher import Watcher
 from densebench.measures.scoring import Scorer
 from densebench.protocols.base import Protocol, Setting
@@ -239,6 +241,7 @@ def _make_protocol(inputs: Inputs, watcher: Watcher, world: World) -> Protocol:
         explained=done.panels_wanted(plan.options, dataset) > 0,
         world=world,
         search_engine=plan.options.search_engine,
+        memory=min(world.each(available_bytes() // processes_here())),
     )
     return plan.protocol(plan.params, setting)
 

@@ -28,6 +28,9 @@ from densebench.host.watcher import Watcher
 from densebench.run.execute import Run
 from densebench.run.options import RunOptions
 
+if sys.argv[2] == "sharded":
+    from densebench.learners import sharded_search
+    sharded_search.MEMORY_SHARE, sharded_search.ALIGNED_ROWS = 0, 4
 with joined(torch.device("cpu")) as world:
     for options in json.loads(sys.argv[1]):
         options["results"] = Path(options["results"])
@@ -119,7 +122,9 @@ def vit(tmp_path: Path) -> str:
 def together(tasks: Path, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
     """All that comes of one run after the other, of so many processes."""
 
-    def run(size: int, backbone: str, cache: str, cases: Cases = CASES) -> list[dict[str, Any]]:
+    def run(
+        size: int, backbone: str, cache: str, cases: Cases = CASES, memory: str = "whole"
+    ) -> list[dict[str, Any]]:
         options = [
             {
                 "backbone": backbone,
@@ -134,7 +139,7 @@ def together(tasks: Path, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]
             for protocol, params in cases
         ]
         own = {"DENSEBENCH_CACHE": str(tmp_path / f"cache of {size} {cache}")}
-        done = started(size, "-c", PROGRAM, json.dumps(options), **own)
+        done = started(size, "-c", PROGRAM, json.dumps(options), memory, **own)
         assert [code for code, *_ in done] == [0] * size, done
         assert not any(out for _, out, _ in done[1:])
         paths = [Path(line) for line in done[0][1].splitlines()]
@@ -189,6 +194,22 @@ def test_every_protocol(
 ) -> None:
     backbone = "hog_s14" if kind == "hog" else vit
     assert together(size, backbone, cache) == alone(run, backbone, cache)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("kind", ["hog", "vit"])
+def test_a_memory_that_no_process_holds_whole(
+    size: int,
+    kind: str,
+    run: Callable[..., Any],
+    together: Callable[..., Any],
+    vit: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tests.invariance.test_processes.CASES", CASES[:2])
+    backbone = "hog_s14" if kind == "hog" else vit
+    assert together(size, backbone, "off", "sharded") == alone(run, backbone, "off")
 
 
 def command(task: Path, results: Path, *more: str, backbone: str = "hog_s14") -> list[str]:

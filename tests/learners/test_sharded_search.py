@@ -15,8 +15,8 @@ from densebench.host.errors import DensebenchError
 from densebench.learners import sharded_search
 from densebench.learners.gathering import Gathering
 from densebench.learners.memory_bank import MemoryBank
-from densebench.learners.neighbours import build_search
-from densebench.learners.sharded_search import ShardedSearch, best_of, stretches
+from densebench.learners.neighbours import Neighbours, build_search
+from densebench.learners.sharded_search import ShardedSearch, Sharing, stretches
 
 CPU = torch.device("cpu")
 N_IMAGES, ROWS, WIDTH = 7, 500, 48  # whose rows end in the middle of a stretch
@@ -28,33 +28,34 @@ def image_rows(index: int) -> tuple[Tensor, Tensor]:
     return normalize(torch.randn(ROWS + index, WIDTH, generator=generator), dim=-1), counts
 
 
-def filled(world: World, sharded: bool, n_images: int = N_IMAGES) -> MemoryBank:
+def filled(world: World, n_images: int = N_IMAGES) -> tuple[MemoryBank, Neighbours]:
+    """Too large for half the room that there is for each of several processes."""
     capacity = n_images * (ROWS + N_IMAGES)
-    stretch = stretches(capacity, world.size)[world.rank] if sharded else None
-    bank = MemoryBank(capacity, WIDTH, 3, 100, False, stretch)
+    sharing = Sharing(world, capacity, WIDTH * 4, 2 * capacity * WIDTH * 4 - 1)
+    assert sharing.is_sharded == (world.size > 1)
+    bank = MemoryBank(capacity, WIDTH, 3, 100, False, sharing.stretch)
     gathering = Gathering(world, bank, None)
     for index in range(world.rank, n_images, world.size):
         rows, counts = image_rows(index)
         gathering.add(0, index, torch.arange(len(rows)), rows, counts)
     gathering.end(0)
-    return bank
+    return bank, sharing.search(bank, search_of)
 
 
-def sharded(bank: MemoryBank, world: World) -> ShardedSearch:
-    own = build_search(bank.features, CPU, "exact", 0, 0) if len(bank.own_rows) else None
-    return ShardedSearch(own, bank.own_rows, len(bank), world)
+def search_of(rows: Tensor) -> Neighbours:
+    return build_search(rows, CPU, "exact", 0, 0)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
 @pytest.mark.parametrize("k", [1, 30])
 def test_to_the_last_bit(n: int, k: int, in_threads: Callable) -> None:
-    whole = filled(World(), sharded=False)
+    whole, search = filled(World())
     queries = normalize(whole.features[::7] + 0.1, dim=-1)
-    wanted = build_search(whole.features, CPU, "exact", 0, 0).search(queries, k)
+    wanted = search.search(queries, k)
 
     def work(world: World) -> tuple:
-        bank = filled(world, sharded=True)
-        found = sharded(bank, world).search(queries, k)
+        bank, search = filled(world)
+        found = search.search(queries, k)
         return len(bank), len(bank.features), *found, bank.soft_labels(found[1])
 
     found = in_threads(n, work)
@@ -71,7 +72,7 @@ def test_of_equal_similarities_the_first_rows_count(in_threads: Callable) -> Non
 
     def work(world: World) -> tuple:
         own = stretches(40, world.size)[world.rank]
-        search = build_search(rows[own.start : own.stop], CPU, "exact", 0, 0) if own else None
+        search = search_of(rows[own.start : own.stop]) if own else None
         return ShardedSearch(search, own, 40, world).search(torch.eye(4), 7)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -83,12 +84,18 @@ def test_of_equal_similarities_the_first_rows_count(in_threads: Callable) -> Non
 
 def test_fewer_rows_than_neighbours(in_threads: Callable) -> None:
     def work(world: World) -> str:
-        search = sharded(filled(world, sharded=True, n_images=1), world)
+        _, search = filled(world, n_images=1)
         with pytest.raises(DensebenchError, match=f"the memory has {ROWS} rows") as error:
             search.search(torch.zeros(1, WIDTH), ROWS + 1)
         return str(error.value)
 
     assert len(set(in_threads(2, work))) == 1
+
+
+def test_what_fits_is_kept_whole_by_each() -> None:
+    for room, whole in ((None, True), (800, True), (799, False)):
+        assert Sharing(World(0, 2), 100, 4, room).is_sharded != whole
+    assert not Sharing(World(), 100, 4, 0).is_sharded
 
 
 @given(st.integers(0, 20_000), st.integers(1, 9))
@@ -97,12 +104,3 @@ def test_stretches_hold_every_row_once(rows: int, count: int) -> None:
     assert (found[0].start, found[-1].stop, len(found)) == (0, rows, count)
     assert all(a.stop == b.start for a, b in pairwise(found))
     assert all(stretch.start % 1024 == 0 or not stretch for stretch in found)
-
-
-@given(st.lists(st.sampled_from([0.0, 0.25, 0.5]), min_size=3, max_size=12), st.integers(1, 3))
-def test_the_best_by_similarity_and_row(values: list[float], k: int) -> None:
-    order = torch.randperm(len(values), generator=torch.Generator().manual_seed(len(values)))
-    similarity, rows = best_of(torch.tensor([values])[:, order], order[None], k)
-    wanted = sorted(range(len(values)), key=lambda row: (-values[row], row))[:k]
-    assert rows[0].tolist() == wanted
-    assert similarity[0].tolist() == [values[row] for row in wanted]

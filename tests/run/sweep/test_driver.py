@@ -340,7 +340,7 @@ def test_submitit_begins_again_what_it_had_to_stop(own_places: Path, tiny_task: 
         job.send_signal(signal.SIGUSR2)
         assert process.wait(SECONDS) == 0
     assert summary(states(Path("sweep"))) == "2 done"
-    told = "".join(log.read_text() for log in own_places.glob("sweep/logs/*"))
+    told = "".join(log.read_text() for log in own_places.glob("sweep/logs/*_log.*"))
     assert "Requeued job" in told
     assert len(records(own_places)) == 2
 
