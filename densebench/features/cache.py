@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from densebench.features.blocks import recover
 from densebench.features.entries import DAMAGE, Entry, EntryInfo, entry_bytes, entry_info, read_meta
 from densebench.features.storing import Stored, file_type
 from densebench.files.hashes import content_hash
@@ -144,6 +145,8 @@ class FeatureCache:
                 return None
             if folder in self._verified or entry.is_sound():
                 self._verified.add(folder)
+                if entry.missing:
+                    recover(entry)
                 return entry
         self.watcher.say(f"warning: cached features {folder} are damaged; they are extracted again")
         shutil.rmtree(folder)

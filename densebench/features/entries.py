@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import zlib
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from densebench.files.atomic import write_atomically
 from densebench.files.regular import open_regular, read_json
 
 BLOCK_IMAGES = 16
+NOTES = "blocks-*.jsonl"  # of processes that write at the same time
 # How a file that was cut short or changed shows itself when it is read.
 DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError)
 
@@ -34,11 +36,29 @@ class EntryInfo:
     spec: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Block:
+    """One that a process wrote while others wrote others.
+
+    Attributes:
+        number: of the block.
+        checksum: of its patches and masks.
+        device: where they were computed.
+        unreadable: names and reasons of images that could not be read so far.
+    """
+
+    number: int
+    checksum: int
+    device: str
+    unreadable: dict[str, str]
+
+
 class Entry:
     """Patches (n, h, w, D) and masks (n, S, S) of one view; ``filled`` images are there."""
 
     def __init__(self, folder: Path, meta: dict[str, Any]) -> None:
-        self._folder, self._meta = folder, meta
+        self.folder, self._meta = folder, meta
+        self.beyond: set[int] = set()  # blocks after the first one that is missing
         self.filled: int = meta["filled"]
         self.unreadable: dict[str, str] = meta["unreadable"]
         patches = file_type(meta["dtype"])
@@ -100,20 +120,47 @@ class Entry:
         blocks = -(-filled // BLOCK_IMAGES) if filled == len(self) else filled // BLOCK_IMAGES
         if filled and blocks == len(sums) and filled < len(self):
             return
-        self._flush()
-        sums += [self._checksum(block) for block in range(len(sums), blocks)]
-        self.filled = min(filled, blocks * BLOCK_IMAGES)
-        self._meta |= {"filled": self.filled, "unreadable": self.unreadable}
-        write_atomically(self._folder / "meta.json", json.dumps(self._meta))
+        self.flush()
+        sums += [self.checksum(block) for block in range(len(sums), blocks)]
+        self._settle(min(filled, blocks * BLOCK_IMAGES))
 
-    def _flush(self) -> None:
-        """On Linux by the files, for which the other threads of this process need not wait."""
+    def take(self, noted: Iterable[Block], verify: bool) -> None:
+        """Count blocks that several processes wrote, if asked only those that are sound."""
+        sums: list[int] = self._meta["checksums"]
+        found = {block.number: block for block in noted if block.number >= len(sums)}
+        if verify:
+            found = {n: b for n, b in found.items() if self.checksum(n) == b.checksum}
+        for block in found.values():
+            self.unreadable |= block.unreadable
+            self.note_device(block.device)
+        while len(sums) in found:
+            sums.append(found[len(sums)].checksum)
+        self.beyond = {number for number in found if number >= len(sums)}
+        self._settle(min(len(self), len(sums) * BLOCK_IMAGES))
+
+    @property
+    def missing(self) -> list[int]:
+        """The images that are not there yet."""
+        rest = range(self.filled, len(self))
+        return [image for image in rest if image // BLOCK_IMAGES not in self.beyond]
+
+    def _settle(self, filled: int) -> None:
+        """Have the description say what counts; whole entries need no notes beside it."""
+        self.filled = filled
+        self._meta |= {"filled": filled, "unreadable": self.unreadable}
+        write_atomically(self.folder / "meta.json", json.dumps(self._meta))
+        if filled == len(self):
+            for file in self.folder.glob(NOTES):
+                file.unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        """Wait for the disk; on Linux by the files, so that other threads need not wait."""
         if sys.platform != "linux":
             self._patches.flush()
             self._masks.flush()
             return
         for name in ("patches.npy", "masks.npy"):
-            with (self._folder / name).open("rb+") as file:
+            with (self.folder / name).open("rb+") as file:
                 os.fsync(file.fileno())
 
     def is_sound(self) -> bool:
@@ -121,9 +168,10 @@ class Entry:
         sums = self._meta["checksums"]
         if self.filled != min(len(self), len(sums) * BLOCK_IMAGES):
             return False
-        return all(self._checksum(block) == known for block, known in enumerate(sums))
+        return all(self.checksum(block) == known for block, known in enumerate(sums))
 
-    def _checksum(self, block: int) -> int:
+    def checksum(self, block: int) -> int:
+        """Of the patches and masks of a block as they are now."""
         rows = slice(block * BLOCK_IMAGES, (block + 1) * BLOCK_IMAGES)
         patches = np.ascontiguousarray(self._patches[rows]).view(np.uint8).data
         return zlib.crc32(np.ascontiguousarray(self._masks[rows]).data, zlib.crc32(patches))

@@ -216,17 +216,18 @@ class PatchSource:
     def _through(self, entry: Entry, views: Views, order: Sequence[int] | None) -> Iterator[Part]:
         """Read what the entry has and extract the rest into it, in the split's own order."""
         rest: Iterator[Part] = iter(())
-        if missing := range(entry.filled, len(self)):
+        in_order = order is None and not entry.beyond
+        if missing := entry.missing:
             entry.note_device(device_name(self.device))
             rest = self.filled(entry, self.extracted(views, missing, self.batch_size, late=False))
         self.produced_on.update(entry.devices)
-        if order is None:
+        if in_order:
             yield from self.stored(entry, range(entry.filled))
             yield from rest
             return
         for _ in rest:
             pass
-        yield from self.stored(entry, order)
+        yield from self.stored(entry, range(len(self)) if order is None else order)
 
     @cached_property
     def _loader(self) -> Loader:

@@ -7,7 +7,6 @@ room, and are read as the very numbers that were written.
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float, Shaped
 
 from densebench.host.errors import DensebenchError
@@ -17,14 +16,16 @@ if TYPE_CHECKING:
     from densebench.features.source import PatchSource
 
 Stored = Literal["float32", "float16", "bfloat16"]
-HALVES: dict[torch.dtype, Stored] = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
+HALVES: dict[str, Stored] = {"torch.bfloat16": "bfloat16", "torch.float16": "float16"}
 
 
 def given(source: "PatchSource", view: "Transform") -> Stored:
     """The form of a backbone's features; under autocast it depends on the last layer."""
     if source.precision not in ("bf16", "fp16"):
         return "float32"
-    return HALVES.get(source.forward(torch.zeros(1, 3, *view.shape)).dtype, "float32")
+    import torch  # not for who only lists what is kept
+
+    return HALVES.get(str(source.forward(torch.zeros(1, 3, *view.shape)).dtype), "float32")
 
 
 def file_type(stored: str) -> str:

@@ -1,6 +1,7 @@
 """An entry of the cache is written while the next batch is extracted."""
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
@@ -16,10 +17,14 @@ class EntryWriter:
     """Puts batches into an entry, in order, on a thread of its own.
 
     At the end of the ``with`` block everything that was put is written, also after an error.
+
+    Args:
+        entry: which is written.
+        commit: is told before which image all are written; the entry's own, if none is given.
     """
 
-    def __init__(self, entry: Entry) -> None:
-        self._entry = entry
+    def __init__(self, entry: Entry, commit: Callable[[int], None] | None = None) -> None:
+        self._entry, self._commit = entry, commit or entry.commit
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._waiting: deque[Future[None]] = deque()
 
@@ -61,4 +66,4 @@ class EntryWriter:
         for place, index in enumerate(indices.tolist()):
             self._entry.write(index, patches[place, None], masks[place, None])
         self._entry.unreadable |= unreadable
-        self._entry.commit(int(indices[-1]) + 1)
+        self._commit(int(indices[-1]) + 1)

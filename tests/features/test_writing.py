@@ -85,7 +85,7 @@ def test_extraction_goes_on_meanwhile_and_waits_for_no_more_than_a_few(
 
 def test_the_disk_is_waited_for_once_a_block(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
     flushes: list[int] = []
-    monkeypatch.setattr(Entry, "_flush", lambda e: flushes.append(e.filled))
+    monkeypatch.setattr(Entry, "flush", lambda e: flushes.append(e.filled))
     with EntryWriter(entry) as writer:
         for index in range(N):
             put(writer, index, index + 1, {})
