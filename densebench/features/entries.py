@@ -58,6 +58,8 @@ class Entry:
 
     def __init__(self, folder: Path, meta: dict[str, Any]) -> None:
         self.folder, self._meta = folder, meta
+        self.form: str = meta["dtype"]  # in which patches are stored
+        self._exact: bool = meta.get("exact", False)
         self.beyond: set[int] = set()  # blocks after the first one that is missing
         self.filled: int = meta["filled"]
         self.unreadable: dict[str, str] = meta["unreadable"]
@@ -67,11 +69,6 @@ class Entry:
 
     def __len__(self) -> int:
         return int(self._meta["patches"][0])
-
-    @property
-    def form(self) -> str:
-        """How the patches are stored."""
-        return str(self._meta["dtype"])
 
     def read(
         self, indices: np.ndarray
@@ -87,7 +84,7 @@ class Entry:
         Raises:
             DensebenchError: a feature cannot be stored in the entry's form.
         """
-        self._patches[start : start + len(patches)] = self._encoded(patches)
+        self._patches[start : start + len(patches)] = encoded(patches, self.form, self._exact)
         self._masks[start : start + len(masks)] = masks
 
     def as_read(self, patches: Float[np.ndarray, "b h w d"]) -> Float[np.ndarray, "b h w d"]:
@@ -96,10 +93,7 @@ class Entry:
         Raises:
             DensebenchError: a feature cannot be stored in the entry's form.
         """
-        return decoded(self._encoded(patches), self.form)
-
-    def _encoded(self, patches: Float[np.ndarray, "b h w d"]) -> Shaped[np.ndarray, "b h w d"]:
-        return encoded(patches, self.form, self._meta.get("exact", False))
+        return decoded(encoded(patches, self.form, self._exact), self.form)
 
     @property
     def devices(self) -> list[str]:
