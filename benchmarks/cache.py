@@ -4,6 +4,7 @@ The backbone is a ViT-S/16 whose weights nothing has trained, the images the dra
 three take turns, `cold` each time with a new folder. `forward` is the backbone alone on batches of
 the same size, and its share is told where it is run. The second time is of the processor, in this
 process: where a machine is shared it is the steadier one, but does not see what waits for a disk.
+The last line is what one process can write, with checksums and up to the disk.
 
 python benchmarks/cache.py [IMAGES] [fp32|fp16]
 """
@@ -14,11 +15,12 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from time import process_time
+from time import perf_counter, process_time
 
+import numpy as np
 import torch
 from limits import BATCH, INPUT, build
-from timing import alternating, machine
+from timing import alternating, recorded
 
 from densebench.backbones import DenseBackbone, load_backbone
 from densebench.cards import find_task
@@ -52,7 +54,8 @@ def main(count: str = "64", mode: str = "fp32") -> None:
         times = alternating(contenders, REPEATS)
         work = alternating(contenders, REPEATS, process_time)
         kept = sum(entry.n_bytes for entry in warm.entries()) / images
-    print(f"{machine()}; {images} images of {INPUT} pixels, {mode}, {kept / 1e6:.2f} MB each")
+        rate = _writing_rate(Path(folder) / "written", dtype)
+    print(f"{images} images of {INPUT} pixels, {mode}, {kept / 1e6:.2f} MB each")
     for name, seconds in times.items():
         columns = (
             f"{1000 * seconds / images:>8.2f} ms an image {1000 * work[name] / images:>8.2f} ms"
@@ -60,11 +63,26 @@ def main(count: str = "64", mode: str = "fp32") -> None:
         share = f"forward is {times['forward'] / seconds:.0%}, {work['forward'] / work[name]:.0%}"
         told = f"{times['off'] / seconds:.0f} x as fast as off" if name == "warm" else share
         print(f"{name:<8} {columns} of this process, {told}")
+    print(f"writing  {rate / 1e6:>8.0f} MB/s, {1000 * kept / rate:.2f} ms an image")
 
 
 def _cold(go: Callable[[FeatureCache], None], cache: FeatureCache) -> None:
     shutil.rmtree(cache.folder, ignore_errors=True)
     go(cache)
+
+
+def _writing_rate(folder: Path, dtype: str) -> float:
+    """Bytes a second that go into an entry, block by block."""
+    block, blocks = np.random.default_rng(0).random((BATCH, 37, 37, 384), np.float32), 8
+    sizes = (BATCH * blocks, *block.shape[1:]), (BATCH * blocks, 1, 1)
+    masks, start = np.zeros((BATCH, 1, 1), np.uint8), perf_counter()
+    with FeatureCache(folder, LIMIT, dtype).open({}, *sizes) as entry:
+        assert entry is not None
+        for number in range(blocks):
+            entry.write(number * BATCH, block, masks)
+            entry.commit((number + 1) * BATCH)
+    written = sum(kept.n_bytes for kept in FeatureCache(folder, LIMIT).entries())
+    return written / (perf_counter() - start)
 
 
 def _plugin() -> Path:
@@ -87,4 +105,5 @@ def _forward(model: DenseBackbone, device: torch.device, images: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with recorded("cache", __doc__):
+        main(*sys.argv[1:])

@@ -4,7 +4,7 @@ A run of in-context retrieval on the drawn scenes must decode its pictures, run 
 them, and multiply queries with the memory. Each of these is measured by itself, before and after
 the run, at its best: the search at the rate of the fastest product of large matrices. Their sum is
 what no pipeline without overlap can beat; the rest of the run's time went into everything else.
-Where the published code is not installed, no ratio to it is printed.
+Where the published code is installed, it does the same on the same pictures, both in turn.
 
 python benchmarks/limits.py [BACKBONE]
 """
@@ -20,7 +20,8 @@ import timm
 import torch
 from jaxtyping import Float
 from PIL import Image
-from timing import alternating, machine
+from published import PEER, published_seconds
+from timing import alternating, recorded
 from torch import Tensor, nn
 
 from densebench.backbones import DenseBackbone, load_backbone
@@ -31,7 +32,6 @@ from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 
 TASK, INPUT, BATCH, REPEATS, PRODUCT = "scenes_incontext", 224, 16, 4, 2048
-PEER = "hbird"
 TIMM = "vit_small_patch16_224"
 
 
@@ -58,7 +58,6 @@ def build() -> nn.Module:
 
 
 def main(backbone: str = f"{__file__}:build") -> None:
-    print(machine())
     device = pick_device("auto")
     model = load_backbone(backbone, image_size=INPUT, device=str(device))
     found = find_task(TASK)
@@ -74,20 +73,26 @@ def main(backbone: str = f"{__file__}:build") -> None:
         return {"decoder": images * decoder, "backbone": images * forward, "search": product}
 
     before = alone()
-    with tempfile.TemporaryDirectory() as results:
-        options = RunOptions(backbone, TASK, cache="off", results=Path(results))
-        record, _ = evaluate(options)
+    took, theirs = float("inf"), float("inf")
+    installed = find_spec(PEER) is not None
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(2 if installed else 1):
+            options = RunOptions(backbone, TASK, cache="off", results=Path(folder, str(turn)))
+            record, _ = evaluate(options)
+            took = min(took, record.seconds["fit"] + record.seconds["predict"])
+            if installed:
+                theirs = min(theirs, published_seconds(data, model, device, INPUT, BATCH))
     least = {name: min(before[name], seconds) for name, seconds in alone().items()}
-    took = record.seconds["fit"] + record.seconds["predict"]
     rate = search / least["search"] / 1e9
     print(f"products of {PRODUCT} x {PRODUCT}: {rate:.0f} GFLOP/s on {record.device}")
     print(f"{Path(model.name).name}, {n_train} + {n_val} pictures of {INPUT} pixels")
     for name, seconds in least.items():
         print(f"{name:<10} alone {seconds:>8.2f} s")
     print(f"{'a run':<16} {took:>8.2f} s: {sum(least.values()) / took:.0%} of it must be done")
-    if find_spec(PEER) is None:
+    if installed:
+        print(f"the published code takes {theirs:.2f} s, {theirs / took:.2f} times as long")
+    else:
         print(f"the published code ({PEER}) is not installed: no ratio to it")
-    print(f"afterwards: {machine()}")
 
 
 def _product_rate(device: torch.device) -> float:
@@ -116,4 +121,5 @@ def _forward(model: DenseBackbone, device: torch.device) -> float:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with recorded("limits", __doc__):
+        main(*sys.argv[1:])

@@ -1,14 +1,19 @@
-"""What the benchmarks share: contenders in turn, and a line on the machine and its load."""
+"""What the benchmarks share: contenders in turn, a line on the machine and its load, results."""
 
+import io
 import os
 import platform
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from time import perf_counter
 
 import torch
 
 Work = Callable[[], object]
 Clock = Callable[[], float]
+RESULTS = Path(__file__).with_name("results")
 
 
 def alternating(
@@ -36,3 +41,30 @@ def machine() -> str:
     load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "load unknown"
     cores = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
     return f"{cores}, torch {torch.__version__}, {load}"
+
+
+class _Both(io.StringIO):
+    """Keeps what is printed, and prints it."""
+
+    def __init__(self, screen: io.TextIOBase) -> None:
+        super().__init__()
+        self._screen = screen
+
+    def write(self, text: str) -> int:
+        self._screen.write(text)
+        self._screen.flush()
+        return super().write(text)
+
+
+@contextmanager
+def recorded(name: str, about: str) -> Iterator[None]:
+    """Print, and at the end write what was printed to ``results``, under what it is about."""
+    kind = "gpu" if torch.cuda.is_available() else "cpu"
+    printed = _Both(sys.stdout)  # type: ignore[arg-type]
+    with redirect_stdout(printed):
+        print(f"before: {machine()}")
+        yield
+        print(f"after: {machine()}")
+    title, _, text = about.strip().partition("\n")
+    words = f"# {title.rstrip('.')}\n\n{text.strip()}\n\n```\n{printed.getvalue()}```\n"
+    (RESULTS / f"{name}_{kind}.md").write_text(words, encoding="utf-8")

@@ -105,11 +105,12 @@ class Together:
 
     def _fill(self, entry: Entry | None, missing: Sequence[int]) -> None:
         """Extract what is missing; each process writes its own blocks where all see one folder."""
-        own = self._opened(entry)
+        parts = shares(missing, self._rounds.size, self._world.size)
+        own = self._opened(entry) if all(parts) else None  # few images are extracted by batches
         if own is None:
             self._hand_over(entry, missing)
             return
-        self._write(own, shares(missing, self._rounds.size, self._world.size)[self._world.rank])
+        self._write(own, parts[self._world.rank])
         self._world.barrier()
         if entry is not None:
             entry.take(noted(entry.folder), verify=False)

@@ -31,6 +31,9 @@ from densebench.run.options import RunOptions
 if sys.argv[2] == "sharded":
     from densebench.learners import sharded_search
     sharded_search.MEMORY_SHARE, sharded_search.ALIGNED_ROWS = 0, 4
+if sys.argv[2] == "blocks":
+    from densebench.features import blocks, entries
+    blocks.BLOCK_IMAGES = entries.BLOCK_IMAGES = 2
 with joined(torch.device("cpu")) as world:
     for options in json.loads(sys.argv[1]):
         options["results"] = Path(options["results"])
@@ -123,7 +126,7 @@ def together(tasks: Path, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]
     """All that comes of one run after the other, of so many processes."""
 
     def run(
-        size: int, backbone: str, cache: str, cases: Cases = CASES, memory: str = "whole"
+        size: int, backbone: str, cache: str, cases: Cases = CASES, how: str = "as usual"
     ) -> list[dict[str, Any]]:
         options = [
             {
@@ -139,7 +142,7 @@ def together(tasks: Path, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]
             for protocol, params in cases
         ]
         own = {"DENSEBENCH_CACHE": str(tmp_path / f"cache of {size} {cache}")}
-        done = started(size, "-c", PROGRAM, json.dumps(options), memory, **own)
+        done = started(size, "-c", PROGRAM, json.dumps(options), how, **own)
         assert [code for code, *_ in done] == [0] * size, done
         assert not any(out for _, out, _ in done[1:])
         paths = [Path(line) for line in done[0][1].splitlines()]
@@ -200,16 +203,21 @@ def test_every_protocol(
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("kind", ["hog", "vit"])
 def test_a_memory_that_no_process_holds_whole(
-    size: int,
-    kind: str,
-    run: Callable[..., Any],
-    together: Callable[..., Any],
-    vit: str,
-    monkeypatch: pytest.MonkeyPatch,
+    size: int, kind: str, run: Callable[..., Any], together: Callable[..., Any], vit: str
 ) -> None:
-    monkeypatch.setattr("tests.invariance.test_processes.CASES", CASES[:2])
-    backbone = "hog_s14" if kind == "hog" else vit
-    assert together(size, backbone, "off", "sharded") == alone(run, backbone, "off")
+    backbone, cases = ("hog_s14" if kind == "hog" else vit), [*CASES[:2], ("depth_in_context", {})]
+    wanted = alone(run, backbone, "off", cases)
+    assert together(size, backbone, "off", cases, "sharded") == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 3])
+def test_each_writes_its_own_blocks(
+    size: int, run: Callable[..., Any], together: Callable[..., Any], tmp_path: Path
+) -> None:
+    wanted = alone(run, "hog_s14", "fp32")
+    assert together(size, "hog_s14", "fp32", how="blocks") == wanted
+    assert not list(tmp_path.rglob("blocks-*.jsonl"))
 
 
 def command(task: Path, results: Path, *more: str, backbone: str = "hog_s14") -> list[str]:
