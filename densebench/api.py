@@ -4,6 +4,7 @@ A backbone is loaded by ``densebench.load_backbone``. Whatever a user can mend i
 ``DensebenchError`` of one line.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,11 +68,11 @@ def evaluate(
         DensebenchError: bad input, or a run that does not fit into memory.
     """
     from densebench.report.result import Result
-    from densebench.run.from_python import as_options, as_path
+    from densebench.run.from_python import as_options
 
     told = _watching(quiet, watcher)
     chosen = as_options(model, task, name, {**options, "results": Path(results)})
-    if as_path(model) is not None:
+    if isinstance(model, str | os.PathLike):
         return Result(*evaluate_run(chosen, told))
     from densebench.run.from_python import evaluate_given
 
@@ -189,8 +190,8 @@ def compare(
     """
     from densebench.report.board.pairs import compare_backbones
 
-    sides = (str(getattr(side, "path", side)) for side in (first, second))
-    return compare_backbones(*sides, task, variant, Path(results), partial)
+    one, other = (str(getattr(side, "path", side)) for side in (first, second))
+    return compare_backbones(one, other, task, variant, Path(results), partial)
 
 
 def leaderboard(

@@ -36,8 +36,14 @@ class AttentionMaps(DenseBackbone):
                 f"{backbone.name}: gives no attention of a class token, which this protocol needs; "
                 "take a vision transformer with one, or a plug-in with attention(images)"
             )
-        same = {"mean": backbone.mean, "std": backbone.std, "card": backbone.card}
-        super().__init__(backbone.name, backbone.patch_size, backbone.attention_heads, **same)
+        super().__init__(
+            backbone.name,
+            backbone.patch_size,
+            backbone.attention_heads,
+            mean=backbone.mean,
+            std=backbone.std,
+            card=backbone.card,
+        )
         self.backbone = backbone
 
     def patch_map(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w heads"]:

@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -64,7 +64,8 @@ class InMemoryBackbone(Trainable):
         with guarded(self.name):
             features: Tensor = self.module(images)
         sides = tuple(side // self.patch_size for side in images.shape[-2:])
-        return arranged(features, self.layout, self.prefix_tokens, (sides[0], sides[1]))
+        found: Tensor = arranged(features, self.layout, self.prefix_tokens, (sides[0], sides[1]))
+        return found
 
     @property
     def encoder(self) -> nn.Module:
@@ -136,10 +137,8 @@ def in_memory(
     )
 
 
-def arranged(
-    features: Tensor, layout: Layout, prefix_tokens: int, grid: tuple[int, int]
-) -> Float[Tensor, "b h w d"]:
-    """Features of patches from those of a module; what does not fit comes out as it is."""
+def arranged(features: Any, layout: Layout, prefix_tokens: int, grid: tuple[int, int]) -> Any:
+    """Features of patches (b, h, w, d) of a module's; what does not fit comes out as it is."""
     if not isinstance(features, Tensor):
         return features
     if layout == "BDhw" and features.ndim == 4:

@@ -89,7 +89,8 @@ class Foreground:
 def jaccard_index(first: Mask, second: Mask) -> float:
     """Intersection over union, in single precision as published; 0 where both are empty."""
     union = np.count_nonzero(first | second)
-    return float(np.float32(np.count_nonzero(first & second)) / np.float32(max(union, 1)))
+    shared = np.count_nonzero(first & second)
+    return float(np.float32(int(shared)) / np.float32(max(int(union), 1)))
 
 
 @dataclass(frozen=True)
@@ -174,8 +175,14 @@ class ClusterScoring(Scoring):
         found: list[Metric] = [ForegroundJaccard(start=0)]
         start = JACCARD
         for kind in self.kinds:
-            how = {"repeats": kind.repeats, "classes": self.classes, "absent": self.absent}
-            found.append(kind.metric(start=start, **how))
+            found.append(
+                kind.metric(
+                    start=start,
+                    repeats=kind.repeats,
+                    classes=self.classes,
+                    absent=self.absent,
+                )
+            )
             start += kind.repeats * 3 * self.classes
         return tuple(found)
 

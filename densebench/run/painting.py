@@ -51,15 +51,16 @@ class Painter:
         return coloured(self.scale.places(values, self.target.valid(values)), self.palette)
 
     def prediction(self, values: Map) -> Image.Image:
-        """What was predicted; clusters are renamed to their classes."""
+        """What was predicted; clusters are renamed to their classes, where they stand for any."""
         if self.scale is None:
-            return coloured(self.mapping[values].astype(np.uint8), self.palette)
+            named = self.mapping[values] if len(self.mapping) else values
+            return coloured(named.astype(np.uint8), self.palette)
         return coloured(self.scale.places(values, np.isfinite(values)), self.palette)
 
 
 def predicted_map(prediction: Prediction, position: int, size: tuple[int, ...]) -> Map:
-    """What was predicted of one image, at the size of its mask: labels, or the first value."""
-    if prediction.values is None:
+    """What was predicted of one image, at the size of its mask: labels, or else the first value."""
+    if prediction.values is None or prediction.labels is not None:
         return label_map(prediction, position, size)
     return upsampled(prediction.values[position].cpu(), size)[0].numpy()
 
