@@ -9,7 +9,8 @@ from densebench.datasets.kind import KEYS, DatasetKind, dataset_kind
 from densebench.datasets.roots import Layout, MissingDatasetError
 from densebench.datasets.targets import Target
 
-OFFICIAL = [name for name in DATASETS.names() if name not in ("folder", "scenes")]
+DEPTH = {"depth_folder", "nyuv2", "scenes_depth"}
+OFFICIAL = sorted(set(DATASETS.names()) - {"folder", "scenes"} - DEPTH)
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
@@ -20,6 +21,15 @@ def test_an_official_one_has_labels_in_colours_and_a_layout(name: str) -> None:
     assert len(kind.palette(card)) == len(target.classes) > 1
     assert kind.layout is not None and kind.layout.folders and kind.layout.needs
     assert kind.keys == KEYS
+
+
+@pytest.mark.parametrize("name", sorted(DEPTH))
+def test_depth_is_in_metres_and_has_no_classes(name: str) -> None:
+    kind = dataset_kind(name)
+    card = DatasetCard(kind=name) if name == "nyuv2" else kind.card.model_construct(kind=name)
+    target = kind.target(card)
+    assert (target.kind, target.dtype, target.void, target.unit) == ("depth", "float32", 0.0, "m")
+    assert target.classes == () == kind.palette(card)
 
 
 def test_which_are_grouped_share_images_or_take_long() -> None:
