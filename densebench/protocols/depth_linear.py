@@ -196,6 +196,11 @@ class DepthLinear(Protocol):
             if world.is_main:
                 steps.end(loss)
             watcher.say(f"step {done}/{self.params.steps}: loss {loss:.4f}")
+        if not world.from_main(bool(np.isfinite(steps.losses).any())):
+            raise DensebenchError(
+                "there is nothing to learn: no training image has a depth where it is looked for; "
+                "check the depth maps, their scale, and train_box"
+            )
         steps.share(world)
 
     def predict(self, val: PatchSource) -> Iterator[Prediction]:

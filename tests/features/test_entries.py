@@ -10,11 +10,12 @@ from densebench.features.entries import BLOCK_IMAGES, Entry, entry_info, read_me
 from densebench.host.errors import DensebenchError
 
 N = BLOCK_IMAGES + 4
+VIEW = {"transform": "Squash", "size": 28}
 
 
 def described(dtype: str = "float32") -> dict[str, Any]:
     return {
-        "spec": {"view": 1},
+        "spec": {"view": VIEW},
         "dtype": dtype,
         "patches": [N, 1, 1, 2],
         "masks": [N, 2, 2],
@@ -96,4 +97,4 @@ def test_what_has_no_description_is_no_entry(entry: Entry, tmp_path: Path) -> No
     entry.commit(0)
     found = entry_info(tmp_path)
     assert found is not None
-    assert (found.images, found.filled, found.spec) == (N, 0, {"view": 1})
+    assert (found.images, found.filled, found.spec) == (N, 0, {"view": VIEW})

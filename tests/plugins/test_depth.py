@@ -287,11 +287,11 @@ BAD = [
 REFUSED = """
 import sys
 from densebench.host.errors import DensebenchError
-from densebench.api import evaluate
+from densebench.api import evaluate_run
 from densebench.run.options import RunOptions
 for card in sys.argv[1:]:
     try:
-        evaluate(RunOptions("rgb_s14", card, device="cpu"))
+        evaluate_run(RunOptions("rgb_s14", card, device="cpu"))
     except DensebenchError as error:
         print(error)
 """

@@ -73,6 +73,7 @@ def test_the_report_as_json(run: Cli, tmp_path: Path) -> None:
         "checked": 1,
         "pixels": {**dict.fromkeys(report["splits"]["val"]["pixels"], 0), "flag": 23},
         "ignored": 1,
+        "valued": 0,
     }
     assert len(report["fingerprint"]) == 64
     mask = tmp_path / "ADEChallengeData2016/annotations/validation/ADE_val_00000001.png"

@@ -13,7 +13,7 @@ from densebench.prepare.sources import Archive, Table, official_table
 def test_the_official_one_is_whole() -> None:
     table = official_table()
     for name, source in table.datasets.items():
-        assert table.pieces_of(name)
+        assert table.pieces_of(name) or name == "nyuv2"  # of which there is no official archive
         if source.kind is not None:
             DATASETS.check(source.kind)
     for archive in table.archives.values():

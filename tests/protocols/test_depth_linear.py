@@ -181,8 +181,9 @@ def test_training_images_without_depth_teach_nothing(task, tmp_path):
         (tmp_path / f"data/depth/{name}.png").write_bytes(content)
     card = tmp_path / "data/depth_linear.toml"
     card.write_text(task.read_text())
-    record, _ = evaluate(options(card, tmp_path, params={"steps": 3, "warmup_steps": 1}))
-    assert record.protocol.details["loss_by_epoch"] == [None, None]
+    with pytest.raises(DensebenchError, match="there is nothing to learn: no training image has"):
+        evaluate(options(card, tmp_path, params={"steps": 3, "warmup_steps": 1}))
+    assert not list(tmp_path.rglob("*depth_linear/*.json"))
 
 
 def test_words_are_no_size_of_images():

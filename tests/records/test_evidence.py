@@ -248,7 +248,9 @@ class TestFloats:
     def test_are_kept_as_they_are_where_nobody_knows_the_metric(
         self, tmp_path: Path, tiny_record: RunRecord
     ) -> None:
-        path, record = self.saved(in_metres(tiny_record, 0.5), tmp_path)
+        unknown = in_metres(tiny_record, 0.5)
+        unknown.scores[0].metrics[0] = unknown.score.main.model_copy(update={"name": "theirs"})
+        path, record = self.saved(unknown, tmp_path)
         assert record.score.main.metric is None
         loaded = load_evidence(path, record)
         assert loaded is not None

@@ -36,7 +36,7 @@ SMALL = {
     "overclustering": f"{KMEANS}\nseeds = 1",
     "cbfe": f'{KMEANS}\nbackground = ["red"]\ncommunities = false\nK_objects = 2',
     "attention_jaccard": 'input_size = 28\nbackground = ["red"]',
-    "knn": "input_size = 28\nks = [1]",
+    "knn": 'input_size = 28\nks = [1]\ndistances = ["cosine"]',
     "logreg": "input_size = 28\nC = [1.0]",
     "sliding_linear": "input_size = 28\nimage_size = 28\nstride = 14\nsteps = 2\nwarmup = 1\n"
     "batch_size = 2\nvalidations = 1",

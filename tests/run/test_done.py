@@ -71,7 +71,7 @@ def test_the_second_time_takes_a_moment_and_no_torch(options: RunOptions) -> Non
 @pytest.fixture
 def told(options: RunOptions, monkeypatch: pytest.MonkeyPatch) -> RunOptions:
     """A run that is done, after which nothing may be computed."""
-    api.evaluate(options)
+    api.evaluate_run(options)
     monkeypatch.setattr(execute, "evaluate", lambda *_: pytest.fail("it was run again"))
     return options
 
@@ -80,14 +80,14 @@ def test_it_is_the_record_that_was_left(told: RunOptions) -> None:
     said: list[str] = []
     watcher = Watcher()
     watcher.say = said.append  # type: ignore[method-assign]
-    record, path = api.evaluate(told, watcher)
+    record, path = api.evaluate_run(told, watcher)
     assert path.is_file() and path.stem.endswith(record.run_id)
     assert said == [f"already done: {path} (--overwrite repeats it)"]
 
 
 def test_a_record_under_another_runs_name_is_not_that_run(options: RunOptions) -> None:
-    _, path = api.evaluate(options)
-    _, other = api.evaluate(replace(options, seed=1))
+    _, path = api.evaluate_run(options)
+    _, other = api.evaluate_run(replace(options, seed=1))
     for ending in (".json", ".evidence.npz"):
         other.with_suffix(ending).write_bytes(path.with_suffix(ending).read_bytes())
     with pytest.raises(DensebenchError, match="not the one of its name"):
@@ -169,6 +169,6 @@ def build():
 def test_of_a_plug_in_nothing_is_remembered(options: RunOptions, own_places: Path) -> None:
     Path("plain.py").write_text(PLUGIN)
     plugin = replace(options, backbone="plain.py:build")
-    api.evaluate(plugin)
+    api.evaluate_run(plugin)
     assert done.recall(plugin) is None
     assert not (own_places / "cache" / "runs").exists()

@@ -255,7 +255,7 @@ def test_a_gpu_without_room_is_one_line(colour_task, tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0")
 
-    monkeypatch.setattr("densebench.protocols.in_context.vote", full)
+    monkeypatch.setattr("densebench.learners.votes.vote", full)
     with pytest.raises(DensebenchError, match=r"memory is too small: CUDA out of memory; lower"):
         evaluate(_options(colour_task, tmp_path))
 

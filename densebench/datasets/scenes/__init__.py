@@ -133,7 +133,7 @@ def depth_root(folder: Path | None = None) -> Path:
     if (root / DEPTH).is_dir():
         return root
     try:
-        with _building(root) as building:
+        with _building(_depth_place(root)) as building:
             _generate_depth(building)
             try:
                 (building / DEPTH).rename(root / DEPTH)
@@ -142,9 +142,15 @@ def depth_root(folder: Path | None = None) -> Path:
                     raise
             finally:
                 shutil.rmtree(building, ignore_errors=True)
+        _remove_leftovers(_depth_place(root))
     except OSError as error:
         raise _cannot_write(root, error) from error
     return root
+
+
+def _depth_place(root: Path) -> Path:
+    """Beside which depth is built: not where the scenes are, whose leftovers are removed."""
+    return root.with_name(f"{root.name}-depth")
 
 
 def _scene(split: str, index: int) -> "Scene":
