@@ -54,6 +54,8 @@ class DepthInContext(InContext):
     version: ClassVar[int] = 1
     targets: ClassVar[tuple[str, ...]] = (DEPTH,)
     _remembered: ClassVar[str] = "depth"
+    # A mean of metres has the last bits of the similarities, in which engines differ.
+    _may_choose_engine: ClassVar[bool] = False
     params: DepthInContextParams
 
     @classmethod

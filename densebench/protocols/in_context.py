@@ -70,6 +70,7 @@ class InContext(Protocol):
     _votes: Votes
     _searched: Mapping[str, Any] = MappingProxyType({})
     _remembered: ClassVar[str] = "label"  # what a patch must have
+    _may_choose_engine: ClassVar[bool] = True  # no engine moves what wins a vote
 
     @property
     def scoring(self) -> LabelScoring:
@@ -149,7 +150,8 @@ class InContext(Protocol):
     def _place(self) -> Place:
         params, setting = self.params, self.setting
         half = params.memory_dtype == "fp16"
-        return Place(params.search, setting.search_engine, setting.device, half)
+        engine = setting.search_engine if self._may_choose_engine else "auto"
+        return Place(params.search, engine, setting.device, half)
 
     def _empty_bank(self, rows: int, stretch: range | None = None) -> MemoryBank:
         setting, half = self.setting, self._place.half_bank
