@@ -134,10 +134,12 @@ def clean_stdout() -> Iterator[TextIO]:
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
+    stdout = os.fdopen(os.dup(kept), "w", encoding="utf-8", errors="backslashreplace")
     try:
-        with os.fdopen(os.dup(kept), "w", encoding="utf-8", errors="backslashreplace") as stdout:
-            yield stdout
+        yield stdout
     finally:
+        with suppress(BrokenPipeError):  # nobody reads it; what is wrong is told all the same
+            stdout.close()
         sys.stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)
