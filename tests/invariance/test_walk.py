@@ -67,10 +67,10 @@ def test_an_option_of_the_identity_makes_another_run(option: str, tasks: Path) -
 def _cases() -> list[Any]:
     """The variants that no paper compares with come in the second tier.
 
-    So does the retrieval of depth, which is that of labels.
+    So does the retrieval of depth, which is that of labels, and the longest training.
     """
     slow = [pytest.mark.slow]
-    later = [c[1] != "reference" or c[0] == "depth_in_context" for c in CASES]
+    later = [c[1] != "reference" or c[0] in ("depth_in_context", "sliding_linear") for c in CASES]
     return [pytest.param(*c, marks=slow if s else []) for c, s in zip(CASES, later, strict=True)]
 
 

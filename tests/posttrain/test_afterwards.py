@@ -14,6 +14,7 @@ pytestmark = pytest.mark.usefixtures("workplace")
 BASE = PosttrainOptions("net.py:make", (Path("photos"),), "mine", recipe="tiny.toml", device="cpu")
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_compared_the_card_says_why(
     tiny_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,7 +163,7 @@ def test_sigterm_reaches_every_process_and_is_saved_from(
     "kind",
     [
         {},
-        {"loss__queue_size": 0},
+        pytest.param({"loss__queue_size": 0}, marks=pytest.mark.slow),
         {"loss__queue_counter": "exact", "training__seed": 1, "views__engine": "torch"},
     ],
 )

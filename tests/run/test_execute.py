@@ -132,6 +132,7 @@ def test_what_does_not_fit_is_refused_before_the_work(colour_task, tmp_path, mon
     assert not list(tmp_path.rglob("*.json"))
 
 
+@pytest.mark.slow
 def test_the_matrix_goes_on_after_a_failure(colour_task, tmp_path):
     base = replace(_options(colour_task, tmp_path), limit=3)
     listener = Listener()
@@ -195,6 +196,7 @@ def build():
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_the_system_kills_is_tried_with_half_the_batch(colour_task, tmp_path):
     (tmp_path / "hungry.py").write_text(HUNGRY)
     base = replace(_options(colour_task, tmp_path), batch_size=4)

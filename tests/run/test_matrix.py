@@ -24,6 +24,7 @@ def test_a_misspelt_name_is_found_before_the_first_run(
     assert not asked
 
 
+@pytest.mark.slow
 def test_subset_seeds_average_in_one_row(colour_task: Path, tmp_path: Path) -> None:
     base = RunOptions("rgb_s14", str(colour_task), subset="own:1/2", results=tmp_path, cache="off")
     outcomes = run_matrix(base, ["rgb_s14"], [str(colour_task)], [0], Watcher(), [42, 400])

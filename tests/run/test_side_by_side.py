@@ -29,6 +29,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.usefixtures("own_places", "gpus")
+@pytest.mark.slow
 def test_a_matrix_runs_on_each_and_gives_the_same_numbers(
     colour_task: Path, tmp_path: Path, ear: Any
 ) -> None:

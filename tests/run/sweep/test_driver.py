@@ -269,6 +269,7 @@ def killed_and_resumed(
     return after
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_resumed(own_places: Path, tiny_task: Path) -> None:
     killed_and_resumed(own_places, [tiny_task], ["rgb_s14", "hog_s14"], "local:1")
 
