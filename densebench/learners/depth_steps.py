@@ -12,7 +12,7 @@ from densebench.host.distributed import World
 from densebench.host.errors import DensebenchError
 from densebench.learners.batching import in_batches
 from densebench.learners.depth_training import DepthTraining
-from densebench.learners.resume import Checkpoint
+from densebench.learners.resume import Checkpoint, go_on, share_head
 
 ORDER_DRAWS = 4
 
@@ -71,10 +71,7 @@ class DepthSteps:
 
     def share(self, world: World) -> None:
         """Give the first process's head to all."""
-        if world.size > 1:
-            head = self.training.head
-            state = {name: tensor.cpu() for name, tensor in head.state_dict().items()}
-            head.load_state_dict(world.from_main(state))
+        share_head(self.training.head, world)
 
     def resume(self) -> str:
         """Take up the last checkpoint of an interrupted run; one that is of no use is passed by.
@@ -82,15 +79,10 @@ class DepthSteps:
         Returns:
             What was done, in a line; nothing where there is no checkpoint.
         """
-        if self._workdir is None:
-            return ""
-        checkpoint = Checkpoint(self._workdir)
-        if not checkpoint.file.exists():
-            return ""
-        if checkpoint.restore(self._take_up):
-            return f"going on after step {self.training.done}"
+        return go_on(self._workdir, self._take_up, self._anew, lambda: f"step {self.training.done}")
+
+    def _anew(self) -> None:
         self.training, self.losses = self._begin(), []
-        return f"{checkpoint.file} is of no use; the training begins anew"
 
     def _take_up(self, state: dict[str, Any]) -> None:
         losses = [float(loss) for loss in state["losses"]]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from densebench.host.distributed import World
 from densebench.learners.heads import HeadTraining
-from densebench.learners.resume import Checkpoint
+from densebench.learners.resume import Checkpoint, go_on, share_head
 
 
 class Epochs:
@@ -52,10 +52,7 @@ class Epochs:
 
     def share(self, world: World) -> None:
         """Give the first process's head to all."""
-        if world.size > 1:
-            head = self.training.head
-            state = {name: tensor.cpu() for name, tensor in head.state_dict().items()}
-            head.load_state_dict(world.from_main(state))
+        share_head(self.training.head, world)
 
     def resume(self) -> str:
         """Take up the last checkpoint of an interrupted run; one that is of no use is passed by.
@@ -65,15 +62,15 @@ class Epochs:
         Returns:
             What was done, in a line; nothing where there is no checkpoint.
         """
-        if self._workdir is None:
-            return ""
-        checkpoint = Checkpoint(self._workdir)
-        if not checkpoint.file.exists():
-            return ""
-        if checkpoint.restore(self._take_up):
-            return f"going on after epoch {len(self.scores)} of {self._count}"
+        return go_on(
+            self._workdir,
+            self._take_up,
+            self._anew,
+            lambda: f"epoch {len(self.scores)} of {self._count}",
+        )
+
+    def _anew(self) -> None:
         self.training, self.scores, self._best = self._begin(), [], {}
-        return f"{checkpoint.file} is of no use; the training begins anew"
 
     def _take_up(self, state: dict[str, Any]) -> None:
         scores = state["history"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from densebench.host.distributed import World
 from densebench.learners.normed_head import HeadSteps
-from densebench.learners.resume import Checkpoint
+from densebench.learners.resume import Checkpoint, go_on
 
 STRETCH = 25  # steps between two checkpoints
 
@@ -99,15 +99,15 @@ class LongTraining:
         Returns:
             What was done, in a line; nothing where there is no checkpoint.
         """
-        if self._workdir is None:
-            return ""
-        checkpoint = Checkpoint(self._workdir)
-        if not checkpoint.file.exists():
-            return ""
-        if checkpoint.restore(self._take_up):
-            return f"going on after step {self.steps.done} of {self._count}"
+        return go_on(
+            self._workdir,
+            self._take_up,
+            self._anew,
+            lambda: f"step {self.steps.done} of {self._count}",
+        )
+
+    def _anew(self) -> None:
         self.steps, self.position, self.scores, self._best = self._begin(), 0, [], {}
-        return f"{checkpoint.file} is of no use; the training begins anew"
 
     def _step_of(self, validation: int) -> int:
         """After how many steps a validation is."""

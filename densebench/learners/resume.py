@@ -8,9 +8,11 @@ from typing import Any
 from zipfile import BadZipFile
 
 import torch
+from torch import nn
 
 from densebench.files.atomic import write_atomically
 from densebench.files.zipped import check_parts
+from densebench.host.distributed import World
 
 OF_NO_USE = (
     OSError,
@@ -58,3 +60,38 @@ class Checkpoint:
         except OF_NO_USE:
             return False
         return True
+
+
+def go_on(
+    workdir: Path | None,
+    take_up: Callable[[dict[str, Any]], None],
+    begin_anew: Callable[[], None],
+    reached: Callable[[], str],
+) -> str:
+    """Take up the last checkpoint of an interrupted run; one that is of no use is passed by.
+
+    Args:
+        workdir: where it lies; None where none is kept.
+        take_up: takes its state, or raises on one that does not fit.
+        begin_anew: undoes what a bad one may have changed.
+        reached: how far a good one was, in words.
+
+    Returns:
+        What was done, in a line; nothing where there is no checkpoint.
+    """
+    if workdir is None:
+        return ""
+    checkpoint = Checkpoint(workdir)
+    if not checkpoint.file.exists():
+        return ""
+    if checkpoint.restore(take_up):
+        return f"going on after {reached()}"
+    begin_anew()
+    return f"{checkpoint.file} is of no use; the training begins anew"
+
+
+def share_head(head: nn.Module, world: World) -> None:
+    """Give the first process's head to all."""
+    if world.size > 1:
+        state = {name: tensor.cpu() for name, tensor in head.state_dict().items()}
+        head.load_state_dict(world.from_main(state))
