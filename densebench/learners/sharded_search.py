@@ -16,7 +16,7 @@ from torch import Tensor
 from densebench.host.distributed import World
 from densebench.learners.memory_bank import MemoryBank
 from densebench.learners.neighbours import Neighbours
-from densebench.learners.proven_search import Found, check_k, first_of
+from densebench.learners.proven_search import Found, ProvenSearch, check_k, first_of
 
 # faiss goes through a bank by so many rows: where each stretch begins at a multiple of it, the
 # products are those of one process to the last bit.
@@ -56,6 +56,16 @@ class ShardedSearch:
         similarity, rows = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
         by_row = rows.argsort(dim=1)
         return first_of(similarity.gather(1, by_row), rows.gather(1, by_row), k)
+
+    @property
+    def searched(self) -> int:
+        """How many queries this process proved in its stretch; of faiss none is counted."""
+        return self._own.searched if isinstance(self._own, ProvenSearch) else 0
+
+    @property
+    def searched_again(self) -> int:
+        """How many of them half precision did not settle."""
+        return self._own.searched_again if isinstance(self._own, ProvenSearch) else 0
 
     def _here(self, queries: Float[Tensor, "q d"], k: int) -> Found:
         count = min(k, len(self._own_rows))

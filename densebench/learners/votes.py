@@ -14,6 +14,7 @@ from densebench.learners.batching import in_batches
 from densebench.learners.memory_bank import MemoryBank, vote
 from densebench.learners.neighbours import InvertedFile, Neighbours, measured_recall
 from densebench.learners.proven_search import QUERY_ROWS, ProvenSearch
+from densebench.learners.sharded_search import ShardedSearch
 
 RECALL_QUERIES = 512
 QUERY_BLOCKS = 4  # of a proven search, that are given to it at once
@@ -69,12 +70,14 @@ class Votes:
     def told(self) -> dict[str, Any]:
         """The recall of an approximate search; of a proven one, how many queries it took.
 
-        ``searched_again`` are those that only full precision settled.
+        ``searched_again`` are those that only full precision settled. In a bank that several
+        processes share, a query counts once for each stretch.
         """
-        if isinstance(self._search, ProvenSearch):
-            here = torch.tensor([self._search.searched, self._search.searched_again])
-            total = self._world.sum(here).tolist()
-            return {"search": dict(zip(("queries", "searched_again"), total, strict=True))}
+        search = self._search
+        if isinstance(search, ProvenSearch | ShardedSearch):
+            here = torch.tensor([search.searched, search.searched_again])
+            queries, again = self._world.sum(here).tolist()
+            return {"search": {"queries": queries, "searched_again": again}} if queries else {}
         return {} if self._recall is None else {"recall": self._recall}
 
     def _vote(self, similarity: Float[Tensor, "q k"], rows: Int64[Tensor, "q k"]) -> Tensor:

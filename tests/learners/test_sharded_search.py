@@ -13,10 +13,12 @@ from torch.nn.functional import normalize
 from densebench.host.distributed import World
 from densebench.host.errors import DensebenchError
 from densebench.learners import sharded_search
+from densebench.learners.engines import EngineName
 from densebench.learners.gathering import Gathering
 from densebench.learners.memory_bank import MemoryBank
 from densebench.learners.neighbours import Neighbours, build_search
 from densebench.learners.sharded_search import ShardedSearch, Sharing, stretches
+from densebench.learners.votes import Votes
 
 CPU = torch.device("cpu")
 N_IMAGES, ROWS, WIDTH = 7, 500, 48  # whose rows end in the middle of a stretch
@@ -28,7 +30,9 @@ def image_rows(index: int) -> tuple[Tensor, Tensor]:
     return normalize(torch.randn(ROWS + index, WIDTH, generator=generator), dim=-1), counts
 
 
-def filled(world: World, n_images: int = N_IMAGES) -> tuple[MemoryBank, Neighbours]:
+def filled(
+    world: World, n_images: int = N_IMAGES, engine: EngineName = "faiss"
+) -> tuple[MemoryBank, Neighbours]:
     """Too large for half the room that there is for each of several processes."""
     capacity = n_images * (ROWS + N_IMAGES)
     sharing = Sharing(world, capacity, WIDTH * 4, 2 * capacity * WIDTH * 4 - 1)
@@ -39,11 +43,11 @@ def filled(world: World, n_images: int = N_IMAGES) -> tuple[MemoryBank, Neighbou
         rows, counts = image_rows(index)
         gathering.add(0, index, torch.arange(len(rows)), rows, counts)
     gathering.end(0)
-    return bank, sharing.search(bank, search_of)
+    return bank, sharing.search(bank, lambda rows: search_of(rows, engine))
 
 
-def search_of(rows: Tensor) -> Neighbours:
-    return build_search(rows, CPU, "exact", 0, 0)
+def search_of(rows: Tensor, engine: EngineName = "faiss") -> Neighbours:
+    return build_search(rows, CPU, "exact", 0, 0, engine)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
@@ -65,6 +69,28 @@ def test_to_the_last_bit(n: int, k: int, in_threads: Callable) -> None:
         assert total == len(whole)
         assert all(torch.equal(*pair) for pair in zip(ours, wanted, strict=True))
         assert torch.equal(labels, whole.soft_labels(wanted[1]))
+
+
+@pytest.mark.parametrize("engine", ["faiss", "torch"])
+def test_a_proof_of_each_stretch_is_told(engine: EngineName, in_threads: Callable) -> None:
+    whole, search = filled(World(), engine=engine)
+    queries = normalize(whole.features[::70] + 0.1, dim=-1)
+    wanted = search.search(queries, 5)
+
+    def work(world: World) -> tuple:
+        bank, search = filled(world, engine=engine)
+        votes = Votes(bank, search, CPU, world, 5, 0.02)
+        votes.of(queries[None])
+        told = votes.told()
+        return *search.search(queries, 5), told
+
+    stretches_with_rows = 2  # the third is beyond the last row
+    for *found, told in in_threads(3, work):
+        assert all(torch.equal(*pair) for pair in zip(found, wanted, strict=True))
+        if engine == "faiss":
+            assert told == {}
+        else:
+            assert told["search"]["queries"] == stretches_with_rows * len(queries)
 
 
 def test_of_equal_similarities_the_first_rows_count(in_threads: Callable) -> None:
