@@ -13,6 +13,7 @@ from densebench.cards import find_task
 from densebench.cli.app import app
 from densebench.cli.shared import (
     BackboneName,
+    Deterministic,
     Device,
     Offline,
     ResultsFolder,
@@ -71,6 +72,7 @@ def posttrain(
     overwrite: Overwrite = False,
     device: Device = "auto",
     workers: ViewWorkers = None,
+    deterministic: Deterministic = False,
     tensorboard: TensorBoard = False,
     then: Then = None,
     data_root: ThenRoot = None,
@@ -105,6 +107,7 @@ def posttrain(
             tensorboard=tensorboard,
             offline=offline,
             skip_bad=skip_bad,
+            deterministic=deterministic,
         )
         watcher = TerminalWatcher(Console(stderr=True))
         card = _trained(options, watcher, compares=bool(tasks))

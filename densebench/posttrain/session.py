@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from densebench.cards import NAME_PATTERN, card_names, find_backbone
 from densebench.files.atomic import require_writable, write_atomically
 from densebench.files.hashes import content_hashes
 from densebench.files.locks import held
+from densebench.host.always import always_alike
 from densebench.host.device import pick_device
 from densebench.host.distributed import World, joined
 from densebench.host.errors import DensebenchError
@@ -58,6 +59,7 @@ class PosttrainOptions:
     offline: bool = False
     register: bool = True  # the name, for every later command of this user
     skip_bad: bool = False  # images that cannot be read, however many
+    deterministic: bool = False  # only algorithms that repeat to the last bit
 
     @property
     def folder(self) -> Path:
@@ -79,7 +81,8 @@ def posttrain(options: PosttrainOptions, watcher: Watcher | None = None) -> Path
         InterruptedTrainingError: told to stop; after a checkpoint.
     """
     device = pick_device(options.device)
-    with joined(device) as world:
+    alike = always_alike(0) if options.deterministic else nullcontext()
+    with joined(device) as world, alike:
         if device.type == "cuda" and world.size > 1:
             device = torch.device("cuda", world.local_rank)
         told = watcher if watcher is not None and world.is_main else Watcher()

@@ -25,6 +25,7 @@ from densebench.posttrain.optimiser import teachers_own_share
 from densebench.posttrain.outcome import as_toml
 from densebench.posttrain.recipe import load_recipe
 from densebench.posttrain.session import PosttrainOptions, posttrain
+from densebench.posttrain.trainer import Trainer
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 
@@ -359,3 +360,26 @@ class TestAlone:
         with pytest.raises(OSError, match="file/home"):
             posttrain(BASE)
         assert not Path("posttrained/mine").exists()
+
+
+def test_deterministic_moves_no_number_on_a_processor() -> None:
+    plain, alike = (
+        posttrain(replace(BASE, name=name, deterministic=given)).parent
+        for name, given in (("plain", False), ("alike", True))
+    )
+    assert not torch.are_deterministic_algorithms_enabled()
+    for file in ("student.safetensors", "teacher.safetensors"):
+        assert (plain / file).read_bytes() == (alike / file).read_bytes()
+
+
+def test_deterministic_refuses_an_operation_that_has_no_such_algorithm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = torch.zeros(4)
+
+    def step(self: Trainer) -> None:
+        drawn.put_(torch.tensor([1]), torch.tensor([2.0]))
+
+    monkeypatch.setattr(Trainer, "run", step)
+    assert "--deterministic: put_ has no algorithm" in error_of(deterministic=True)
+    assert not torch.are_deterministic_algorithms_enabled()
