@@ -61,8 +61,8 @@ def evaluate(
         results: Where records are kept.
         quiet: Show no progress.
         watcher: Told how it goes, instead of the terminal or the notebook.
-        options: Further ones of ``RunOptions``: ``variant``, ``params``, ``limit``, ``seed``,
-            ``device``, ``batch_size``, ``data_root``, ...
+        options: Further ones of ``RunOptions``: ``layers`` (blocks, counted from 0), ``variant``,
+            ``params``, ``limit``, ``seed``, ``device``, ``batch_size``, ``data_root``, ...
 
     Raises:
         DensebenchError: bad input, or a run that does not fit into memory.
@@ -165,7 +165,7 @@ def extract(
         images: A file, a folder, a Pillow image, an array (h, w, 3) of bytes, or a list of these.
         size: Side in pixels to which each image is resized.
         how: Of a module: ``patch_size``, ``layout``, ``prefix_tokens``, ``mean``, ``std``; and
-            ``device``, ``batch_size``.
+            ``layers``, ``device``, ``batch_size``.
 
     Raises:
         DensebenchError: no image, an unreadable one, or a size that the patch does not divide.

@@ -178,6 +178,46 @@ def write_dataset() -> Callable[..., Path]:
     return write
 
 
+BLOCKS = """
+import torch
+from densebench.backbones import load_backbone
+
+class Times(torch.nn.Module):
+    def __init__(self, start):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.arange(1.0 * start, start + 52) % 5)
+
+    def forward(self, x):
+        return x * self.weight
+
+class Blocks(torch.nn.Module):
+    patch_size = 14
+
+    def __init__(self):
+        super().__init__()
+        self.hog = load_backbone("hog_s14")
+        self.embed_dim = self.hog.embed_dim
+        self.blocks = torch.nn.ModuleList(Times(start) for start in (1, 2, 4))
+
+    def forward(self, images):
+        x = self.hog(images)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+def make():
+    return Blocks()
+"""
+
+
+@pytest.fixture(scope="session")
+def blocks(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A plug-in of three blocks, whose features do not round by the shape of a batch."""
+    file = tmp_path_factory.mktemp("blocks") / "blocks.py"
+    file.write_text(BLOCKS)
+    return f"{file}:make"
+
+
 @pytest.fixture(scope="session")
 def write_depth() -> Callable[..., Path]:
     """Puts depth beside the pictures of a dataset, and a card of a protocol on it; gives the card.

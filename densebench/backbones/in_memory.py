@@ -2,7 +2,8 @@
 
 import hashlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 import torch
@@ -23,6 +24,7 @@ from densebench.backbones.user_code import (
     three_numbers,
     whole,
 )
+from densebench.cards.block_numbers import checked_layers
 from densebench.host.errors import DensebenchError
 
 Layout = Literal["BhwD", "BDhw", "BND"]
@@ -135,6 +137,24 @@ def in_memory(
         arrangement,
         prefix_tokens,
     )
+
+
+@contextmanager
+def giving(backbone: DenseBackbone, layers: int | Sequence[int] | None) -> Iterator[None]:
+    """Meanwhile a backbone gives the features of these blocks, then what it gave before.
+
+    Where none are named, what is changed meanwhile is undone as well.
+
+    Raises:
+        DensebenchError: there are no such blocks.
+    """
+    before = backbone.layers
+    try:
+        if layers is not None:
+            backbone.use_layers(checked_layers(layers))
+        yield
+    finally:
+        backbone.use_layers("last" if before is None else before)
 
 
 def arranged(features: Any, layout: Layout, prefix_tokens: int, grid: tuple[int, int]) -> Any:

@@ -1,6 +1,7 @@
 """From a name to a backbone: by its card and the family that the card is of, or by a plug-in."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from densebench.backbones import plugin
 from densebench.backbones.base import DenseBackbone, nearest_sizes
 from densebench.backbones.family import Asked, family_of
 from densebench.cards import FAMILIES, BackboneCard, Found, find_backbone
+from densebench.cards.block_numbers import checked_layers
 from densebench.datasets.sizes import Size, as_size
 from densebench.host.errors import DensebenchError
 
@@ -21,6 +23,7 @@ def load_backbone(
     device: str | torch.device = "cpu",
     offline: bool = False,
     found: Found[BackboneCard] | None = None,
+    layers: int | Sequence[int] | None = None,
 ) -> DenseBackbone:
     """A backbone with real weights, in evaluation mode.
 
@@ -32,16 +35,19 @@ def load_backbone(
         device: Where it is to run.
         offline: Never use the network.
         found: Its card, where that was looked up already.
+        layers: Blocks, counted from 0, whose features are given side by side; else the card's, or
+            the backbone's own output.
 
     Raises:
-        DensebenchError: no such backbone or device, weights that cannot be had or do not fit, an
-            error in a plug-in.
+        DensebenchError: no such backbone, block or device, weights that cannot be had or do not
+            fit, an error in a plug-in.
     """
     name = os.fspath(name)
-    where = _device(device)
+    where, chosen = _device(device), None if layers is None else checked_layers(layers)
     asked = Asked(name, None if weights is None else Path(weights), image_size, offline)
     with torch.random.fork_rng(devices=[]):  # building draws weights that are then replaced
-        backbone = _build(asked, found or find(name))
+        found = found or find(name)
+        backbone = _build(asked, found)
     patch = backbone.patch_size
     for side in () if image_size is None else as_size(image_size):
         if side % patch or side < 1:
@@ -49,6 +55,9 @@ def load_backbone(
                 f"{name}: image size {side} is no multiple of the patch size {patch}; "
                 f"the nearest is {nearest_sizes(side, patch)}"
             )
+    chosen = chosen or (found.card.layers if found else None)
+    if chosen is not None:
+        backbone.use_layers(chosen)
     return backbone.eval().to(where)
 
 

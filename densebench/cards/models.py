@@ -9,12 +9,16 @@ from pydantic import (
     ConfigDict,
     Field,
     PositiveFloat,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
+from densebench.cards.block_numbers import checked_layers
 from densebench.cards.registry import DATASETS, FAMILIES
+from densebench.host.errors import DensebenchError
 
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
@@ -113,6 +117,8 @@ class BackboneCard(Card):
 
     ``position_embedding`` names the rule by which the table of learnt positions is resized to the
     input's patch grid; ``drop_keys`` the prefixes of checkpoint keys that are left out on purpose.
+    ``layers`` are the blocks, counted from 0, whose features are given side by side in place of
+    the backbone's own output; ``embed_dim`` stays the width of that.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
@@ -127,12 +133,29 @@ class BackboneCard(Card):
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     position_embedding: Literal["dino", "dinov2", "dinov2_reg", "neco", "timm", "none"]
     final_norm: bool = True
+    layers: tuple[int, ...] | None = None
     drop_keys: tuple[str, ...] = ()
     license: str
     training_data: str
     adapted_from: str | None = None
     citation: str = ""
     training: TrainingCard | None = None
+
+    @model_serializer(mode="wrap")
+    def _named(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """``layers`` came later: it is written where it is given, so that old hashes stay."""
+        values: dict[str, Any] = dump(self)
+        if self.layers is None:
+            values.pop("layers", None)
+        return values
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _of_blocks(cls, layers: Any) -> Any:
+        try:
+            return None if layers is None else checked_layers(layers)
+        except DensebenchError as error:
+            raise ValueError(str(error)) from error
 
     @field_validator("source")
     @classmethod

@@ -1,12 +1,19 @@
 """`densebench extract` and `densebench predict`: features and labels of images."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from densebench.cli.app import app
-from densebench.cli.shared import BackboneName, Device, Offline, WeightsFile
+from densebench.cli.shared import (
+    BackboneName,
+    Device,
+    Layers,
+    Offline,
+    WeightsFile,
+    layer_numbers,
+)
 from densebench.host.console import clean_stdout
 
 
@@ -17,6 +24,7 @@ def extract(
     size: Annotated[int, typer.Option(help="Side of the square input in pixels.", min=1)],
     out: Annotated[Path, typer.Option(help="File to write: patches (n, h, w, D) and names.")],
     weights: WeightsFile = None,
+    layers: Layers = None,
     device: Device = "auto",
     offline: Offline = False,
 ) -> None:
@@ -24,9 +32,8 @@ def extract(
     with clean_stdout() as stdout:
         from densebench.features.arrays import extract_images
 
-        shape = extract_images(
-            backbone, image, size, out, weights=weights, device=device, offline=offline
-        )
+        how: dict[str, Any] = {"weights": weights, "device": device, "offline": offline}
+        shape = extract_images(backbone, image, size, out, layers=layer_numbers(layers), **how)
         print(f"{out}: patches {'x'.join(map(str, shape))}", file=stdout)
 
 

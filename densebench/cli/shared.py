@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from densebench import cards
+from densebench.cards.block_numbers import read_layers
 from densebench.cards.suites import PREFIX, Part, suite_members
 from densebench.host.errors import DensebenchError
 
@@ -24,6 +25,13 @@ BackboneName = Annotated[
 WeightsFile = Annotated[
     Path | None,
     typer.Option("--weights", help="Checkpoint in official or timm key naming.", exists=True),
+]
+Layers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N,N,...",
+        help="Features of these blocks, counted from 0, side by side, not of the last alone.",
+    ),
 ]
 TrainList = Annotated[
     Path | None, typer.Option(help="Names of the training images: a file or a list's name.")
@@ -149,6 +157,11 @@ def refuse_many_processes(command: str) -> None:
             f"`{command}` works in one process, and torchrun started {size}, each of which would "
             f"do all of it; start it with `densebench {command}`"
         )
+
+
+def layer_numbers(text: str | None) -> tuple[int, ...] | None:
+    """What ``--layers 2,5,8,11`` names."""
+    return None if text is None else read_layers(text)
 
 
 def overrides(texts: list[str] | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from densebench.cli.shared import (
     DataRoot,
     Deterministic,
     Device,
+    Layers,
     Limit,
     Offline,
     Overrides,
@@ -38,6 +39,7 @@ from densebench.cli.shared import (
     WeightsFile,
     Workers,
     check_choices,
+    layer_numbers,
     names,
     overrides,
     refuse_many_processes,
@@ -86,6 +88,7 @@ def start(
     variant: Variant = "reference",
     param: Overrides = None,
     weights: WeightsFile = None,
+    layers: Layers = None,
     data_root: DataRoot = None,
     train_list: TrainList = None,
     val_list: ValList = None,
@@ -120,6 +123,7 @@ def start(
     _want(backbone=backbone, task=task)
     given = {name: asked[name] for name in _run_options() & asked.keys()}
     options = {**given, "params": overrides(param), "panels": save_panels}
+    options["layers"] = layer_numbers(layers)
     if results is None:
         options.pop("results")
     parts = names("backbones", backbone), names("tasks", task)

@@ -28,6 +28,7 @@ def extract_images(
     weights: Path | None = None,
     device: str = "auto",
     offline: bool = False,
+    layers: tuple[int, ...] | None = None,
 ) -> tuple[int, ...]:
     """Write ``patches`` (n, h, w, D) float32 and ``names`` of an image or a folder of images.
 
@@ -35,14 +36,14 @@ def extract_images(
         The shape of ``patches``.
 
     Raises:
-        DensebenchError: no image, an unreadable one, or a size that the patch does not divide.
+        DensebenchError: no image, an unreadable one, a size that the patch does not divide, or
+            no such layer.
     """
     place = pick_device(device)
     files = image_files(source)
     require_writable(out.parent)
-    model = load_backbone(
-        backbone, weights=weights, image_size=size, device=str(place), offline=offline
-    )
+    how: dict[str, Any] = {"device": str(place), "offline": offline, "layers": layers}
+    model = load_backbone(backbone, weights=weights, image_size=size, **how)
     grid = size // model.patch_size
     kept = len(files) * grid**2 * model.embed_dim * 4
     batch = batch_bytes(1, size, size, model.patch_size, model.embed_dim)

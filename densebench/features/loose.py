@@ -11,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from densebench.backbones import DenseBackbone, load_backbone
-from densebench.backbones.in_memory import in_memory
+from densebench.backbones.in_memory import giving, in_memory
 from densebench.datasets.image_files import read_image
 from densebench.datasets.transforms import Squash
 from densebench.features.arrays import image_files
@@ -29,17 +29,28 @@ def extract_loose(
     *,
     device: str = "auto",
     batch_size: int = 16,
+    layers: int | Sequence[int] | None = None,
     **how: Any,
 ) -> Float[np.ndarray, "n h w d"]:
     """Features of files, folders, Pillow images or arrays; ``how`` describes a module.
 
     Raises:
-        DensebenchError: no image, an unreadable one, features that are not finite, or a size that
-            the patch does not divide.
+        DensebenchError: no image, an unreadable one, features that are not finite, a size that the
+            patch does not divide, or no such layer.
     """
     place = pick_device(device)
     backbone = _loaded(model, size, str(place), how)
-    pictures = _pictures(images)
+    with giving(backbone, layers):
+        return _features(backbone, _pictures(images), size, place, batch_size)
+
+
+def _features(
+    backbone: DenseBackbone,
+    pictures: Sequence[Image.Image],
+    size: int,
+    place: torch.device,
+    batch_size: int,
+) -> Float[np.ndarray, "n h w d"]:
     view = Squash(size, backbone.mean, backbone.std)
     found = []
     for start in range(0, len(pictures), batch_size):

@@ -12,6 +12,7 @@ import torch
 
 from densebench.backbones import DenseBackbone, card_for, load_backbone, weights_file
 from densebench.cards import NAME_PATTERN, card_names, find_backbone
+from densebench.cards.block_numbers import layers_text
 from densebench.files.atomic import require_writable, write_atomically
 from densebench.files.hashes import content_hashes
 from densebench.files.locks import held
@@ -121,13 +122,19 @@ def load_base(options: PosttrainOptions, device: torch.device) -> DenseBackbone:
     if options.recipe is not None and card is not None:
         size = load_recipe(options.recipe, options.overrides).views.global_size
         size = None if size % card.patch_size else size  # of which the recipe tells more
-    return load_backbone(
+    backbone = load_backbone(
         options.backbone,
         weights=options.weights,
         image_size=size,
         device=str(device),
         offline=options.offline,
     )
+    if backbone.layers is not None:
+        raise DensebenchError(
+            f"{options.backbone}: its card has {layers_text(backbone.layers)}, and a post-training "
+            "trains the backbone's own output; take a card without layers"
+        )
+    return backbone
 
 
 class _Session:

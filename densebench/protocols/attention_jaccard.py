@@ -49,6 +49,7 @@ class AttentionJaccard(Protocol):
     Params: ClassVar[type[ProtocolParams]] = AttentionJaccardParams
     version: ClassVar[int] = 1
     predicts_own: ClassVar[bool] = True
+    takes_features: ClassVar[bool] = False
     params: AttentionJaccardParams
 
     def __init__(self, params: AttentionJaccardParams, setting: Setting) -> None:

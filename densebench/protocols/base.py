@@ -49,7 +49,7 @@ class ProtocolParams(Card):
     deviation, or by ``imagenet``'s. ``auto`` is what the published code does in ``reference``,
     and the card's own in every other variant. ``layers``: of which blocks features are taken, each
     after the final normalisation and all side by side: the ``last`` one's, which is the backbone's
-    own output, ``four_last``, ``four_even``, or their numbers from 0.
+    own output or what it was asked for, ``four_last``, ``four_even``, or their numbers from 0.
     """
 
     input_size: InputSize = Field(default="auto")
@@ -173,6 +173,7 @@ class Protocol(ABC):
     # Else each goes through all images, which they extract together, and what the first predicts
     # counts.
     predicts_own: ClassVar[bool] = False
+    takes_features: ClassVar[bool] = True  # of patches; else of attention alone
     published_positions: ClassVar[PositionsOf] = "official"
 
     def __init__(self, params: Any, setting: Setting) -> None:

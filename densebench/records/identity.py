@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from densebench.cards.block_numbers import layers_text
 from densebench.files.hashes import content_hash
 from densebench.records.schema import RunRecord
 
@@ -49,6 +50,7 @@ def run_id(
     seed: int,
     precision: str,
     allow_nondeterministic: bool,
+    layers: tuple[int, ...] | None = None,
 ) -> str:
     """The id of a run.
 
@@ -63,9 +65,12 @@ def run_id(
         seed: of the run.
         precision: of the features.
         allow_nondeterministic: whether features that are others at every pass are allowed.
+        layers: the backbone's blocks; ids are what they always were where it gives its own output.
     """
+    chosen = {} if layers is None else {"layers": list(layers)}
     return content_hash(
         {
+            **chosen,
             "backbone": backbone,
             "task": task,
             "dataset": dataset,
@@ -125,7 +130,9 @@ def row_key(record: RunRecord) -> RowKey:
     if training is None:
         return RowKey(record.backbone.name, (record.backbone.fingerprint,), *how)
     weights = training.base_fingerprint, training.recipe_hash, str(training.steps)
-    return RowKey(f"{training.recipe} of {training.base}", weights, *how)
+    layers = record.backbone.layers
+    told = "" if layers is None else f", {layers_text(layers)}"
+    return RowKey(f"{training.recipe} of {training.base}{told}", weights, *how)
 
 
 def runs(found: Sequence[Stored]) -> tuple[Stored, ...]:

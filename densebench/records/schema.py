@@ -51,6 +51,7 @@ class BackboneRecord(Part):
     embed_dim: int
     parameters: int
     positions: str | None = None  # the rule that resized a learnt table; none where there is none
+    layers: tuple[int, ...] | None = None  # blocks side by side, as it was asked; in its name too
     training: TrainingRecord | None = None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from densebench.cards.block_numbers import layers_text
 from densebench.host.children import end_with_parent
 from densebench.host.console import INTERRUPTED, USAGE, clean_stdout, explained
 from densebench.host.progress import TerminalWatcher
@@ -61,7 +62,8 @@ class Outcome:
 def words(options: RunOptions) -> str:
     """A run, for whoever waits for it."""
     part = f", subset {options.subset} of seed {options.subset_seed}" if options.subset else ""
-    return f"{options.backbone} on {options.task}, seed {options.seed}{part}"
+    layers = "" if options.layers is None else f", {layers_text(options.layers)}"
+    return f"{options.backbone}{layers} on {options.task}, seed {options.seed}{part}"
 
 
 def run_apart(

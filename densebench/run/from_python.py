@@ -1,7 +1,7 @@
 """A run as Python asks for it: a backbone by name, or one that is in memory."""
 
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ def evaluate_given(
     """
     from torch import nn
 
-    from densebench.backbones.in_memory import in_memory
+    from densebench.backbones.in_memory import giving, in_memory
     from densebench.host.device import pick_device
     from densebench.run.execute import evaluate
 
@@ -62,11 +62,13 @@ def evaluate_given(
     if options.weights is not None:
         raise DensebenchError("weights go with a backbone by name; a module has its own")
     backbone = in_memory(model, name=options.backbone, **how)
+    options = replace(options, layers=options.layers or backbone.layers)
     training = model.training
     place = next((p.device for p in model.parameters()), None)
     try:
         backbone.eval().to(pick_device(options.device))
-        return evaluate(options, watcher, given=backbone)
+        with giving(backbone, options.layers):
+            return evaluate(options, watcher, given=backbone)
     finally:
         model.train(training)
         if place is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from densebench.backbones import DenseBackbone, load_backbone
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Triple
+from densebench.cards.block_numbers import layers_text
 from densebench.datasets import Dataset
 from densebench.datasets.targets import Target
 from densebench.records.identity import protocol_hash, run_id
@@ -43,6 +44,7 @@ class Identity:
             seed=options.seed,
             precision=plan.precision,
             allow_nondeterministic=options.allow_nondeterministic,
+            layers=plan.layers,
         )
 
     @property
@@ -101,7 +103,7 @@ def load_inputs(plan: Plan, images: Images, given: DenseBackbone | None = None) 
     """
     options = plan.options
     if given is not None:
-        weights = Weights(options.backbone, given.fingerprint)
+        weights = Weights(_with_layers(options.backbone, plan), given.fingerprint)
         return _as_planned(Inputs(plan, images, weights, given))
     with remembering(plan) as remember:
         backbone = load_backbone(
@@ -112,18 +114,27 @@ def load_inputs(plan: Plan, images: Images, given: DenseBackbone | None = None) 
             offline=options.offline,
             found=plan.backbone,
         )
-        weights = Weights(_row_name(backbone, options.weights), backbone.fingerprint)
+        name = _with_layers(_row_name(backbone, options.weights), plan)
+        weights = Weights(name, backbone.fingerprint)
         remember(weights)
     return _as_planned(Inputs(plan, images, weights, backbone))
 
 
 def _as_planned(inputs: Inputs) -> Inputs:
-    """With its layers, and its table of learnt positions, as the plan says, where it has them."""
+    """With its layers, and its table of learnt positions, as the plan says, where it has them.
+
+    A protocol whose ``layers`` are the last leaves them to the backbone.
+    """
     params = inputs.plan.params
     assert params.positions != "auto"  # it is resolved
     inputs.backbone.resize_positions(params.positions)
-    inputs.backbone.use_layers(params.layers)
+    inputs.backbone.use_layers(inputs.plan.layers or params.layers)
     return inputs
+
+
+def _with_layers(name: str, plan: Plan) -> str:
+    """Other layers than the backbone's output make another row."""
+    return name if plan.layers is None else f"{name}, {layers_text(plan.layers)}"
 
 
 def _row_name(backbone: DenseBackbone, weights: Path | None) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from densebench.cards import LARGEST
+from densebench.cards.block_numbers import checked_layers
 from densebench.features.precision import Precision
 from densebench.host.errors import DensebenchError
 from densebench.learners.engines import EngineName
@@ -25,13 +26,17 @@ def check_count(name: str, value: int, least: int = 0) -> None:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What to run, and where. Sizes of batches and devices do not change the protocol's hash."""
+    """What to run, and where. Sizes of batches and devices do not change the protocol's hash.
+
+    ``layers`` are the backbone's blocks, counted from 0, in place of its own output.
+    """
 
     backbone: str
     task: str
     variant: str = "reference"
     params: dict[str, Any] = field(default_factory=dict)
     weights: Path | None = None
+    layers: tuple[int, ...] | None = None
     data_root: Path | None = None
     train_list: Path | None = None
     val_list: Path | None = None
@@ -62,3 +67,5 @@ class RunOptions:
                 raise DensebenchError(f"{name} is one of {', '.join(allowed)}, not '{value}'")
         for name in ("seed", "subset_seed", "panels", "batch_size"):
             check_count(name, getattr(self, name), least=int(name == "batch_size"))
+        if self.layers is not None:
+            object.__setattr__(self, "layers", checked_layers(self.layers))

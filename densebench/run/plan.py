@@ -8,6 +8,7 @@ import torch
 
 from densebench.backbones import find
 from densebench.cards import BackboneCard, Found, TaskCard, find_task, own_folder
+from densebench.cards.block_numbers import layers_text
 from densebench.datasets.kind import dataset_kind
 from densebench.datasets.lists import find_list, is_bare, listed_names
 from densebench.datasets.sizes import Size, side_of
@@ -56,6 +57,12 @@ class Plan:
         return self.task.card
 
     @property
+    def layers(self) -> tuple[int, ...] | None:
+        """The blocks that the command or else the card names; None for the backbone's output."""
+        card = None if self.backbone is None else self.backbone.card
+        return self.options.layers or (card and card.layers)
+
+    @property
     def precision(self) -> str:
         """Of the features: the backbone's, and the cache's where that is lower."""
         half = self.options.cache == "fp16"
@@ -67,7 +74,7 @@ def plan_run(options: RunOptions, given: bool = False) -> Plan:
 
     Raises:
         DensebenchError: no such device, task, parameter, variant, share, backbone or list, or an
-            input size that the patch does not divide.
+            input size that the patch does not divide; or the task names layers as well.
     """
     device = pick_device(options.device)
     task = find_task(options.task)
@@ -80,7 +87,7 @@ def plan_run(options: RunOptions, given: bool = False) -> Plan:
         check_share(card.dataset.kind, share, options.subset_seed)
     _check_lists(options)
     backbone = None if given else find(options.backbone)
-    return Plan(
+    plan = Plan(
         options=options,
         task=task,
         backbone=backbone,
@@ -92,6 +99,8 @@ def plan_run(options: RunOptions, given: bool = False) -> Plan:
         as_shipped=_as_shipped(options, task, params),
         given=given,
     )
+    _check_layers(plan)
+    return plan
 
 
 def resolved_params(task: Found[TaskCard], params: dict[str, Any], variant: str) -> ProtocolParams:
@@ -118,6 +127,23 @@ def _check_params(card: TaskCard, params: ProtocolParams) -> None:
         params.check(dataset_kind(card.dataset.kind).target(card.dataset))
     except DensebenchError as error:
         raise DensebenchError(f"task {card.name}: {error}") from error
+
+
+def _check_layers(plan: Plan) -> None:
+    """Layers are the backbone's or the protocol's, never both's."""
+    if plan.layers is None:
+        return
+    card, given = plan.card, plan.params.layers
+    if given != "last":
+        raise DensebenchError(
+            f"task {card.name}: its parameter layers is {given}, and the backbone has "
+            f"{layers_text(plan.layers)}; leave one of them out (--set layers=last)"
+        )
+    if not plan.protocol.takes_features:
+        raise DensebenchError(
+            f"task {card.name}: protocol '{card.protocol}' looks at the attention of the last "
+            "block alone; leave layers out"
+        )
 
 
 def _check_lists(options: RunOptions) -> None:

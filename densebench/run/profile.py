@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from densebench.backbones import DenseBackbone, card_for, load_backbone
 from densebench.cards import find_task
+from densebench.cards.block_numbers import layers_text
 from densebench.features.precision import Precision
 from densebench.features.source import AUTOCAST
 from densebench.files.atomic import require_writable
@@ -249,7 +250,8 @@ def _highest_rss() -> Iterator[list[int]]:
 def _name(options: ProfileOptions, backbone: DenseBackbone) -> str:
     """As run records name it; other weights than the card's are told apart."""
     name = backbone.name if backbone.card else Path(backbone.name).name
-    return name + (f"@{options.weights.stem}" if options.weights else "")
+    layers = "" if backbone.layers is None else f", {layers_text(backbone.layers)}"
+    return name + (f"@{options.weights.stem}" if options.weights else "") + layers
 
 
 def _processor() -> str:

@@ -140,6 +140,7 @@ def _backbone_record(inputs: Inputs) -> BackboneRecord:
         patch_size=backbone.patch_size,
         embed_dim=backbone.embed_dim,
         positions=backbone.positions,
+        layers=inputs.plan.layers,
         training=_training(inputs),
         parameters=sum(p.numel() for p in backbone.parameters()),
     )

@@ -76,7 +76,7 @@ def _key(plan: Plan, fresh: bool = False) -> str | None:
         return content_hash(
             {
                 "weights": list(content_hashes([str(file)], fresh).values()),
-                "called": [plan.options.backbone, str(plan.options.weights)],
+                "called": [plan.options.backbone, str(plan.options.weights), plan.options.layers],
                 "card": card.model_dump(mode="json"),
                 "input_size": plan.input_size,
                 "code": list(content_hashes(code).values()),

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from pydantic import Field, ValidationError
 
+from densebench.cards import find_backbone
 from densebench.cards.models import (
     LARGEST,
+    BackboneCard,
     Card,
     DatasetCard,
     SuiteCard,
@@ -87,3 +89,13 @@ def test_a_suite_has_members_and_a_training_a_seed() -> None:
     hashes = {"base_fingerprint": "0" * 64, "recipe_hash": "1" * 64}
     with pytest.raises(ValidationError, match="seed"):
         TrainingCard(base="a", recipe="b", seed=-1, steps=1, **hashes)
+
+
+def test_layers_of_a_backbone_are_written_only_where_they_are_given() -> None:
+    card = find_backbone("dinov2_s14").card
+    assert "layers" not in card.model_dump(mode="json")
+    chosen = BackboneCard.model_validate({**card.model_dump(), "layers": [2, 5]})
+    assert chosen.model_dump(mode="json", exclude={"weights": {"revision"}})["layers"] == [2, 5]
+    for wrong in ([], [5, 2], [-1], "2,5", True):
+        with pytest.raises(ValidationError, match="counted from 0"):
+            BackboneCard.model_validate({**card.model_dump(), "layers": wrong})

@@ -41,6 +41,13 @@ class TestExtract:
             wanted = [*(value / 255 - 0.45 for value in colour), *[-0.1] * 3]
             np.testing.assert_allclose(arrays["patches"][0], np.full((2, 2, 6), wanted), atol=1e-5)
 
+    def test_layers(self, run: Cli, tiny_task: Path, tmp_path: Path, blocks: str) -> None:
+        how = ["--image", tiny_task.parent / "images", "--size", 28, "--device", "cpu"]
+        command = ["extract", "--backbone", blocks, *how, "--out", tmp_path / "x.npz", "--layers"]
+        assert run(*command, "0,2").out == f"{tmp_path}/x.npz: patches 6x2x2x104\n"
+        assert "has the layers 0 to 2, not [3]" in run(*command, "3").error
+        assert "counted from 0" in run(*command, "-1").error
+
     def test_errors(self, run: Cli, tiny_task: Path, tmp_path: Path) -> None:
         images, out = tiny_task.parent / "images", tmp_path / "x.npz"
         assert "28" in self.extract(run, images, out, size=30).error

@@ -49,6 +49,9 @@ class TestRunErrors:
             (["--subset", "1/²"], "1/8"),
             (["--train-list", "nothing"], "nothing"),
             (["--val-list", "nothing.txt"], "nothing.txt"),
+            (["--layers", "1"], "gives no features of single blocks"),
+            (["--layers", "5,2"], "in ascending order, such as 8 or 2,5,8,11; not [5, 2]"),
+            (["--layers", "all"], "counted from 0"),
             (["--device", "gpu"], "'gpu' is no device"),
             (["--device", "mps"], "mps"),
             (["--device", "meta"], "meta"),
@@ -149,6 +152,12 @@ class TestRuns:
         again = score()
         assert again.out == done.out
         assert again.err.startswith(f"already done: {path}")
+
+    def test_layers(self, run: Cli, tiny_task: Path, blocks: str) -> None:
+        command = ["run", "--backbone", blocks, "--task", tiny_task, "--device", "cpu", "--json"]
+        record = json.loads(run(*command, "--layers", "0,2").out)
+        assert record["backbone"]["layers"] == [0, 2]
+        assert record["backbone"]["name"] == "blocks.py:make, layers 0+2"
 
     def test_without_a_place_for_features_it_says_so_and_works(
         self, score: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -155,10 +155,11 @@ def test_every_option_of_a_run_reaches_it(
     words = [word for name, v in given.items() for word in (f"--{name}".replace("_", "-"), str(v))]
     switches = ("overwrite", "skip_bad", "offline", "allow_nondeterministic")
     words += [f"--{name}".replace("_", "-") for name in switches]
-    words += ["--save-panels", "2", "--set", "epochs=3"]
+    words += ["--save-panels", "2", "--set", "epochs=3", "--layers", "2,5"]
     assert command("--backbone", "rgb_s14", "--task", "scenes_linear", *words) == 0
     (run,) = planned[0].runs
     wanted = {**given, **dict.fromkeys(switches, True), "panels": 2, "params": {"epochs": 3}}
+    wanted |= {"layers": (2, 5)}
     assert {name: getattr(run, name) for name in wanted} == wanted
     left = {option.name for option in fields(RunOptions)} - wanted.keys() - {"backbone", "task"}
     assert left <= {"deterministic", "search_engine"}

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from densebench.backbones import load_backbone
 from densebench.features.loose import extract_loose
 from densebench.host.errors import DensebenchError
 
@@ -51,3 +52,15 @@ def test_batches_do_not_show() -> None:
 def test_no_image(images: Any, told: str) -> None:
     with pytest.raises(DensebenchError, match=told):
         extract_loose(Mean(), images, 28, device="cpu")
+
+
+def test_layers_by_name_and_of_a_module(blocks: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28, 3), dtype=np.uint8)
+    named = extract_loose(blocks, pixels, 28, layers=[0, 2])
+    module = load_backbone(blocks).module
+    given = extract_loose(module, pixels, 28, layers=(0, 2))
+    assert named.shape == (1, 2, 2, 104)
+    np.testing.assert_array_equal(named, given)
+    np.testing.assert_array_equal(named[..., 52:], extract_loose(blocks, pixels, 28))
+    with pytest.raises(DensebenchError, match="has the layers 0 to 2, not"):
+        extract_loose(module, pixels, 28, layers=3)

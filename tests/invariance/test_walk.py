@@ -32,6 +32,7 @@ IN_IDENTITY: dict[str, Any] = {
     "allow_nondeterministic": True,
     "subset": "own:1/2",
     "subset_seed": 7,
+    "layers": (0, 2),
 }
 CHOOSE_CONTENT = {"weights", "data_root", "train_list", "val_list"}  # whose hash is in it
 WALKED: dict[str, list[Any]] = {
@@ -54,9 +55,10 @@ def test_every_option_is_in_the_identity_or_in_the_walk() -> None:
 
 
 @pytest.mark.parametrize("option", IN_IDENTITY)
-def test_an_option_of_the_identity_makes_another_run(option: str, tasks: Path) -> None:
+def test_an_option_of_the_identity_makes_another_run(option: str, tasks: Path, blocks: str) -> None:
     value = IN_IDENTITY[option]
-    base = {"backbone": "hog_s14", "task": str(tasks / "linear.toml")}
+    backbone = blocks if option == "layers" else "hog_s14"
+    base = {"backbone": backbone, "task": str(tasks / "linear.toml")}
     if option == "subset_seed":
         base["subset"] = IN_IDENTITY["subset"]
     changed = {**base, option: str(tasks / value) if option == "task" else value}
@@ -72,6 +74,17 @@ def _cases() -> list[Any]:
     slow = [pytest.mark.slow]
     later = [c[1] != "reference" or c[0] in ("depth_in_context", "sliding_linear") for c in CASES]
     return [pytest.param(*c, marks=slow if s else []) for c, s in zip(CASES, later, strict=True)]
+
+
+def test_options_where_layers_are_chosen(run: Callable[..., Any], blocks: str) -> None:
+    plain = run("in_context", "reference", "plain", backbone=blocks)
+    how = {"backbone": blocks, "layers": (0, 2)}
+    expected = run("in_context", "reference", "base", **how)
+    assert expected["scores"] != plain["scores"]
+    assert expected["protocol"] == plain["protocol"]
+    for option, value in WALK:
+        changed = run("in_context", "reference", f"{option} {value}", **how, **{option: value})
+        assert changed == expected, f"{option} = {value}"
 
 
 @pytest.mark.parametrize(("protocol", "variant"), _cases())

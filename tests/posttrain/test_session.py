@@ -383,3 +383,25 @@ def test_deterministic_refuses_an_operation_that_has_no_such_algorithm(
     monkeypatch.setattr(Trainer, "run", step)
     assert "--deterministic: put_ has no algorithm" in error_of(deterministic=True)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_card_with_layers_is_not_trained() -> None:
+    card = card_of_plug_in()
+    assert "has layers 0+2, and a post-training trains the backbone's own output" in error_of(
+        backbone=str(card)
+    )
+    assert not Path("posttrained").exists()
+
+
+def card_of_plug_in() -> Path:
+    """Of HOG in three blocks that change nothing."""
+    Path("blocks.py").write_text(
+        "import torch\nfrom densebench.backbones import load_backbone\n"
+        "def make():\n    hog = load_backbone('hog_s14')\n"
+        "    hog.blocks = torch.nn.ModuleList(torch.nn.Identity() for _ in range(3))\n"
+        "    return hog\n"
+    )
+    values = find_backbone("hog_s14").card.model_dump(mode="json", exclude_none=True)
+    values |= {"name": "b", "source": "python", "id": "blocks.py:make", "layers": [0, 2]}
+    Path("b.toml").write_text(as_toml(values))
+    return Path("b.toml")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from densebench.records.identity import RowKey, labels, row_key, run_id
+from densebench.records.identity import RowKey, column_key, labels, row_key, run_id
 from densebench.records.schema import RunRecord
 from densebench.records.store import load_records
 
@@ -36,6 +36,7 @@ def id_of(record: RunRecord) -> str:
         seed=record.seed,
         precision=record.precision,
         allow_nondeterministic=record.allow_nondeterministic,
+        layers=record.backbone.layers,
     )
 
 
@@ -66,6 +67,8 @@ def test_the_ids_of_committed_records_are_still_those_of_their_runs() -> None:
         {"seed": 1},
         {"precision": "tf32"},
         {"allow_nondeterministic": True},
+        {"layers": (2,)},
+        {"layers": (2, 5)},
     ],
 )
 def test_what_can_move_a_number_is_another_run(change: dict[str, Any]) -> None:
@@ -117,3 +120,28 @@ def test_rows_of_one_name_are_told_apart_by_what_differs(tiny_record: RunRecord)
         "rgb_s14 (fp32, weights 01234567)",
         "alone",
     ]
+
+
+def test_layers_make_other_rows_of_one_column_also_of_post_trainings(
+    tiny_record: RunRecord,
+) -> None:
+    chosen = {"layers": [2, 5], "name": "rgb_s14, layers 2+5"}
+    layered = varied(tiny_record, backbone=chosen)
+    assert column_key(layered) == column_key(tiny_record)
+    assert row_key(layered).name == "rgb_s14, layers 2+5"
+    training = {
+        "base": "b",
+        "base_fingerprint": "1" * 64,
+        "recipe": "r",
+        "recipe_hash": "2" * 64,
+        "seed": 0,
+        "steps": 3,
+    }
+    trained = varied(tiny_record, backbone={"training": training})
+    of_layers = varied(tiny_record, backbone={"training": training, **chosen})
+    assert row_key(trained).name == "r of b"
+    assert row_key(of_layers).name == "r of b, layers 2+5"
+
+
+def test_the_id_of_a_run_of_no_chosen_layers_is_what_it_always_was() -> None:
+    assert run_id(**RUN) == run_id(**RUN, layers=None) == "fc9887545de7"

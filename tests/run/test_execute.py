@@ -19,6 +19,7 @@ from densebench.features.source import PatchSource
 from densebench.host.errors import DensebenchError
 from densebench.host.paths import cache_home
 from densebench.host.watcher import Watcher
+from densebench.records.identity import column_key
 from densebench.records.panels import load_panels
 from densebench.records.store import load_record
 from densebench.run.execute import evaluate
@@ -309,3 +310,46 @@ def test_under_a_limit_below_its_need_a_run_writes_nothing_that_it_removes(
 
 def _bytes(arguments):
     return sum(array.nbytes for array in arguments[1:])
+
+
+def test_layers_are_another_row_of_the_same_column(tiny_task, tmp_path, blocks):
+    base = RunOptions(blocks, str(tiny_task), device="cpu", results=tmp_path)
+    plain, _ = evaluate(base)
+    chosen, second = evaluate(replace(base, layers=(0, 2)))
+    assert chosen.backbone.name == "blocks.py:make, layers 0+2"
+    assert second.parent.parent.name == "blocks.py_make_layers_0+2"
+    assert (chosen.backbone.layers, plain.backbone.layers) == ((0, 2), None)
+    assert chosen.backbone.fingerprint == plain.backbone.fingerprint
+    assert column_key(chosen) == column_key(plain)
+    assert chosen.run_id != plain.run_id
+    assert evaluate(replace(base, layers=(0, 2)))[1] == second
+    with pytest.raises(DensebenchError, match=r"has the layers 0 to 2, not \[3\]; name each"):
+        evaluate(replace(base, layers=(3,)))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+BLOCKS_CARD = """
+name = "two"
+source = "python"
+id = "{id}"
+patch_size = 14
+embed_dim = 52
+layers = [0, 2]
+mean = [0.485, 0.456, 0.406]
+std = [0.229, 0.224, 0.225]
+position_embedding = "none"
+license = "none"
+training_data = "none"
+"""
+
+
+def test_a_card_s_layers_are_those_of_the_command(tiny_task, tmp_path, blocks):
+    card = tmp_path / "two.toml"
+    card.write_text(BLOCKS_CARD.format(id=blocks))
+    base = RunOptions(str(card), str(tiny_task), device="cpu", results=tmp_path / "results")
+    of_card, _ = evaluate(base)
+    card.write_text(BLOCKS_CARD.format(id=blocks).replace("layers = [0, 2]", ""))
+    of_command, _ = evaluate(replace(base, layers=(0, 2)))
+    assert of_card.run_id == of_command.run_id
+    assert of_card.backbone.name == of_command.backbone.name == "two, layers 0+2"
+    assert of_card.score == of_command.score

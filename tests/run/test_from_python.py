@@ -1,11 +1,13 @@
 """A run as Python asks for it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from densebench.backbones import load_backbone
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.run.from_python import as_options, as_path, evaluate_given
@@ -50,3 +52,25 @@ def test_a_module_by_the_name_of_a_card_is_not_the_card(tiny_task: Path, own_pla
     record, _ = evaluate_given(Zero(), options, Watcher())
     assert record.backbone.embed_dim == 1
     assert record.backbone.card == {}
+
+
+def test_layers_of_a_module_and_of_a_backbone_that_is_left_as_it_was(
+    tiny_task: Path, own_places: Path, blocks: str
+) -> None:
+    backbone = load_backbone(blocks)
+    options = as_options(backbone, tiny_task, None, {"device": "cpu", "layers": [0, 2]})
+    record, _ = evaluate_given(backbone, options, Watcher())
+    assert record.backbone.layers == (0, 2)
+    assert record.backbone.embed_dim == 2 * backbone.embed_dim
+    assert record.backbone.name.endswith("layers 0+2")
+    assert backbone.layers is None
+    backbone.use_layers((1,))
+    own, _ = evaluate_given(backbone, replace(options, layers=None), Watcher())
+    assert (own.backbone.layers, backbone.layers) == ((1,), (1,))
+    with pytest.raises(DensebenchError, match=r"has the layers 0 to 2, not \[3\]"):
+        evaluate_given(backbone, replace(options, layers=(3,)), Watcher())
+    assert backbone.layers == (1,)
+    module = backbone.module  # type: ignore[attr-defined]
+    of_module, _ = evaluate_given(module, replace(options, backbone="m"), Watcher())
+    assert of_module.score.value == record.score.value
+    assert of_module.backbone.name == "m, layers 0+2"

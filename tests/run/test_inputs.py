@@ -35,6 +35,7 @@ def identity_of(options: RunOptions) -> Identity:
         {"cache": "fp16"},
         {"skip_bad": True},
         {"allow_nondeterministic": True},
+        {"layers": (1,)},
     ],
 )
 def test_what_can_move_a_number_is_in_the_id(identity: Identity, change: dict[str, object]) -> None:

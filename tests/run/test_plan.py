@@ -1,10 +1,12 @@
 """What is wrong with the options is told before data or weights are read."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from densebench.cards import card_path
 from densebench.host.errors import DensebenchError
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
@@ -54,3 +56,23 @@ def test_everything_is_resolved() -> None:
 def test_a_list_of_the_dataset_s_own_is_looked_for_when_that_is_found() -> None:
     own = RunOptions("rgb_s14", "scenes_incontext", train_list=Path("train"), device="cpu")
     assert not plan_run(own).as_shipped
+
+
+def test_layers_are_the_backbone_s_or_the_protocol_s(tmp_path: Path) -> None:
+    options = RunOptions("dinov2_s14", "scenes_incontext", layers=(8,), device="cpu")
+    assert plan_run(options).layers == (8,)
+    both = replace(options, params={"layers": "four_even"})
+    with pytest.raises(DensebenchError, match="its parameter layers is four_even, and the backb"):
+        plan_run(both)
+    with pytest.raises(DensebenchError, match="attention of the last block alone; leave layers"):
+        plan_run(replace(options, task="scenes_attention_jaccard"))
+
+
+def test_a_card_s_layers_are_the_command_s_unless_that_names_others(tmp_path: Path) -> None:
+    text = card_path("backbones", "dinov2_s14").read_text()
+    card = tmp_path / "four.toml"
+    card.write_text(text.replace("patch_size", "layers = [2, 5, 8, 11]\npatch_size"))
+    options = RunOptions(str(card), "scenes_incontext", device="cpu")
+    assert plan_run(options).layers == (2, 5, 8, 11)
+    assert plan_run(replace(options, layers=(8,))).layers == (8,)
+    assert plan_run(replace(options, backbone="dinov2_s14")).layers is None

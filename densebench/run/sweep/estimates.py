@@ -142,9 +142,9 @@ def _kept_bytes(plan: Plan, protocol: Protocol, card: BackboneCard, data: Datase
         return 0
     width = 2 if plan.options.cache == "fp16" else 4
     target = prod(protocol.input_shape) * np.dtype(data.target.dtype).itemsize
-    needs = protocol.needs
+    needs, maps = protocol.needs, len(plan.layers or (0,))
     views = len(data.train) * needs.kept_train_views + len(data.val) * needs.kept_val_views
-    return views * (prod(protocol.grid_shape) * card.embed_dim * width + target)
+    return views * (prod(protocol.grid_shape) * card.embed_dim * maps * width + target)
 
 
 def _passes(plan: Plan, protocol: Protocol, data: Dataset) -> int:
