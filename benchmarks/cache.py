@@ -1,12 +1,12 @@
 """Milliseconds an image of a pass over a split: without cache, with an empty one, with a whole one.
 
-The backbone is a ViT-S/16 whose weights nothing has trained, the images the drawn scenes; the
-three take turns, `cold` each time with a new folder. `forward` is the backbone alone on batches of
-the same size, and its share is told where it is run. The second time is of the processor, in this
-process: where a machine is shared it is the steadier one, but does not see what waits for a disk.
-The last line is what one process can write, with checksums and up to the disk.
+Backbone and images are those of `limits.py`; the three take turns, `cold` each time with a new
+folder. `forward` is the backbone alone on batches of the same size, and its share is told where it
+is run. The second time is of the processor, in this process: where a machine is shared it is the
+steadier one, but does not see what waits for a disk. The last line is what one process can write,
+with checksums and up to the disk.
 
-python benchmarks/cache.py [IMAGES] [fp32|fp16]
+python benchmarks/cache.py [IMAGES] [fp32|fp16] [VOC2012 WEIGHTS]
 """
 
 import shutil
@@ -19,26 +19,22 @@ from time import perf_counter, process_time
 
 import numpy as np
 import torch
-from limits import BATCH, INPUT, build
+from subject import BATCH, INPUT, loaded, options_of
 from timing import alternating, recorded
 
-from densebench.backbones import DenseBackbone, load_backbone
-from densebench.cards import find_task
-from densebench.datasets import Split, load_dataset
+from densebench.backbones import DenseBackbone
+from densebench.datasets import Split
 from densebench.datasets.transforms import Squash
 from densebench.features.cache import FeatureCache
 from densebench.features.source import PatchSource
-from densebench.host.device import pick_device
 
-TASK, REPEATS, LIMIT = "scenes_incontext", 2, 10**11
+REPEATS, LIMIT = 2, 10**11
 
 
-def main(count: str = "64", mode: str = "fp32") -> None:
-    images, device = int(count), pick_device("auto")
-    model = load_backbone(f"{_plugin()}:{build.__name__}", device=str(device))
-    found = find_task(TASK)
-    split = load_dataset(found.card.dataset, card_path=found.file).train
-    split = split.subset(split.names[:images])
+def main(count: str = "64", mode: str = "fp32", voc: str = "", weights: str = "") -> None:
+    images = int(count)
+    model, data, device = loaded(options_of(voc, weights))
+    split = data.train.subset(data.train.names[:images])
     dtype = "float16" if mode == "fp16" else "float32"
     with tempfile.TemporaryDirectory() as folder:
         warm = FeatureCache(Path(folder) / "warm", LIMIT, dtype)
@@ -55,7 +51,10 @@ def main(count: str = "64", mode: str = "fp32") -> None:
         work = alternating(contenders, REPEATS, process_time)
         kept = sum(entry.n_bytes for entry in warm.entries()) / images
         rate = _writing_rate(Path(folder) / "written", dtype)
-    print(f"{images} images of {INPUT} pixels, {mode}, {kept / 1e6:.2f} MB each")
+    print(
+        f"{Path(model.name).name}, {images} images of {INPUT} pixels, "
+        f"{mode}, {kept / 1e6:.2f} MB each"
+    )
     for name, seconds in times.items():
         columns = (
             f"{1000 * seconds / images:>8.2f} ms an image {1000 * work[name] / images:>8.2f} ms"
@@ -75,18 +74,15 @@ def _writing_rate(folder: Path, dtype: str) -> float:
     """Bytes a second that go into an entry, block by block."""
     block, blocks = np.random.default_rng(0).random((BATCH, 37, 37, 384), np.float32), 8
     sizes = (BATCH * blocks, *block.shape[1:]), (BATCH * blocks, 1, 1)
-    masks, start = np.zeros((BATCH, 1, 1), np.uint8), perf_counter()
-    with FeatureCache(folder, LIMIT, dtype).open({}, *sizes) as entry:
+    masks, spec = np.zeros((BATCH, 1, 1), np.uint8), {"view": {"transform": "none", "size": 0}}
+    start = perf_counter()
+    with FeatureCache(folder, LIMIT, dtype).open(spec, *sizes) as entry:
         assert entry is not None
         for number in range(blocks):
             entry.write(number * BATCH, block, masks)
             entry.commit((number + 1) * BATCH)
     written = sum(kept.n_bytes for kept in FeatureCache(folder, LIMIT).entries())
     return written / (perf_counter() - start)
-
-
-def _plugin() -> Path:
-    return Path(__file__).with_name("limits.py")
 
 
 def _go(
