@@ -25,6 +25,7 @@ from densebench.posttrain.optimiser import teachers_own_share
 from densebench.posttrain.outcome import as_toml
 from densebench.posttrain.recipe import load_recipe
 from densebench.posttrain.session import PosttrainOptions, posttrain
+from densebench.posttrain.trainer import Trainer
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 
@@ -359,3 +360,35 @@ class TestAlone:
         with pytest.raises(OSError, match="file/home"):
             posttrain(BASE)
         assert not Path("posttrained/mine").exists()
+
+
+def test_a_card_with_layers_is_not_trained() -> None:
+    card = card_of_plug_in()
+    assert "has layers 0+2, and a post-training trains the backbone's own output" in error_of(
+        backbone=str(card)
+    )
+    assert not Path("posttrained").exists()
+
+
+def card_of_plug_in() -> Path:
+    """Of HOG in three blocks that change nothing."""
+    Path("blocks.py").write_text(
+        "import torch\nfrom densebench.backbones import load_backbone\n"
+        "def make():\n    hog = load_backbone('hog_s14')\n"
+        "    hog.blocks = torch.nn.ModuleList(torch.nn.Identity() for _ in range(3))\n"
+        "    return hog\n"
+    )
+    values = find_backbone("hog_s14").card.model_dump(mode="json", exclude_none=True)
+    values |= {"name": "b", "source": "python", "id": "blocks.py:make", "layers": [0, 2]}
+    Path("b.toml").write_text(as_toml(values))
+    return Path("b.toml")
+
+
+def test_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, alike = (posttrain(replace(BASE, name=n, deterministic=n == "b")) for n in "ab")
+    for file in ("student.safetensors", "teacher.safetensors"):
+        assert (plain.parent / file).read_bytes() == (alike.parent / file).read_bytes()
+    none_such = torch.zeros(4).put_  # of which torch has only one that may differ
+    monkeypatch.setattr(Trainer, "run", lambda _: none_such(torch.tensor([1]), torch.ones(1)))
+    assert "--deterministic: put_ has no algorithm" in error_of(deterministic=True)
+    assert not torch.are_deterministic_algorithms_enabled()
