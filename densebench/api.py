@@ -100,6 +100,24 @@ def evaluate_run(options: "RunOptions", watcher: Watcher | None = None) -> "tupl
     return execute.evaluate(options, watcher, images)
 
 
+def evaluate_layers(
+    base: "RunOptions", layers: Sequence[int] | None = None, watcher: Watcher | None = None
+) -> "list[tuple[RunRecord, Path]]":
+    """A run for each layer of a backbone, whose features are extracted in one pass.
+
+    Args:
+        base: The backbone, the task, and how to run; its own ``layers`` mean nothing.
+        layers: Numbers of blocks, counted from 0; all of them, if none are given.
+        watcher: Told how it goes.
+
+    Returns:
+        Each layer's record and file, in the order of their numbers.
+    """
+    from densebench.run import by_layer
+
+    return by_layer.evaluate_layers(base, layers, watcher)
+
+
 def profile(
     options: "ProfileOptions", watcher: Watcher | None = None
 ) -> "tuple[ProfileRecord, Path]":

@@ -118,7 +118,7 @@ class PatchSource:
         if self.world.size == 1:
             found = self._alone(views, order, spec)
         else:
-            together = Together(self, self._rounds, views, _shapes(self, views))
+            together = Together(self, self._rounds, views, shapes_of(self, views))
             found = together.batches(range(len(self)) if order is None else order, reach, spec)
         left = len(order or self.split)
         for part in found:
@@ -183,7 +183,7 @@ class PatchSource:
     ) -> Iterator[Part]:
         """Of one process: from the cache, if what ``spec`` describes is or can be there."""
         if self.cache is not None and spec is not None:
-            shapes, n = _shapes(self, views), len(self)
+            shapes, n = shapes_of(self, views), len(self)
             sizes = (n, *shapes.patches), (n, *shapes.mask)
             kinds = self.split.target.dtype, given(self, views.transform)
             with self.cache.open(spec, *sizes, *kinds) as entry:
@@ -282,7 +282,8 @@ def _require(finite: Bool[Tensor, ""], backbone: DenseBackbone) -> None:
         )
 
 
-def _shapes(source: PatchSource, views: Views) -> Shapes:
+def shapes_of(source: PatchSource, views: Views) -> Shapes:
+    """Of an image's patches and of its mask."""
     transform, backbone = views.transform, source.backbone
     rows, columns = (side // backbone.patch_size for side in transform.shape)
     mask_type = torch.from_numpy(np.empty(0, source.split.target.dtype)).dtype

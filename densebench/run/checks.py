@@ -59,7 +59,7 @@ def check_memory(
     )
     if cache is not None:
         watcher.say(
-            f"features: up to {memory.gigabytes(_kept_bytes(inputs, protocol))} are kept in "
+            f"features: up to {memory.gigabytes(kept_bytes(inputs, protocol))} are kept in "
             f"{cache.folder} (limit {memory.gigabytes(cache.limit)})"
         )
 
@@ -81,7 +81,7 @@ def _batch_bytes(inputs: Inputs, protocol: Protocol) -> int:
     return memory.batch_bytes(batch, *sides, backbone.patch_size, backbone.embed_dim)
 
 
-def _kept_bytes(inputs: Inputs, protocol: Protocol) -> int:
+def kept_bytes(inputs: Inputs, protocol: Protocol) -> int:
     """Size of all views that the protocol wants kept."""
     width = 2 if inputs.plan.options.cache == "fp16" else 4
     values = prod(protocol.input_shape) * np.dtype(inputs.dataset.target.dtype).itemsize

@@ -1,7 +1,7 @@
 """One run: a backbone, a task and its protocol give one record."""
 
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,11 @@ from typing import Any
 import torch
 
 from densebench.backbones.base import DenseBackbone
+from densebench.backbones.several import chosen_layers
 from densebench.datasets.base import Split
 from densebench.datasets.decoded import decoded_once
 from densebench.features.cache import FeatureCache, feature_cache
+from densebench.features.layers_together import LayersSource
 from densebench.features.loading import default_workers
 from densebench.features.source import CPU, PatchSource
 from densebench.files.atomic import require_writable
@@ -27,7 +29,7 @@ from densebench.protocols.base import Protocol, Setting
 from densebench.records.schema import RunRecord
 from densebench.records.store import load_settled
 from densebench.run import done
-from densebench.run.checks import check_memory, check_repeatable
+from densebench.run.checks import check_memory, check_repeatable, kept_bytes
 from densebench.run.images import Images, load_images
 from densebench.run.inputs import Identity, Inputs, load_inputs
 from densebench.run.keeper import PanelKeeper
@@ -45,12 +47,19 @@ def evaluate(
     watcher: Watcher | None = None,
     images: Images | None = None,
     given: DenseBackbone | None = None,
+    others: tuple[int, ...] = (),
 ) -> tuple[RunRecord, Path]:
     """Run one backbone on one task, and save the record the moment it exists.
 
     A run whose record is there already is read from it, unless ``overwrite`` is set. Under
-    `torchrun` every process calls this; the first one decides, writes and tells. ``images`` are
-    those of the run, where they were found already; ``given`` is a backbone that is in memory.
+    `torchrun` every process calls this; the first one decides, writes and tells.
+
+    Args:
+        options: what to run.
+        watcher: is told how it goes.
+        images: those of the run, where they were found already.
+        given: a backbone that is in memory.
+        others: layers after the run's only one, whose features are kept while its are extracted.
 
     Returns:
         The record, and the file that holds it.
@@ -62,7 +71,7 @@ def evaluate(
     alike = always_alike(options.seed) if options.deterministic else nullcontext()
     with joined(CPU, PATIENCE) as world, room_on_gpu(LESS_GPU_MEMORY), alike:
         told = watcher if watcher is not None and world.is_main else Watcher()
-        return Run(options, told, world, images, given).record()
+        return Run(options, told, world, images, given, others).record()
 
 
 class Run:
@@ -75,8 +84,10 @@ class Run:
         world: World | None = None,
         images: Images | None = None,
         given: DenseBackbone | None = None,
+        others: tuple[int, ...] = (),
     ) -> None:
         self._options, self._watcher, self._given = options, watcher, given
+        self._others = others
         self._world = world or World()
         self._phases = Phases(watcher)
         with self._phases.phase("load"):
@@ -182,7 +193,7 @@ class Run:
         workers = options.workers
         if workers is None:
             workers = 0 if device.type == "cpu" else default_workers(len(images))
-        return PatchSource(
+        source = PatchSource(
             split=images,
             backbone=self.inputs.backbone,
             device=device,
@@ -195,6 +206,20 @@ class Run:
             phase=phase,
             world=self._world,
         )
+        return self._with_others(source) if self._others else source
+
+    def _with_others(self, source: PatchSource) -> PatchSource:
+        """The source, which keeps features of as many other layers as the cache has room for.
+
+        Raises:
+            DensebenchError: there are no such layers.
+        """
+        assert self._cache is not None  # without one nothing is kept
+        backbone = self.inputs.backbone
+        chosen_layers(self._others, len(backbone.layer_widths()), backbone.name)
+        room = self._cache.limit // max(1, kept_bytes(self.inputs, self.protocol))
+        known = {part.name: getattr(source, part.name) for part in fields(PatchSource)}
+        return LayersSource(**known, others=self._others[: max(0, room - 1)])
 
 
 def _uses_masks_again(protocol: Protocol, split: str) -> bool:

@@ -42,6 +42,7 @@ training_data = "none"
 COMMANDS = {
     "run": "run --task data/retrieval.toml --results new --cache off --backbone",
     "extract": "extract --image good.png --size 28 --out out.npz --backbone",
+    "layers": "layers --task data/retrieval.toml --results new --backbone",
     "ladder": "ladder --dataset camvid --results new --dry-run --backbone",
 }
 VALUES = [
