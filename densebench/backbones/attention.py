@@ -95,7 +95,7 @@ def of_class_token(
     them at once needs not be changed for it.
     """
     if isinstance(layer, EvaAttention):
-        with _Multiplied(layer) as seen:
+        with _Fused(layer) as seen:
             _, height, width, _ = backbone(images).shape
         queries, keys = seen.last
     else:
@@ -106,6 +106,16 @@ def of_class_token(
         finally:
             watch.remove()
         queries, keys = _queries_and_keys(layer, entered[0])
+    return class_row(queries, keys, (height, width))
+
+
+def class_row(
+    queries: Float[Tensor, "b heads n d"],
+    keys: Float[Tensor, "b heads n d"],
+    grid: tuple[int, int],
+) -> Float[Tensor, "b heads h w"]:
+    """How much the first token attends to the last ones, which are patches row by row."""
+    height, width = grid
     first = queries[:, :, :1] * queries.shape[-1] ** -0.5
     weights = (first @ keys.transpose(-2, -1)).softmax(dim=-1)[:, :, 0]
     return weights[:, :, -height * width :].unflatten(-1, (height, width))
@@ -122,25 +132,13 @@ def _queries_and_keys(layer: Any, tokens: Float[Tensor, "b n d"]) -> Queries:
     return layer.q_norm(queries), layer.k_norm(keys)
 
 
-class _Multiplied(TorchFunctionMode):
-    """Sees the queries and keys that a layer multiplies: of several layers, those of the last.
+class Multiplied(TorchFunctionMode):
+    """Sees the queries and keys that fused attention multiplies: of several layers, the last's.
 
     Rotary positions are in them by then.
     """
 
-    def __init__(self, layer: Any) -> None:
-        super().__init__()
-        self._layer, self._fused = layer, layer.fused_attn
-        self.last: Queries
-
-    def __enter__(self) -> "_Multiplied":
-        self._layer.fused_attn = True
-        super().__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        self._layer.fused_attn = self._fused
+    last: Queries
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -148,3 +146,20 @@ class _Multiplied(TorchFunctionMode):
         if function is scaled_dot_product_attention:
             self.last = args[0], args[1]
         return function(*args, **(kwargs or {}))
+
+
+class _Fused(Multiplied):
+    """The same, while a layer of timm's is told to use fused attention."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self._layer, self._fused = layer, layer.fused_attn
+
+    def __enter__(self) -> "_Fused":
+        self._layer.fused_attn = True
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._layer.fused_attn = self._fused

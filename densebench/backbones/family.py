@@ -26,12 +26,14 @@ class Asked:
         weights: a file to use instead of the card's.
         image_size: side in pixels of the images to come, or height and width, if it is known.
         offline: never use the network.
+        random_weights: the seed of weights that are drawn instead of any that were learnt.
     """
 
     name: str
     weights: Path | None = None
     image_size: "int | Size | None" = None
     offline: bool = False
+    random_weights: int | None = None
 
     def weights_of(self, found: Found[BackboneCard]) -> Path | None:
         """The file of the weights: the user's or the card's; None where the card names none.
@@ -54,15 +56,28 @@ class Family:
         build: a backbone with its weights, from a card and what is asked.
         card: what its cards hold; a family with further keys makes a card of its own.
         card_of: the card of an ID that is named ``SOURCE:ID``, where the family can make one.
-        is_known: whether the card, its ``weights``, densebench's code and the family's own alone
-            decide about the features; then a run that is done is told by the weights' hash,
-            without opening them. What else ``build`` reads would go unnoticed.
+        found_by_name: the same where the card is made of files of the model's own: with the place
+            that its paths refer to, and told whether the network is off.
+        also_reads: files beside the weights that decide about the features, as far as they are on
+            this machine.
+        is_known: whether the card, its ``weights``, what ``also_reads`` gives, and the code of
+            densebench and of the family alone decide about the features; then a run that is done
+            is told by the weights' hash, without opening them. What else ``build`` reads would go
+            unnoticed.
+        builds_random: whether ``build`` draws weights where a seed is asked for.
     """
 
     build: "Callable[[Found[BackboneCard], Asked], DenseBackbone]"
     card: type[BackboneCard] = BackboneCard
     card_of: Callable[[str], BackboneCard] | None = None
+    found_by_name: Callable[[str, bool], Found[BackboneCard]] | None = None
+    also_reads: Callable[[Found[BackboneCard]], list[Path]] | None = None
     is_known: bool = False
+    builds_random: bool = False
+
+    def beside(self, found: Found[BackboneCard]) -> list[str]:
+        """What ``also_reads`` gives, if it is there."""
+        return [] if self.also_reads is None else [str(file) for file in self.also_reads(found)]
 
 
 def family_of(source: str) -> Family:

@@ -28,7 +28,8 @@ def load_backbone(
     """A backbone with real weights, in evaluation mode.
 
     Args:
-        name: A card's name or path, ``timm:ID``, ``open_clip:ARCH/TAG``, or ``FILE.py:FUNCTION``.
+        name: A card's name or path, ``timm:ID``, ``open_clip:ARCH/TAG``, ``hf:ORG/MODEL``,
+            ``hf:FOLDER``, or ``FILE.py:FUNCTION``.
         weights: A weights file to use instead of the official ones.
         image_size: Side in pixels of the images to come, or height and width. Checked against the
             patch size; the few models whose input size is fixed are built for it.
@@ -46,7 +47,7 @@ def load_backbone(
     where, chosen = _device(device), None if layers is None else checked_layers(layers)
     asked = Asked(name, None if weights is None else Path(weights), image_size, offline)
     with torch.random.fork_rng(devices=[]):  # building draws weights that are then replaced
-        found = found or find(name)
+        found = found or find(name, offline)
         backbone = _build(asked, found)
     patch = backbone.patch_size
     for side in () if image_size is None else as_size(image_size):
@@ -61,8 +62,12 @@ def load_backbone(
     return backbone.eval().to(where)
 
 
-def find(name: str | os.PathLike[str]) -> Found[BackboneCard] | None:
+def find(name: str | os.PathLike[str], offline: bool = False) -> Found[BackboneCard] | None:
     """The card of a backbone's name, made up for ``SOURCE:ID``; None for plug-ins.
+
+    Args:
+        name: as for :func:`load_backbone`.
+        offline: never use the network, which only a model of a hub may need for its card.
 
     Raises:
         DensebenchError: no such backbone.
@@ -71,14 +76,18 @@ def find(name: str | os.PathLike[str]) -> Found[BackboneCard] | None:
     if plugin.is_target(name):
         return None
     source, colon, model_id = name.partition(":")
-    if colon and source in FAMILIES.names() and (card_of := family_of(source).card_of) is not None:
-        return Found(card_of(model_id), Path(name))
+    if colon and source in FAMILIES.names():
+        family = family_of(source)
+        if family.found_by_name is not None:
+            return family.found_by_name(model_id, offline)
+        if family.card_of is not None:
+            return Found(family.card_of(model_id), Path(name))
     return find_backbone(name)
 
 
-def card_for(name: str | os.PathLike[str]) -> BackboneCard | None:
+def card_for(name: str | os.PathLike[str], offline: bool = False) -> BackboneCard | None:
     """The card alone, as :func:`find` finds it."""
-    found = find(name)
+    found = find(name, offline)
     return None if found is None else found.card
 
 
@@ -91,7 +100,7 @@ def weights_file(
         DensebenchError: no such backbone, or the weights cannot be had.
     """
     asked = Asked(name, None if weights is None else Path(weights), offline=offline)
-    found = find(name)
+    found = find(name, offline)
     return asked.weights if found is None else asked.weights_of(found)
 
 

@@ -5,7 +5,10 @@ The same weights give other features under another rule, so that the rule belong
 - ``dino``, ``dinov2``, ``neco``: bicubic by a scale factor of (size + 0.1) / table size, without
   antialiasing (facebookresearch/dino, facebookresearch/dinov2 without registers, vpariza/NeCo).
 - ``dinov2_reg``: bicubic to the size, with antialiasing (facebookresearch/dinov2 with registers).
-- ``timm``: what timm does.
+- ``timm``: what timm does (bicubic to the size, with antialiasing, in its own way).
+- ``transformers``: bicubic to the size, without antialiasing (Hugging Face transformers, where a
+  model has no rule of its own there).
+- ``siglip2``: bilinear to the size, with antialiasing (SigLIP 2 of flexible resolution).
 - ``none``: the model has no table of positions (rotary positions, convolutions).
 """
 
@@ -22,7 +25,9 @@ from densebench.backbones.base import PositionsOf
 from densebench.cards import BackboneCard
 from densebench.host.errors import DensebenchError
 
-PositionRule = Literal["dino", "dinov2", "dinov2_reg", "neco", "timm", "none"]
+PositionRule = Literal[
+    "dino", "dinov2", "dinov2_reg", "neco", "timm", "transformers", "siglip2", "none"
+]
 NO_TABLE = "none"
 OFFSET_RULES = ("dino", "dinov2", "neco")
 DINOV2_PATCH = 14
@@ -55,7 +60,8 @@ def interpolate_positions(
         factors = [(size + OFFSET) / side for size in grid]
         square = functional.interpolate(square, scale_factor=factors, mode="bicubic")
     else:
-        square = functional.interpolate(square, size=grid, mode="bicubic", antialias=True)
+        mode, smooth = ("bilinear" if rule == "siglip2" else "bicubic"), rule != "transformers"
+        square = functional.interpolate(square, size=grid, mode=mode, antialias=smooth)
     return square.flatten(2).transpose(1, 2).to(table.dtype)
 
 

@@ -1,5 +1,7 @@
 """What training and single layers ask of a backbone beside its features."""
 
+from typing import ClassVar
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -11,10 +13,16 @@ from densebench.host.errors import DensebenchError
 class Trainable(DenseBackbone):
     """A backbone that tells its parts. One that does not can be trained as a whole."""
 
+    weights_file: ClassVar[str | None] = None  # by what name its library looks for weights
+
     @property
     def encoder(self) -> nn.Module:
         """The module inside whose state dict is the weights file, in its own naming."""
         return self
+
+    def published(self) -> tuple[dict[str, Tensor], dict[str, bytes]] | None:
+        """Weights and the files beside them as its library writes them; None where it does not."""
+        return None
 
     def blocks(self) -> list[nn.Module]:
         """The blocks that images go through one after the other, where there is such a list."""

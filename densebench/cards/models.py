@@ -131,7 +131,9 @@ class BackboneCard(Card):
     prefix_tokens: int = Field(default=0, ge=0)
     mean: tuple[float, float, float]
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
-    position_embedding: Literal["dino", "dinov2", "dinov2_reg", "neco", "timm", "none"]
+    position_embedding: Literal[
+        "dino", "dinov2", "dinov2_reg", "neco", "timm", "transformers", "siglip2", "none"
+    ]
     final_norm: bool = True
     layers: tuple[int, ...] | None = None
     drop_keys: tuple[str, ...] = ()

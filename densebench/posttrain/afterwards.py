@@ -36,7 +36,7 @@ def check_base(options: PosttrainOptions, trained: str | None = None) -> None:
     Raises:
         DensebenchError: it does not.
     """
-    card = card_for(options.backbone)
+    card = card_for(options.backbone, options.offline)
     if trained is None and card is not None and card.source != "python":
         return  # weights from a file are the same ones again
     device = pick_device(options.device)

@@ -87,8 +87,8 @@ license: {json.dumps(card.license.lower())}
 
 {origin.backbone}, post-trained with NeCo (patch neighbour consistency); densebench {__version__}.
 
-- Weights: `{STUDENT}` (what `{card.name}.toml` names) and `{TEACHER}` (their moving average), both
-  in the base's own key naming.
+- Weights: `{_file(card)}` (what `{card.name}.toml` names) and `{TEACHER}` (their moving average),
+  both in the base's own key naming.
 - Images: {images_told(origin.images, origin.sources)}; fingerprint of their content
   `{origin.images_fingerprint[:12]}`, each one's SHA-256 in `images.sha256`.{skipped}
 - Training: recipe {recipe.name}, {origin.steps} steps of {training.batch_size} images,
@@ -122,6 +122,7 @@ def _snippets(card: BackboneCard, names: Collection[str]) -> str:
         f"patches = backbone(images)  # (1, 8, 8, {card.embed_dim})\n",
         _by_timm(card),
         _by_hub(card, names),
+        _by_transformers(card),
     ]
     return "\n".join(f"```python\n{code}```\n" for code in found if code)
 
@@ -144,6 +145,21 @@ def _by_timm(card: BackboneCard) -> str:
         f"patches = model.forward_features(images)[:, {card.prefix_tokens}:]  "
         f"# (1, patches, {card.embed_dim})\n"
     )
+
+
+def _by_transformers(card: BackboneCard) -> str:
+    """Of the folder itself, which has the configuration as well."""
+    if card.source != "hf":
+        return ""
+    return (
+        "from transformers import AutoModel\n\n"
+        'model = AutoModel.from_pretrained(".").eval()  # patches come after '
+        f"{card.prefix_tokens} other tokens\n"
+    )
+
+
+def _file(card: BackboneCard) -> str:
+    return STUDENT if card.weights is None else str(card.weights.path)
 
 
 def _by_hub(card: BackboneCard, names: Collection[str]) -> str:

@@ -8,8 +8,10 @@ from typing import Any
 from safetensors.torch import save
 
 from densebench.backbones.base import DenseBackbone
+from densebench.backbones.trainable import Trainable
 from densebench.backbones.weights.hub import file_sha256
 from densebench.backbones.weights.official import official_state
+from densebench.backbones.weights.state_dict import StateDict
 from densebench.cards import BackboneCard, TrainingCard, WeightsSource, find_backbone
 from densebench.files.atomic import write_atomically
 from densebench.host.paths import user_home
@@ -54,9 +56,11 @@ def export(
     """
     for backbone in (student, teacher):
         fold_class_token(backbone)
-    state = official_state(student, origin.file)
-    write_atomically(folder / STUDENT, save(state))
-    write_atomically(folder / TEACHER, save(official_state(teacher, origin.file)))
+    state, beside = _written(student, origin)
+    write_atomically(folder / student_file(student), save(state))
+    write_atomically(folder / TEACHER, save(_written(teacher, origin)[0]))
+    for file, content in beside.items():
+        write_atomically(folder / file, content)
     write_atomically(folder / "recipe.toml", as_toml(recipe.model_dump(mode="json")))
     card = new_card(folder, name, student, recipe, origin)
     write_atomically(folder / README, model_card(card, recipe, origin, state.keys()))
@@ -68,15 +72,26 @@ def export(
     return path
 
 
+def _written(backbone: DenseBackbone, origin: Origin) -> tuple[StateDict, dict[str, bytes]]:
+    """Weights under the names of the base's file or of the base's library, and what is beside."""
+    published = backbone.published() if isinstance(backbone, Trainable) else None
+    return (official_state(backbone, origin.file), {}) if published is None else published
+
+
+def student_file(backbone: DenseBackbone) -> str:
+    """The name of the file of weights: that by which the base's library looks for it, or ours."""
+    return (isinstance(backbone, Trainable) and backbone.weights_file) or STUDENT
+
+
 def new_card(
     folder: Path, name: str, backbone: DenseBackbone, recipe: Recipe, origin: Origin
 ) -> BackboneCard:
     """The base's card, with the new weights beside it; for a plug-in, one made of what it says."""
-    base = backbone.card or _plugin_card(backbone, origin)
+    base, weights = backbone.card or _plugin_card(backbone, origin), student_file(backbone)
     update = {
         "name": name,
         "description": f"{origin.backbone} after NeCo post-training ({recipe.name})",
-        "weights": WeightsSource(path=STUDENT, sha256=file_sha256(folder / STUDENT)),
+        "weights": WeightsSource(path=weights, sha256=file_sha256(folder / weights)),
         "training_data": f"{base.training_data}; then {images_told(origin.images, origin.sources)}",
         "adapted_from": origin.backbone,
         "citation": "; ".join(filter(None, (base.citation, PAPER))),

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from densebench.backbones.hf.filling import SAVED
 from densebench.host.errors import DensebenchError
 from densebench.posttrain.checkpoints import PATTERN
 from densebench.posttrain.model_card import STUDENT
@@ -18,7 +19,7 @@ def goes_on(folder: Path, resume: bool, overwrite: bool) -> bool:
         DensebenchError: the folder holds what must not be written over unasked, or nothing to go
             on from.
     """
-    saved, finished = _saved(folder), (folder / STUDENT).exists()
+    saved, finished = _saved(folder), _has_weights(folder)
     begun = (folder / LOG).exists() or (folder / IMAGES).exists()
     if resume:
         if not (saved or finished or begun):
@@ -37,7 +38,7 @@ def goes_on(folder: Path, resume: bool, overwrite: bool) -> bool:
 def finished_card(folder: Path, name: str) -> Path | None:
     """The card of a training that has nothing left to do; checkpoints go last of all."""
     card = folder / f"{name}.toml"
-    whole = card.is_file() and (folder / STUDENT).exists() and not _saved(folder)
+    whole = card.is_file() and _has_weights(folder) and not _saved(folder)
     return card if whole else None
 
 
@@ -51,6 +52,10 @@ def prepare(folder: Path, clear: bool) -> None:
 def remove_checkpoints(folder: Path) -> None:
     """What only a training that goes on needs: several times the size of the weights."""
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
+def _has_weights(folder: Path) -> bool:
+    return any((folder / file).exists() for file in (STUDENT, SAVED))
 
 
 def _saved(folder: Path) -> bool:

@@ -118,7 +118,7 @@ def _alone(options: PosttrainOptions, world: World) -> Iterator[None]:
 
 def load_base(options: PosttrainOptions, device: torch.device) -> DenseBackbone:
     """The backbone to train; one of fixed input size is built for the recipe's global views."""
-    card, size = card_for(options.backbone), None
+    card, size = card_for(options.backbone, options.offline), None
     if options.recipe is not None and card is not None:
         size = load_recipe(options.recipe, options.overrides).views.global_size
         size = None if size % card.patch_size else size  # of which the recipe tells more
@@ -271,8 +271,8 @@ class _Session:
 
     def _origin(self, trainer: Trainer) -> Origin:
         options, card = self._options, self._backbone.card
-        row = options.backbone  # a file counts by its name, wherever it lies
-        if card is None or Path(row).is_file():
+        row = self._backbone.name  # a file counts by its name, wherever it lies
+        if card is None or row.endswith(".toml"):
             row = Path(row).name if card is None else card.name
         return Origin(
             backbone=row + (f"@{options.weights.stem}" if options.weights else ""),

@@ -116,6 +116,7 @@ def key_of(options: RunOptions) -> str | None:
         task, backbone = find_task(options.task), find_backbone(options.backbone)
         if not family_of(backbone.card.source).is_known:
             return None
+        beside = family_of(backbone.card.source).beside(backbone)
         code = [str(file) for file in PACKAGE.rglob("*.py")]
         code += FAMILIES.module_files(backbone.card.source)
         code += DATASETS.module_files(task.card.dataset.kind)
@@ -126,6 +127,7 @@ def key_of(options: RunOptions) -> str | None:
                 "task": task.card.model_dump(mode="json"),
                 "backbone": backbone.card.model_dump(mode="json"),
                 "weights": _weights_hash(options, backbone),
+                "beside": list(content_hashes(beside).values()),
                 "code": list(content_hashes(sorted(set(code))).values()),
                 "versions": versions(),
             }

@@ -86,7 +86,7 @@ def plan_run(options: RunOptions, given: bool = False) -> Plan:
     if share is not None:
         check_share(card.dataset.kind, share, options.subset_seed)
     _check_lists(options)
-    backbone = None if given else find(options.backbone)
+    backbone = None if given else find(options.backbone, options.offline)
     plan = Plan(
         options=options,
         task=task,

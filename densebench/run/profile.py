@@ -98,7 +98,7 @@ def profile_backbone(
 def _load(options: ProfileOptions, device: torch.device) -> tuple[DenseBackbone, int]:
     """The backbone, and the size of its input; a plug-in's patch is known when it is loaded."""
     side_for = _side_for(options)
-    card = card_for(options.backbone)
+    card = card_for(options.backbone, options.offline)
     size = side_for(card.patch_size) if card else None
     backbone = load_backbone(
         options.backbone,

@@ -72,12 +72,14 @@ def _key(plan: Plan, fresh: bool = False) -> str | None:
     card = found.card
     code = sorted(str(path) for path in Path(backbones.__path__[0]).rglob("*.py"))
     code += FAMILIES.module_files(card.source)
+    beside = family_of(card.source).beside(found)
     try:
         return content_hash(
             {
                 "weights": list(content_hashes([str(file)], fresh).values()),
                 "called": [plan.options.backbone, str(plan.options.weights), plan.options.layers],
                 "card": card.model_dump(mode="json"),
+                "beside": list(content_hashes(beside, fresh).values()),
                 "input_size": plan.input_size,
                 "code": list(content_hashes(code).values()),
                 "versions": versions(),

@@ -34,7 +34,13 @@ def test_weights_beside_the_card_are_found_from_its_own_file(tmp_path: Path) -> 
 
 def test_what_a_plug_in_computes_is_not_known() -> None:
     known = {name: family_of(name).is_known for name in FAMILIES.names()}
-    assert known == {"baseline": True, "open_clip": True, "python": False, "timm": True}
+    assert known == {
+        "baseline": True,
+        "hf": True,
+        "open_clip": True,
+        "python": False,
+        "timm": True,
+    }
     assert all(isinstance(family_of(name), Family) for name in known)
 
 

@@ -3,11 +3,13 @@
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from timm import create_model
 from torch import nn
@@ -15,7 +17,7 @@ from torch import nn
 from densebench import cli
 from densebench.backbones import load_backbone
 from densebench.backbones.base import IMAGENET_MEAN, IMAGENET_STD
-from densebench.cards import BackboneCard, WeightsSource
+from densebench.cards import BackboneCard, WeightsSource, find_backbone
 from densebench.posttrain.model_card import Origin, Result, hub_id, model_card, with_results
 from densebench.posttrain.outcome import as_toml
 from densebench.posttrain.recipe import Recipe
@@ -93,6 +95,35 @@ def test_the_python_of_a_timm_model_s_card_loads_it(workplace: Path) -> None:
         patches = found["model"].forward_features(images)[:, 1:]
     assert found["patches"].shape == patches.shape
     torch.testing.assert_close(patches, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["Dinov2WithRegisters", "DINOv3ViT", "ViT", "SiglipVision"])
+def test_the_python_for_transformers_loads_the_folder(kind: str, workplace: Path) -> None:
+    of_model = getattr(transformers, f"{kind}Model")
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "image_size": 56, "patch_size": 14}
+    config = of_model.config_class(**sizes, intermediate_size=32, num_hidden_layers=2)
+    of_model(config).save_pretrained("base")
+    base, overrides = load_backbone("hf:base"), {"training.steps": 1}
+    options = PosttrainOptions("hf:base", (Path("photos"),), "mine", recipe="tiny.toml")
+    made = posttrain(PosttrainOptions(**{**vars(options), "overrides": overrides}))
+    assert find_backbone("mine").card.adapted_from == "hf:base"
+    text = (made.parent / "README.md").read_text()
+    assert "base_model" not in text and "`model.safetensors` (what" in text
+    ours, theirs = snippets(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(made.parent)
+        assert ran(ours)["patches"].shape == (1, 8, 8, 32)
+        model = ran(theirs)["model"]
+        processor = transformers.AutoImageProcessor.from_pretrained(".")
+    assert tuple(processor.image_mean) == base.mean
+    trained, images = load_backbone("mine"), torch.rand(1, 3, 56, 56)
+    assert trained.fingerprint != base.fingerprint
+    with torch.no_grad():
+        expected = trained(images).flatten(1, 2)
+        patches = model(pixel_values=images).last_hidden_state[:, -16:]
+    torch.testing.assert_close(patches, expected, atol=1e-5, rtol=1e-5)
+    assert (made.parent / "teacher.safetensors").is_file()
+    assert posttrain(replace(options, resume=True, overrides=overrides)) == made
 
 
 def test_the_python_for_the_official_repository_asks_it_for_these_names(

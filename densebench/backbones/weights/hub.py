@@ -7,7 +7,7 @@ was first used; a file with another one is refused.
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -46,6 +46,10 @@ AS_PICKLE = {
 }
 
 
+class NoSuchFileError(DensebenchError):
+    """The repository is there and has no such file."""
+
+
 def fetch(
     card: BackboneCard, offline: bool = False, name: str | None = None, folder: Path = HERE
 ) -> Path:
@@ -61,19 +65,35 @@ def fetch(
         DensebenchError: the card names no weights, they cannot be had, or the file's SHA-256 is
             neither the card's nor the recorded one.
     """
-    source, called = weights_source(card), name or card.name
-    path = cached(card, folder)
+    return fetch_source(weights_source(card), name or card.name, offline, folder)
+
+
+def fetch_source(
+    source: WeightsSource, called: str, offline: bool = False, folder: Path = HERE
+) -> Path:
+    """The same for any file of a backbone's.
+
+    Raises:
+        NoSuchFileError: the repository has no file of that name.
+        DensebenchError: as :func:`fetch`.
+    """
+    path = cached_source(source, folder)
     if path is None and source.path:
         raise DensebenchError(
             f"{called}: no weights: there is no file {folder / source.path}, which the card "
             "names; put it there, or give --weights FILE"
         )
     if path is None:
-        if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        if offline or is_offline():
             raise _not_here(source, called, "the network is switched off")
         path = _from_hub(source, called) if source.repo else _from_url(source, called)
     check(source, called, path)
     return path
+
+
+def is_offline() -> bool:
+    """Whether the environment switches the network off."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def cached(card: BackboneCard, folder: Path = HERE) -> Path | None:
@@ -83,7 +103,15 @@ def cached(card: BackboneCard, folder: Path = HERE) -> Path | None:
         card: The backbone.
         folder: What a path in the card is relative to.
     """
-    source = weights_source(card)
+    return cached_source(weights_source(card), folder)
+
+
+def cached_source(source: WeightsSource, folder: Path = HERE) -> Path | None:
+    """The same for any file of a backbone's.
+
+    Raises:
+        DensebenchError: a name that the hub gives nothing.
+    """
     if source.path:
         path = folder / source.path
         return path if path.is_file() else None
@@ -91,16 +119,20 @@ def cached(card: BackboneCard, folder: Path = HERE) -> Path | None:
         path = url_path(source.url)
         return path if path.is_file() else None
     for file in _candidates(source):
-        try:
-            found = try_to_load_from_cache(str(source.repo), file, revision=revision(source))
-        except ValueError as error:
-            raise DensebenchError(
-                f"weights {place(source)}: nothing on the hub can be called so: "
-                f"{_first_line(error)}"
-            ) from error
+        found = in_cache(source, file)
         if isinstance(found, str):
             return Path(found)
     return None
+
+
+def in_cache(source: WeightsSource, file: str) -> object:
+    """A path, None, or what tells that there is no such file."""
+    try:
+        return try_to_load_from_cache(str(source.repo), file, revision=revision(source))
+    except ValueError as error:
+        raise DensebenchError(
+            f"weights {place(source)}: nothing on the hub can be called so: {_first_line(error)}"
+        ) from error
 
 
 def check(source: WeightsSource, called: str, path: Path) -> None:
@@ -241,10 +273,17 @@ def _from_hub(source: WeightsSource, called: str) -> Path:
         except RevisionNotFoundError as error:
             raise _not_here(source, called, "no such revision") from error
         except EntryNotFoundError:
+            _note_missing(repo, file, commit)
             continue
         except Exception as error:  # whatever the HTTP client of that version raises
             raise _not_here(source, called, _first_line(error)) from error
-    raise _not_here(source, called, "no such file in the repository")
+    raise NoSuchFileError(str(_not_here(source, called, "no such file in the repository")))
+
+
+def _note_missing(repo: str, file: str, commit: str) -> None:
+    """Leave the hub's own mark in its cache, which is there without a network as well."""
+    with suppress(Exception):  # it is only asked again without
+        hf_hub_download(repo, file, revision=commit)
 
 
 def _from_url(source: WeightsSource, called: str) -> Path:

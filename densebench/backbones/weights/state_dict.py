@@ -145,9 +145,9 @@ def load_strictly(
     extra = [k for k in state if k not in wanted]
     misshapen = [k for k in wanted if k in state and state[k].shape != wanted[k].shape]
     problems = [
-        _listed("missing", missing),
-        _listed("not known here", extra),
-        _listed("of another shape", [_shapes(k, state[k], wanted[k]) for k in misshapen]),
+        listed("missing", missing),
+        listed("not known here", extra),
+        listed("of another shape", [_shapes(k, state[k], wanted[k]) for k in misshapen]),
     ]
     if missing or extra or misshapen:
         theirs, ours = describe(state), describe(wanted)
@@ -178,7 +178,8 @@ def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _listed(label: str, keys: list[str], shown: int = 3) -> str:
+def listed(label: str, keys: list[str], shown: int = 3) -> str:
+    """The first ones of some keys, and how many there are; nothing where there are none."""
     if not keys:
         return ""
     more = ", ..." if len(keys) > shown else ""

@@ -1,0 +1,1 @@
+"""Image encoders of Hugging Face transformers, out of a folder or a repository of the hub."""
