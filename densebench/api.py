@@ -254,7 +254,11 @@ def reproduce(
 
 
 def ladder(
-    dataset: str, base: "RunOptions", dry_run: bool = False, watcher: Watcher | None = None
+    dataset: str,
+    base: "RunOptions",
+    dry_run: bool = False,
+    watcher: Watcher | None = None,
+    until: str = "",
 ) -> "LadderRecord":
     """Run one backbone by every protocol of a ladder, each one change away from the one before.
 
@@ -263,6 +267,7 @@ def ladder(
         base: The backbone, and how to run; its task, variant and parameters mean nothing.
         dry_run: Only say what there is.
         watcher: Told how it goes.
+        until: The last rung that is run; those after it are read where they are there.
 
     Returns:
         Each rung's number, and what its change is worth on the same images.
@@ -271,7 +276,7 @@ def ladder(
 
     if dry_run:
         return climbing.plan_ladder(dataset, base)
-    return climbing.climb(dataset, base, watcher or Watcher())
+    return climbing.climb(dataset, base, watcher or Watcher(), until)
 
 
 def examine(data: Path | None = None, results: Path | None = None) -> "list[Finding]":

@@ -10,7 +10,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 from densebench.backbones.base import DenseBackbone, PositionsOf
-from densebench.host.errors import DensebenchError
+from densebench.host.errors import UnsuitedError
 
 Queries = tuple[Float[Tensor, "b heads n d"], Float[Tensor, "b heads n d"]]
 
@@ -25,14 +25,14 @@ class AttentionMaps(DenseBackbone):
         backbone: whose class token attends.
 
     Raises:
-        DensebenchError: it has no such attention.
+        UnsuitedError: it has no such attention.
     """
 
     output = "attention"
 
     def __init__(self, backbone: DenseBackbone) -> None:
         if not backbone.attention_heads:
-            raise DensebenchError(
+            raise UnsuitedError(
                 f"{backbone.name}: gives no attention of a class token, which this protocol needs; "
                 "take a vision transformer with one, or a plug-in with attention(images)"
             )

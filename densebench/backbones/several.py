@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from densebench.host.errors import DensebenchError
+from densebench.host.errors import DensebenchError, UnsuitedError
 
 Layers = Literal["last", "four_last", "four_even"] | int | tuple[int, ...]
 
@@ -29,15 +29,15 @@ def chosen_layers(layers: Layers, count: int, name: str) -> tuple[int, ...] | No
         name: the backbone's.
 
     Raises:
-        DensebenchError: it has no such blocks.
+        DensebenchError: it has no such blocks; an ``UnsuitedError`` where no number would do.
     """
     if layers == "last":
         return None
     if not count:
-        raise DensebenchError(f"{name}: gives no features of single blocks; use layers=last")
+        raise UnsuitedError(f"{name}: gives no features of single blocks; use layers=last")
     if isinstance(layers, str):
         if count < FOUR:
-            raise DensebenchError(f"{name}: has {count} blocks, and layers={layers} takes four")
+            raise UnsuitedError(f"{name}: has {count} blocks, and layers={layers} takes four")
         return tuple(range(count - FOUR, count)) if layers == "four_last" else four_even(count)
     wanted = (layers,) if isinstance(layers, int) else layers
     if (

@@ -31,6 +31,7 @@ LadderName = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show the rungs and what is known of them; run nothing.")
 ]
+Until = Annotated[str, typer.Option(help="The last rung to run; those after it are only read.")]
 Names = Annotated[Path | None, typer.Option(help="A list of names instead of the dataset's own.")]
 
 
@@ -39,6 +40,7 @@ def ladder(
     backbone: BackboneName,
     dataset: LadderName,
     dry_run: DryRun = False,
+    until: Until = "",
     weights: WeightsFile = None,
     layers: Layers = None,
     data_root: DataRoot = None,
@@ -83,7 +85,8 @@ def ladder(
             results=results or DEFAULT_RESULTS,
             offline=offline,
         )
-        found = api.ladder(dataset, base, dry_run, TerminalWatcher(Console(stderr=True)))
+        watcher = TerminalWatcher(Console(stderr=True))
+        found = api.ladder(dataset, base, dry_run, watcher, until)
         if as_json:
             print(found.model_dump_json(indent=1), file=stdout)
         else:

@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""The exceptions that a user is meant to read."""
 
 
 class DensebenchError(Exception):
@@ -7,3 +7,7 @@ class DensebenchError(Exception):
     The message says what is wrong and what to do. The command line prints it without a traceback
     and exits with code 2.
     """
+
+
+class UnsuitedError(DensebenchError):
+    """What this backbone cannot do, whatever is mended; who goes through many runs passes it by."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from densebench.cards import Found, LadderCard, QuotedNumber, find_ladder
+from densebench.cards import Found, LadderCard, QuotedNumber, find_ladder, suggestion
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.measures.steps import Scored, compare_rules
@@ -41,28 +41,28 @@ def plan_ladder(dataset: str, base: RunOptions) -> LadderRecord:
         DensebenchError: no such ladder or backbone, or rungs that differ in more than they say.
     """
     ladder, rungs = _planned(dataset, base)
-    known = [done.recall(replace(rung.options, overwrite=False)) for rung in rungs]
-    return _record(
-        ladder, rungs, base, [_outcome(*pair) for pair in zip(rungs, known, strict=True)]
-    )
+    return _record(ladder, rungs, base, [_recalled(rung) for rung in rungs])
 
 
-def climb(dataset: str, base: RunOptions, watcher: Watcher) -> LadderRecord:
+def climb(dataset: str, base: RunOptions, watcher: Watcher, until: str = "") -> LadderRecord:
     """Run every rung, each in a process of its own, and leave the ladder beside the records.
 
-    A run whose record is there is read. A rung that fails says why, and the others go on.
+    A run whose record is there is read. A rung that fails says why, and the others go on; so do they
+    where the backbone cannot do it. Those after ``until``, if it is given, are read and not run.
 
     Raises:
-        DensebenchError: as ``plan_ladder``.
+        DensebenchError: as ``plan_ladder``, or there is no rung of that name.
     """
     ladder, rungs = _planned(dataset, base)
+    wanted = _until(ladder, until)
     outcomes: list[Outcome] = []
-    for number, rung in enumerate(rungs, start=1):
-        watcher.say(f"[{number}/{len(rungs)}] {rung.card.name}")
+    for number, rung in enumerate(rungs[:wanted], start=1):
+        watcher.say(f"[{number}/{wanted}] {rung.card.name}")
         same = [o for r, o in zip(rungs, outcomes, strict=False) if r.options == rung.options]
         outcomes.append(same[0] if same else run_apart(rung.options, watcher))
         if outcomes[-1].interrupted:
             raise KeyboardInterrupt
+    outcomes += [_recalled(rung) for rung in rungs[wanted:]]
     record = _record(ladder, rungs, base, outcomes)
     save_ladder(record, base.results)
     return record
@@ -76,7 +76,20 @@ def _planned(dataset: str, base: RunOptions) -> tuple[Found[LadderCard], list[Ru
     return ladder, plan_rungs(ladder, base)
 
 
-def _outcome(rung: Rung, known: tuple[RunRecord, Path] | None) -> Outcome:
+def _until(ladder: Found[LadderCard], name: str) -> int:
+    """How many rungs there are up to one; all of them where none is named."""
+    names = [rung.name for rung in ladder.card.rung]
+    if not name:
+        return len(names)
+    if name not in names:
+        raise DensebenchError(
+            f"{ladder.file}: has no rung {name!r}{suggestion(name, names)}; `--dry-run` shows them"
+        )
+    return names.index(name) + 1
+
+
+def _recalled(rung: Rung) -> Outcome:
+    known = done.recall(replace(rung.options, overwrite=False))
     return Outcome(rung.options, *(known or (None, None)))
 
 
@@ -147,7 +160,8 @@ def _rung(
         changes=card.changes,
         told=tuple(shown_changes(before, rung)) if before else (),
         step=step,
-        failed=outcome.reason,
+        failed="" if outcome.unsuited else outcome.reason,
+        skipped=outcome.reason if outcome.unsuited else "",
         **found,
     )
 

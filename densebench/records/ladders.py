@@ -32,7 +32,8 @@ class RungRecord(Part):
     """One rung.
 
     ``told`` has both values of each change. ``metric`` and ``record``, relative to the folder of
-    results, are there once the run is; else ``failed`` says why it is not.
+    results, are there once the run is; else ``failed`` says why it is not, or ``skipped`` what the
+    backbone cannot do.
     """
 
     name: str
@@ -49,6 +50,7 @@ class RungRecord(Part):
     record: str = ""
     step: StepRecord | None = None
     failed: str = ""
+    skipped: str = ""
 
 
 class LadderRecord(Part):

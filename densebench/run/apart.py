@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from densebench.cards.block_numbers import layers_text
 from densebench.host.children import end_with_parent
 from densebench.host.console import INTERRUPTED, USAGE, clean_stdout, explained
+from densebench.host.errors import UnsuitedError
 from densebench.host.progress import TerminalWatcher
 from densebench.host.ranks import process_count
 from densebench.host.screen import Console
@@ -27,6 +28,7 @@ from densebench.run.options import RunOptions
 
 OPTIONS = TypeAdapter(RunOptions)
 ALONE = Share()
+UNSUITED = 3  # a child's exit code, where the backbone cannot do what is asked
 # What `-m densebench.run.apart` would do, but with this package and without the working directory,
 # where a file such as statistics.py would be taken for the module of that name.
 CHILD = """
@@ -52,6 +54,7 @@ class Outcome:
     path: Path | None
     reason: str = ""
     interrupted: bool = False  # from outside: it has not failed
+    unsuited: bool = False  # the backbone cannot do it: nothing has failed
 
     @property
     def run(self) -> str:
@@ -91,7 +94,8 @@ def run_apart(
     if not failed and told:
         return Outcome(options, load_record(Path(told)), Path(told))
     left = f"ended with exit code {failed}, and left no record"
-    return Outcome(options, None, None, told or left, INTERRUPTED in codes)
+    ends = INTERRUPTED in codes, failed == UNSUITED
+    return Outcome(options, None, None, told or left, *ends)
 
 
 def child() -> int:
@@ -113,6 +117,6 @@ def child() -> int:
             if told is None:
                 raise
             print(" ".join(told.split()), file=stdout)
-            return USAGE
+            return UNSUITED if isinstance(error, UnsuitedError) else USAGE
         print(path, file=stdout)
     return 0

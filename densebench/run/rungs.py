@@ -10,6 +10,7 @@ import torch
 from densebench.cards import Found, LadderCard, RungCard, TaskCard, find_task
 from densebench.datasets.kind import dataset_kind
 from densebench.host.errors import DensebenchError
+from densebench.measures.labels import LabelScoring
 from densebench.measures.scoring import Scoring
 from densebench.protocols import load_protocol
 from densebench.protocols.base import ProtocolParams, Setting
@@ -83,18 +84,21 @@ def _planned(ladder: Found[LadderCard], card: RungCard, base: RunOptions) -> Run
         "variant": card.variant,
         "dataset": task.card.dataset.model_dump(mode="json"),
         **params.model_dump(mode="json"),
+        "layers": params.layers,  # which is left out where it is the last
     }
     options = replace(base, task=name, variant=card.variant, params=card.params)
     return Rung(card, options, facts, _scoring(task.card, params, card.variant))
 
 
 def _scoring(card: TaskCard, params: ProtocolParams, variant: str) -> Scoring:
-    """With sizes in pixels, so that one size has one name."""
+    """By what it ranks, with sizes in pixels, so that one size has one name."""
     target = dataset_kind(card.dataset.kind).target(card.dataset)
     setting = Setting(target, PATCH, 8, ONE, ONE, variant, device=torch.device("cpu"))
     protocol = load_protocol(card.protocol)(params, setting)
     scoring = protocol.scoring
     ranked = scoring.resolutions[0]
+    if isinstance(scoring, LabelScoring):
+        scoring = replace(scoring, further=())  # what is told beside ranks nothing
     return replace(scoring, resolutions=(protocol.input_size if ranked == "input" else ranked,))
 
 

@@ -126,6 +126,33 @@ def test_a_rung_that_fails_says_why_and_the_others_go_on(
     assert [rung.step for rung in found.rungs] == [None] * 3
 
 
+def test_what_a_backbone_cannot_do_is_passed_by_and_said_in_a_line(
+    ladder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not as a failure; the process of the run tells it by its exit code."""
+    text = ladder.read_text().split("\n[[rung]]")
+    ladder.write_text(
+        "[[rung]]".join(text[:2]).replace("ks = [3]", 'layers = "four_even", ks = [3]')
+    )
+    base = RunOptions("rgb_s14", "", results=Path("results"), device="cpu")
+    (rung,) = climb(str(ladder), base, Watcher()).rungs
+    assert rung.skipped == "rgb_s14: gives no features of single blocks; use layers=last"
+    assert (rung.failed, rung.metric) == ("", None)
+
+
+def test_rungs_after_the_one_that_is_named_are_read_and_not_run(
+    ladder: Path, in_here: list[RunOptions]
+) -> None:
+    base = RunOptions("rgb_s14", "", results=Path("results"), device="cpu")
+    found = climb(str(ladder), base, Watcher(), until="ten")
+    assert len(in_here) == 1
+    first, head, back = found.rungs
+    assert (head.metric, head.failed, head.skipped) == (None, "", "")
+    assert back.run_id == first.run_id  # which is there, as it is the same run
+    with pytest.raises(DensebenchError, match=r"no rung 'hea' \(did you mean 'head'\?\)"):
+        climb(str(ladder), base, Watcher(), until="hea")
+
+
 def test_what_there_is_not(ladder: Path) -> None:
     with pytest.raises(DensebenchError, match=r"unknown ladder 'vo_ladder'.*voc_ladder"):
         plan_ladder("vo", RunOptions("rgb_s14", ""))

@@ -38,9 +38,15 @@ def _cells(rung: RungRecord) -> list[str]:
     protocol = f"{rung.protocol}, {rung.variant}"
     published = "; ".join(f"{n.backbone} {n.value:.1f}" for n in rung.published)
     if metric is None:
-        return [rung.name, protocol, rung.failed or "to run", "", changed, "", published]
+        return [rung.name, protocol, _missing(rung), "", changed, "", published]
     number, bounds = metric.text(metric.value), metric.interval_text
     return [rung.name, protocol, number, bounds, changed, worth(rung), published]
+
+
+def _missing(rung: RungRecord) -> str:
+    if rung.skipped:
+        return f"not for this backbone: {rung.skipped}"
+    return rung.failed or "to run"
 
 
 def worth(rung: RungRecord) -> str:

@@ -59,6 +59,15 @@ def test_a_row_tells_the_number_the_change_and_its_worth() -> None:
 
 def test_what_has_not_run_and_what_is_quoted() -> None:
     quoted = QuotedNumber(backbone="theirs", value=41.8, source="A paper")
-    shown = text(rung("one", published=(quoted,)), rung("two", failed="no data"))
-    for part in ("to run", "no data", "theirs 41.8", "A paper", "published"):
+    shown = text(
+        rung("one", published=(quoted,)), rung("two", failed="no data"), rung("three", skipped="it")
+    )
+    for part in (
+        "to run",
+        "no data",
+        "not for this backbone: it",
+        "theirs 41.8",
+        "A paper",
+        "published",
+    ):
         assert part in shown
