@@ -85,8 +85,7 @@ def ladder(
             results=results or DEFAULT_RESULTS,
             offline=offline,
         )
-        watcher = TerminalWatcher(Console(stderr=True))
-        found = api.ladder(dataset, base, dry_run, watcher, until)
+        found = api.ladder(dataset, base, dry_run, TerminalWatcher(Console(stderr=True)), until)
         if as_json:
             print(found.model_dump_json(indent=1), file=stdout)
         else:

@@ -47,8 +47,8 @@ def plan_ladder(dataset: str, base: RunOptions) -> LadderRecord:
 def climb(dataset: str, base: RunOptions, watcher: Watcher, until: str = "") -> LadderRecord:
     """Run every rung, each in a process of its own, and leave the ladder beside the records.
 
-    A run whose record is there is read. A rung that fails says why, and the others go on; so do they
-    where the backbone cannot do it. Those after ``until``, if it is given, are read and not run.
+    A run whose record is there is read. A rung that fails, or that the backbone cannot do, says why,
+    and the others go on. Those after ``until``, if it is given, are read and not run.
 
     Raises:
         DensebenchError: as ``plan_ladder``, or there is no rung of that name.
