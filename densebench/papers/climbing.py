@@ -47,7 +47,7 @@ def plan_ladder(dataset: str, base: RunOptions) -> LadderRecord:
 def climb(dataset: str, base: RunOptions, watcher: Watcher, until: str = "") -> LadderRecord:
     """Run every rung, each in a process of its own, and leave the ladder beside the records.
 
-    A run whose record is there is read. A rung that fails, or that the backbone cannot do, says why,
+    A run whose record is there is read. A rung that fails, or is not for this backbone, says why,
     and the others go on. Those after ``until``, if it is given, are read and not run.
 
     Raises:
