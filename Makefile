@@ -1,4 +1,4 @@
-.PHONY: install lint types imports test slow demo check bench bench-gpu wheel
+.PHONY: install lint types imports test slow demo check docs notebooks bench bench-gpu wheel
 
 install:
 	pip install -e '.[dev]'
@@ -22,6 +22,13 @@ check: lint types imports test
 
 demo:
 	densebench demo
+
+# The site, into site/; without a network.
+docs:
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+notebooks:
+	pytest -m slow tests/test_notebooks.py
 
 bench:
 	python benchmarks/neighbours.py

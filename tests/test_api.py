@@ -28,6 +28,11 @@ def test_a_name_that_is_none() -> None:
         _ = densebench.evaluat
 
 
+def test_the_package_posttrain_is_the_function_of_the_api() -> None:
+    with pytest.raises(DensebenchError, match="posttrain has no option 'step'"):
+        densebench.posttrain("hog_mixer_s14", "photos", quiet=True, step=1)  # type: ignore[operator]
+
+
 def test_importing_it_loads_no_torch() -> None:
     code = "import sys, densebench, densebench.api; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,4 +5,4 @@
 
 from densebench.host.callable_package import make_callable
 
-make_callable(__name__, "densebench.posttrain.simple", "posttrain_backbone")
+make_callable(__name__, "densebench.api", "posttrain")
