@@ -45,7 +45,6 @@ STILL_LONG_TESTS = {
     "posttrain/test_trainer.py",
     "prepare/conftest.py",
     "prepare/test_pipeline.py",
-    "report/formats/test_html.py",
 }
 
 

@@ -18,7 +18,7 @@ from densebench.report.board.overall import Overall, overall_tables
 from densebench.report.board.published import PublishedNumber, load_published
 from densebench.report.board.ranking import MOST_ROWS
 from densebench.report.board.rows import check_number
-from densebench.report.board.tables import FoundProfile, Table, make_table
+from densebench.report.board.tables import FoundProfile, Table, make_table, variant_order
 
 MANY_ROWS = 10  # from which on a table takes seconds
 
@@ -64,7 +64,8 @@ def load_board(
     records = [(path, record) for path, record in found if partial or not record.partial]
     tables = _tables(records, load_published(), load_profiles(results), say)
     ladders = tuple(ladder for ladder in load_ladders(results) if partial or not ladder.partial)
-    return Board(tables, overall_tables(tables), ladders)
+    left_out = [record for _, record in found if record.partial and not partial]
+    return Board(tables, overall_tables(tables, left_out), ladders)
 
 
 def _tables(
@@ -79,9 +80,15 @@ def _tables(
         column = columns.setdefault(column_key(record), defaultdict(list))
         column[row_key(record)].append((path, record))
     tables = []
-    for (task, variant, *_), column in sorted(columns.items()):
+    ordered = sorted(columns.items(), key=lambda item: _order(item[0]))
+    for (task, variant, *_), column in ordered:
         if len(column) > MANY_ROWS:
             pairs = "" if len(column) <= MOST_ROWS else f", of more than {MOST_ROWS} no pairs"
             say(f"{task}, {variant}: comparing {len(column)} backbones{pairs}")
         tables.append(make_table([runs(found) for found in column.values()], published, profiles))
     return tuple(tables)
+
+
+def _order(key: ColumnKey) -> tuple[object, ...]:
+    task, variant, *others = key
+    return (task, variant_order(str(variant)), *others)

@@ -11,6 +11,7 @@ from densebench.report.board.published import PublishedNumber
 from densebench.report.board.ranking import Standings
 from densebench.report.board.rows import Base, Row, interval_over
 
+REFERENCE = "reference"
 FoundProfile = tuple[Path, ProfileRecord]
 
 
@@ -88,6 +89,11 @@ class Table:
         if not names:
             return ""
         return f"{len(names)} unreadable image{'s' * (len(names) > 1)} left out: {', '.join(names)}"
+
+
+def variant_order(variant: str) -> tuple[bool, str]:
+    """What variants are sorted by: the published one first, which a reader looks for."""
+    return (variant != REFERENCE, variant)
 
 
 def make_table(

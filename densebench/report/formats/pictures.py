@@ -57,6 +57,11 @@ class Examples:
     shown: list[dict[str, Any]]
     kept: int
 
+    @property
+    def palette(self) -> list[str]:
+        """The colours of the dataset's classes; none where no image is shown, or no labels."""
+        return [] if not self.shown or self.shown[0]["scale"] else self.shown[0]["palette"]
+
 
 def embedded(tables: Sequence[Table]) -> list[Examples]:
     """Per table its validation images, each with the pictures of every row that kept it.

@@ -1,4 +1,4 @@
-"""The page put together: the template, and every view that lies in ``views``.
+"""The page put together: the template, what ``scripts`` share, every view that lies in ``views``.
 
 A view is one file: a ``<section>``, where it has one a ``<style>``, and a ``<script>`` that calls
 ``view(id, ...)`` with what draws it. Its place on the page is the number in ``data-order``; nothing
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-FIRST, LAST = ("core.js", "charts.js", "pictures.js"), "start.js"
+FIRST = ("core", "address", "columns", "records", "overall", "charts", "pictures")
+LAST = "start"
 ORDER = re.compile(r'<section id="[^"]+" data-order="(\d+)"')
 STYLE = re.compile(r"<style>\n(.*?)</style>\n", re.DOTALL)
 SCRIPT = re.compile(r"<script>\n(.*?)</script>\n", re.DOTALL)
@@ -32,11 +33,11 @@ def load_page() -> Page:
         ValueError: a view does not say its place.
     """
     folder = files("densebench.report") / "page"
-    views = [file.read_text("utf-8") for file in (folder / "views").iterdir()]
+    files_of_views = (file for file in (folder / "views").iterdir() if file.name.endswith(".html"))
+    views = [file.read_text("utf-8") for file in files_of_views]
     views.sort(key=_place)
     markup = "\n".join(SCRIPT.sub("", STYLE.sub("", text)).rstrip() for text in views)
-    first = [(folder / name).read_text("utf-8") for name in FIRST]
-    last = (folder / LAST).read_text("utf-8")
+    *first, last = ((folder / "scripts" / f"{n}.js").read_text("utf-8") for n in (*FIRST, LAST))
     return Page(
         template=(folder / "page.html").read_text("utf-8").replace("@VIEWS@", markup),
         style=(folder / "page.css").read_text("utf-8") + "".join(_parts(STYLE, views)),

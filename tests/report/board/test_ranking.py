@@ -20,9 +20,9 @@ from densebench.report.board.pairs import compare_backbones
 from densebench.report.board.ranking import SHARPER, STATEMENT, Standings
 from densebench.report.board.tables import Table
 from densebench.report.formats.csv import csv_lines
-from densebench.report.formats.html import board_data
 from densebench.report.formats.latex import latex_tables
 from densebench.report.formats.markdown import markdown_page
+from densebench.report.formats.page_data import board_data
 from densebench.report.formats.pictures import Examples
 
 pytestmark = pytest.mark.usefixtures("own_places")

@@ -20,10 +20,11 @@ from densebench.report.board.pairs import Pair
 from densebench.report.board.reproduced import ReproducedRow
 from densebench.report.board.tables import Table
 from densebench.report.formats.csv import csv_lines
-from densebench.report.formats.html import board_data, html_page
+from densebench.report.formats.html import html_page
 from densebench.report.formats.latex import latex_tables
 from densebench.report.formats.markdown import markdown_page
 from densebench.report.formats.model_index import model_index
+from densebench.report.formats.page_data import board_data
 from densebench.report.formats.pictures import Examples
 from densebench.report.formats.terminal import pair_tables, record_table
 from densebench.run.apart import Outcome

@@ -2,9 +2,9 @@
 
 const three = (value) => Number(value.toPrecision(3)).toLocaleString("en");
 const AXES = [
-  { id: "parameters", name: "Parameters", value: (r) => r.parameters, format: millions, more: false, about: () => null },
-  { id: "speed", name: "Images/s", value: (r) => r.speed, format: three, more: true, about: (t) => `on ${t.device}` },
-  { id: "gflops", name: "GFLOPs", value: (r) => r.gflops, format: three, more: false, about: () => "of one image" },
+  { id: "parameters", name: "Parameters", value: (r) => r.parameters ?? null, format: millions, more: false, about: () => null },
+  { id: "speed", name: "Images/s", value: (r) => r.speed ?? null, format: three, more: true, about: (t) => `on ${t.device}` },
+  { id: "gflops", name: "GFLOPs", value: (r) => r.gflops ?? null, format: three, more: false, about: () => "of one image" },
 ];
 const HEIGHT = 330;
 const EDGE = { left: 44, right: 16, top: 30, bottom: 44 };

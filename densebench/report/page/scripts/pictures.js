@@ -23,3 +23,11 @@ function picture(uri, alt, caption, kind) {
   const image = make("img", { src: uri, alt, decoding: "async" });
   return make("figure", { class: kind }, image, make("figcaption", {}, caption));
 }
+
+// The colour that the dataset gives a class.
+function swatch(colour) {
+  if (!colour) return null;
+  const mark = make("i", { class: "swatch", "aria-hidden": "true" });
+  mark.style.background = colour;
+  return mark;
+}

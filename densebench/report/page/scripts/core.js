@@ -3,7 +3,7 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-const state = { view: "", filter: "", baseline: "", sort: null, image: 0, patch: 27 };
+const state = { view: "", filter: "", baseline: "", sort: null, image: 0, patch: null };
 
 function make(tag, attributes = {}, ...children) {
   const svg = ["svg", "g", "line", "circle", "path", "text", "title", "rect"].includes(tag);
@@ -21,7 +21,8 @@ function make(tag, attributes = {}, ...children) {
 
 // A view of the page is one file in views: its section, its style, and a script that calls this.
 // shows(table or none): whether it is in view; draw(): fills its section; early: draw before it is
-// scrolled to; enter(): another table was chosen; listen(): once; wide: draw anew for another width.
+// scrolled to; enter(): another table was chosen; listen(): once; wide: draw anew for another width;
+// address: what of its state stands in the address, see address.js.
 const VIEWS = [];
 const view = (id, parts) => VIEWS.push({ id, shows: (current) => current !== null, ...parts });
 
@@ -65,8 +66,16 @@ function overall() {
   return state.view.startsWith("o") ? data.overall[Number(state.view.slice(1))] : null;
 }
 
+// The rows in view, each with a value where it has one: of all tasks, the mean.
+const ranked = () => (table() ?? overall()).rows.filter((row) => row.value !== null);
+
 const matches = (label) => label.toLowerCase().includes(state.filter.trim().toLowerCase());
 const visible = (rows) => rows.filter((row) => matches(row.label));
+
+// Said to those who do not see what has changed.
+function tell(text) {
+  byId("told").textContent = text;
+}
 
 // The row that differences refer to: the chosen one, or else a base of others, or the last.
 function baseline(rows) {
@@ -76,22 +85,36 @@ function baseline(rows) {
   return base === undefined ? rows[rows.length - 1] : rows[base.row];
 }
 
-// Parts below the fold are drawn when they come near the window.
+// Parts below the fold are drawn when they come near the window, when there is time, or when the
+// page is printed.
 const pending = new Map();
 const observer = new IntersectionObserver(
-  (entries) => {
-    for (const entry of entries) {
-      const draw = pending.get(entry.target);
-      if (!entry.isIntersecting || !draw) continue;
-      pending.delete(entry.target);
-      draw();
-    }
-  },
+  (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => drawPending(entry.target)),
   { rootMargin: "600px" },
 );
+const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 200));
+let waiting = false;
+
+function drawPending(section) {
+  const draw = pending.get(section);
+  pending.delete(section);
+  draw?.();
+}
 
 function later(section, draw) {
   pending.set(section, draw);
   observer.unobserve(section);
   observer.observe(section);
+  if (!waiting) idle(drawNext);
+  waiting = true;
 }
+
+// One part at a time, so that the page answers meanwhile.
+function drawNext() {
+  const [section] = pending.keys();
+  if (section) drawPending(section);
+  waiting = pending.size > 0;
+  if (waiting) idle(drawNext);
+}
+
+window.addEventListener("beforeprint", () => [...pending.keys()].forEach(drawPending));

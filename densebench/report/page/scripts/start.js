@@ -28,23 +28,15 @@ function fillBaseline(current) {
 }
 
 function fillTasks() {
-  const select = byId("task");
-  data.overall.forEach((all, i) => select.append(make("option", { value: `o${i}` }, `All tasks, ${all.title}`)));
-  data.tables.forEach((one, i) => select.append(make("option", { value: `t${i}` }, one.title + (one.partial ? " (partial runs)" : ""))));
+  const add = (value, name, more = "") => byId("task").append(make("option", { value, "data-name": name }, name + more));
+  data.overall.forEach((all, i) => add(`o${i}`, `All tasks, ${all.title}`));
+  data.tables.forEach((one, i) => add(`t${i}`, one.title, one.partial ? " (partial runs)" : ""));
 }
 
-function show(name) {
-  state.view = name;
-  byId("task").value = name;
+function enter(view) {
+  state.view = view;
+  byId("task").value = view;
   for (const part of VIEWS) part.enter?.(table());
-  draw();
-}
-
-// The address after # names the view, so that a link can lead to it.
-function viewOfAddress() {
-  const name = decodeURIComponent(location.hash.slice(1));
-  const options = [...byId("task").options];
-  return (options.find((option) => option.textContent === name) ?? options[0])?.value ?? "";
 }
 
 const THEMES = ["auto", "light", "dark"];
@@ -74,29 +66,39 @@ function listen() {
     setTheme(THEMES[(THEMES.indexOf(byId("theme").dataset.name) + 1) % THEMES.length]);
   });
   byId("task").addEventListener("change", (event) => {
-    const option = event.target.selectedOptions[0];
-    history.replaceState(null, "", `#${encodeURIComponent(option.textContent)}`);
-    show(event.target.value);
+    enter(event.target.value);
+    draw();
+    changed(`Shown: ${nameOf(state.view)}`);
   });
-  window.addEventListener("hashchange", () => show(viewOfAddress()));
+  window.addEventListener("hashchange", arrive);
   byId("filter").addEventListener("input", (event) => {
     state.filter = event.target.value;
     draw();
+    changed();
   });
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
   byId("baseline").addEventListener("change", (event) => {
     state.baseline = event.target.value;
     draw();
+    changed(`Differences are to ${state.baseline}`);
   });
   for (const part of VIEWS) part.listen?.();
   let width = window.innerWidth;
   window.addEventListener("resize", () => {
-    if (window.innerWidth === width || !table()) return;
+    if (window.innerWidth === width) return;
     width = window.innerWidth;
     for (const part of VIEWS) {
       if (part.wide && !byId(part.id).hidden) later(byId(part.id), part.draw);
     }
   });
+}
+
+// A link of the page, or another address in its field, leads to another view.
+function arrive() {
+  readAddress();
+  window.scrollTo(0, 0);
+  byId("results").focus({ preventScroll: true });
+  tell(`Shown: ${byId("results-title").textContent}`);
 }
 
 function lede() {
@@ -111,4 +113,4 @@ setTheme(THEMES.includes(remembered()) ? remembered() : "auto");
 lede();
 fillTasks();
 listen();
-show(viewOfAddress());
+readAddress();

@@ -1,0 +1,1 @@
+"""The parts of the page, one file each: a section, its style, its script."""
