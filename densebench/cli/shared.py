@@ -94,7 +94,8 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave unreadable images out, and record them.")
 ]
 SavePanels = Annotated[
-    int, typer.Option(min=0, help="Keep the label maps of this many validation images.")
+    int,
+    typer.Option(min=0, help="Keep pictures of this many images, spread over the validation list."),
 ]
 CacheName = Annotated[str, typer.Option(help="Keep extracted features as fp32 or fp16, or off.")]
 AllowNondeterministic = Annotated[

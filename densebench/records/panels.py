@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from densebench.cards import validate
 from densebench.files.regular import read_json
@@ -37,9 +37,10 @@ class MemoryPanel(Part):
     """The nearest memory patches of some patches of one image.
 
     A tile is one memory patch: which of ``images`` it is from, in which augmentation pass, its
-    place on that view's grid, and the most frequent class of its pixels. ``tiles`` lie in the
-    sprite row by row; each shows its patch in the middle of its eight neighbours. ``nearest`` and
-    ``similarity`` (cosine) are per query, best first.
+    place on that view's grid, and the most frequent class of its pixels. The first ``pictured`` of
+    ``tiles`` (all, where it is not said) lie in the sprite row by row; each shows its patch in the
+    middle of its eight neighbours. ``nearest`` and ``similarity`` (cosine) are per query, best
+    first.
     """
 
     images: list[str]  # names of training images
@@ -47,6 +48,7 @@ class MemoryPanel(Part):
     tile_side: int = Field(gt=0)
     sprite_columns: int = Field(gt=0)
     tiles: list[Tile]
+    pictured: int | None = Field(default=None, ge=0)
     queries: list[Place]
     nearest: list[list[int]]
     similarity: list[list[float]]
@@ -65,9 +67,10 @@ class MemoryPanel(Part):
 
 
 class Panel(Part):
-    """The pictures of one validation image."""
+    """The pictures of one validation image, whose width and height in pixels are its ``size``."""
 
     name: str
+    size: tuple[PositiveInt, PositiveInt] | None = None  # not kept by older versions
     image: FileName
     truth: FileName
     prediction: FileName
@@ -84,7 +87,8 @@ class PanelIndex(Part):
 
     schema_version: Literal[1] = 1
     run_id: str
-    grid: int = Field(gt=0)  # patches on a side
+    grid: int = Field(gt=0)  # rows of patches
+    columns: int | None = Field(default=None, gt=0)  # where it is not said, as many
     palette: list[tuple[int, int, int]]  # of the classes, or of the scale
     scale: Scale | None = None  # of values that are no labels
     panels: list[Panel]

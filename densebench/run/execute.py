@@ -30,6 +30,7 @@ from densebench.records.schema import RunRecord
 from densebench.records.store import load_settled
 from densebench.run import done
 from densebench.run.checks import check_memory, check_repeatable, kept_bytes
+from densebench.run.chosen import chosen_images
 from densebench.run.images import Images, load_images
 from densebench.run.inputs import Identity, Inputs, load_inputs
 from densebench.run.keeper import PanelKeeper
@@ -153,8 +154,9 @@ class Run:
     def _measure(self, nondeterministic: bool) -> Measured | None:
         """Learn, predict, and in the first process score."""
         protocol, data = self.protocol, self.inputs.dataset
-        panels = PanelKeeper(done.panels_wanted(self._options, data))
-        if panels.count < self._options.panels:
+        wanted = done.panels_wanted(self._options, data)
+        panels = PanelKeeper(frozenset(chosen_images(data.val, wanted)))
+        if wanted < self._options.panels:
             told = "no panels: they show labels or a depth in metres"
             self._watcher.say(f"{told}, and {data.kind} gives another target")
         train, val = self._source("train", "fit"), panels.watching(self._source("val", "predict"))

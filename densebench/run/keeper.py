@@ -1,14 +1,14 @@
-"""Keeps panels while a run goes on: pictures of its first validation images, bounded in size.
+"""Keeps panels while a run goes on: pictures of some validation images, bounded in size.
 
-Each image takes about 20 kB, and with its nearest memory patches up to about 200 kB: pictures are
-at most ``LARGEST`` pixels wide, and at most ``QUERIES`` x ``QUERIES`` patches have ``SHOWN``
-neighbours each.
+Each image takes about 20 kB, and with its nearest memory patches up to about 400 kB: pictures are
+at most ``LARGEST`` pixels wide. Every patch has ``SHOWN`` neighbours (of grids beyond ``MOST`` x
+``MOST``, so many patches); those of ``QUERIES`` x ``QUERIES`` of them are pictures as well.
 """
 
 import io
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from densebench.datasets import Dataset
-from densebench.datasets.sizes import side_of
+from densebench.datasets.sizes import Size, side_of
 from densebench.datasets.transforms import Squash
 from densebench.features.loading import Views
 from densebench.features.source import PatchBatch, PatchSource
@@ -36,7 +36,7 @@ from densebench.records.store import INDEX, PANELS
 from densebench.run.painting import BAR, Painter, predicted_map, shrunk
 
 LARGEST = 256
-QUERIES, SHOWN = 8, 5
+MOST, QUERIES, SHOWN = 40, 8, 5
 CONTEXT = 3  # patches on a side of a tile
 TILE, TILE_COLUMNS = 48, 16
 QUALITY = 75
@@ -58,9 +58,9 @@ class WatchedSource(PatchSource):
 
 @dataclass
 class PanelKeeper:
-    """Keeps what panels need of the first ``count`` validation images."""
+    """Keeps what panels need of the ``wanted`` validation images."""
 
-    count: int
+    wanted: Collection[int]
     _predicted: dict[int, Shaped[np.ndarray, "H W"]] = field(default_factory=dict)
     _truth: dict[int, Shaped[np.ndarray, "H W"]] = field(default_factory=dict)
     _patches: dict[int, Float[Tensor, "h w d"]] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class PanelKeeper:
 
     def watching(self, source: PatchSource) -> PatchSource:
         """The source, so that patches are seen as they pass; itself where nothing is kept."""
-        if not self.count:
+        if not self.wanted:
             return source
         same = {part.name: getattr(source, part.name) for part in fields(PatchSource)}
         return WatchedSource(**same, see=self.see)
@@ -79,13 +79,13 @@ class PanelKeeper:
     def see(self, batch: PatchBatch) -> None:
         """Keep the patches of the images that are wanted: those of the first pass."""
         for index, patches in zip(batch.indices.tolist(), batch.patches, strict=True):
-            if index < self.count:
+            if index in self.wanted:
                 self._patches.setdefault(index, patches.float().cpu().clone())
 
     def add(self, prediction: Prediction) -> None:
         """Keep what is wanted of one prediction; of repeats, the first."""
         for position, index in enumerate(prediction.indices.tolist()):
-            if index < self.count and prediction.repeat == 0:
+            if index in self.wanted and prediction.repeat == 0:
                 truth = prediction.masks[position].numpy()
                 self._truth[index] = truth.copy()
                 self._predicted[index] = predicted_map(prediction, position, truth.shape)
@@ -113,14 +113,13 @@ class PanelKeeper:
 
     def explain(self, protocol: Protocol, world: World) -> None:
         """Ask for the nearest memory patches of each panel, which takes all processes."""
-        grid, columns = protocol.grid_shape
-        for index in world.from_main(sorted(self._predicted)) if grid == columns else ():
+        for index in world.from_main(sorted(self._predicted)):
             queries = world.from_main(self._queries(index, protocol) if world.is_main else None)
             assert queries is not None  # in the first process, and so in all
             self._nearest[index] = protocol.explain(queries.to(protocol.setting.device), SHOWN)
 
     def _queries(self, index: int, protocol: Protocol) -> Float[Tensor, "q d"]:
-        rows, columns = zip(*query_places(protocol.grid), strict=True)
+        rows, columns = zip(*query_places(protocol.grid_shape, MOST), strict=True)
         return self._patches[index][list(rows), list(columns)]
 
     def save(
@@ -146,6 +145,7 @@ class PanelKeeper:
             told = PanelIndex(
                 run_id=run_id,
                 grid=protocol.grid,
+                columns=protocol.grid_shape[1],
                 palette=list(painter.palette),
                 panels=panels,
                 scale=painter.scale,
@@ -173,14 +173,16 @@ class PanelKeeper:
         name = dataset.val.names[index]
         stem = f"{index}-{safe_name(name)}"
         height, width = shrunk(protocol.input_shape, LARGEST)
-        photograph = dataset.val.image(index).resize((width, height), Image.Resampling.BILINEAR)
-        photograph.save(folder / f"{stem}.image.webp", quality=QUALITY)
+        photograph = dataset.val.image(index)
+        small = photograph.resize((width, height), Image.Resampling.BILINEAR)
+        small.save(folder / f"{stem}.image.webp", quality=QUALITY)
         Image.fromarray(components).save(folder / f"{stem}.pca.png", optimize=True)
         painted = painter.truth(self._truth[index]), painter.prediction(self._predicted[index])
         for kind, picture in zip(("truth", "prediction"), painted, strict=True):
             picture.save(folder / f"{stem}.{kind}.png", optimize=True)
         return Panel(
             name=name,
+            size=photograph.size,
             image=f"{stem}.image.webp",
             truth=f"{stem}.truth.png",
             prediction=f"{stem}.prediction.png",
@@ -191,13 +193,13 @@ class PanelKeeper:
     def _memory(
         self, sprite: Path, index: int, dataset: Dataset, protocol: Protocol
     ) -> MemoryPanel | None:
-        """The nearest memory patches on a coarse square grid, where the protocol has a memory."""
-        grid, found = protocol.grid_shape[0], self._nearest.get(index)
+        """The memory patches nearest to every patch, where the protocol has a memory."""
+        shape, found = protocol.grid_shape, self._nearest.get(index)
         if found is None:
             return None
-        origins = torch.stack([found.image, found.epoch, found.patch, found.label], dim=-1)
-        distinct, nearest = origins.flatten(0, 1).unique(dim=0, return_inverse=True)
-        crops = memory_crops(found, distinct, dataset, protocol)
+        queries = query_places(shape, MOST)
+        distinct, nearest, pictured = _origins(found, queries, query_places(shape, QUERIES))
+        crops = memory_crops(found, distinct[:pictured], dataset, protocol)
         write_atomically(sprite, _webp(tiled(crops)))
         images = distinct[:, 0].unique().tolist()
         return MemoryPanel(
@@ -206,20 +208,40 @@ class PanelKeeper:
             tile_side=TILE,
             sprite_columns=TILE_COLUMNS,
             tiles=[
-                (images.index(image), epoch, patch // grid, patch % grid, label)
+                (images.index(image), epoch, *divmod(patch, shape[1]), label)
                 for image, epoch, patch, label in distinct.tolist()
             ],
-            queries=query_places(grid),
-            nearest=nearest.reshape(found.image.shape).tolist(),
+            pictured=pictured,
+            queries=queries,
+            nearest=nearest.tolist(),
             similarity=[[round(s, 4) for s in row] for row in found.similarity.tolist()],
         )
 
 
-def query_places(grid: int) -> list[Place]:
-    """The patches in the middle of at most ``QUERIES`` x ``QUERIES`` equal parts of a grid."""
-    side = min(QUERIES, grid)
-    centres = [(2 * part + 1) * grid // (2 * side) for part in range(side)]
-    return [(row, column) for row in centres for column in centres]
+def _origins(
+    found: Nearest, queries: Sequence[Place], pictured: Sequence[Place]
+) -> tuple[Int64[Tensor, "n 4"], Int64[Tensor, "q k"], int]:
+    """Image, epoch, patch and label of each memory patch once, those with a picture first.
+
+    Returns:
+        They; of each query which of them are its neighbours; how many have a picture.
+    """
+    origins = torch.stack([found.image, found.epoch, found.patch, found.label], dim=-1)
+    distinct, nearest = origins.flatten(0, 1).unique(dim=0, return_inverse=True)
+    nearest = nearest.reshape(found.image.shape)
+    shown = torch.zeros(len(distinct), dtype=torch.bool)
+    shown[nearest[[queries.index(place) for place in pictured]]] = True
+    order = torch.cat([shown.nonzero()[:, 0], (~shown).nonzero()[:, 0]])
+    return distinct[order], order.argsort()[nearest], int(shown.sum())
+
+
+def query_places(shape: Size, most: int) -> list[Place]:
+    """The patches in the middle of at most ``most`` x ``most`` equal parts of a grid."""
+    rows, columns = (
+        [(2 * part + 1) * grid // (2 * side) for part in range(side)]
+        for grid, side in ((grid, min(most, grid)) for grid in shape)
+    )
+    return [(row, column) for row in rows for column in columns]
 
 
 def principal_colours(patches: Float[Tensor, "n h w d"]) -> UInt8[np.ndarray, "n h w 3"]:
@@ -250,11 +272,12 @@ def memory_crops(
     """
     crops: list[Image.Image] = []
     known, pixels = None, np.empty(0)
+    columns = protocol.grid_shape[1]
     for image, epoch, patch, _ in origins.tolist():
         if known != (image, epoch):
             known = image, epoch
             pixels = _pixels(found, image, epoch, dataset, protocol)
-        top, left = (place * protocol.setting.patch_size for place in divmod(patch, protocol.grid))
+        top, left = (place * protocol.setting.patch_size for place in divmod(patch, columns))
         side = CONTEXT * protocol.setting.patch_size
         crop = Image.fromarray(pixels[top : top + side, left : left + side])
         crops.append(crop.resize((TILE, TILE), Image.Resampling.BICUBIC))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -50,8 +51,9 @@ class TestPictures:
         self, kept_runs: dict[str, tuple[RunRecord, Path]]
     ) -> None:
         folder, panels = kept(kept_runs["hog_s14"][1])
-        assert [panel.name for panel in panels] == ["picture06", "picture07"]
+        assert [panel.name for panel in panels] == ["picture06", "picture08"]
         for panel in panels:
+            assert panel.size == (40, 30)
             sizes = {"image": (28, 28), "truth": (28, 28), "prediction": (28, 28), "pca": (2, 2)}
             for kind, size in sizes.items():
                 with Image.open(folder / getattr(panel, kind)) as picture:
@@ -131,9 +133,10 @@ class TestNeighbours:
             return torch.nn.functional.normalize(patches, dim=-1)
 
         checked = 0
-        for number, panel in enumerate(kept(traced[1])[1]):
+        for panel in kept(traced[1])[1]:
             memory = panel.memory
             assert memory is not None
+            number = dataset.val.names.index(panel.name)
             query = features(dataset.val, Squash(56, backbone.mean, std), 0, 0, number)
             for place, tiles, similarity in zip(
                 memory.queries, memory.nearest, memory.similarity, strict=True
@@ -176,6 +179,37 @@ class TestNeighbours:
             top, left = above * memory.tile_side + third, before * memory.tile_side + third
             middle = sprite[top : top + third, left : left + third].mean(axis=(0, 1))
             assert np.abs(middle - patch.clip(0, 255)).max() < 12
+
+    def test_every_patch_has_neighbours_and_some_have_pictures(
+        self, colour_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keeper, "QUERIES", 1)
+        _, path = evaluate(options(colour_task, tmp_path, params={"input_size": 56}))
+        folder, panels = kept(path)
+        for panel in panels:
+            memory = panel.memory
+            assert memory is not None and memory.pictured is not None
+            assert len(memory.queries) == len(memory.nearest) == 16
+            middle = memory.nearest[memory.queries.index((2, 2))]
+            assert sorted(middle) == list(range(memory.pictured))
+            assert memory.pictured == SHOWN < len(memory.tiles) == len(set(memory.tiles))
+            with Image.open(folder / memory.sprite) as picture:
+                assert picture.size == (16 * 48, 48)
+
+    def test_a_rectangle_has_rows_and_columns(
+        self, tmp_path: Path, write_dataset: Callable[..., Path], write_depth: Callable[..., Path]
+    ) -> None:
+        folder = write_dataset(tmp_path / "data", 4, 2).parent
+        how = "input_size = [28, 56]\nn_neighbours = 2\n"
+        task = write_depth(folder, "depth_in_context", how)
+        _, path = evaluate(options(task, tmp_path / "results"))
+        index = load_panels(panel_folder(path))
+        assert index is not None
+        assert (index.grid, index.columns) == (2, 4)
+        memory = index.panels[0].memory
+        assert memory is not None
+        assert memory.queries == [(row, column) for row in range(2) for column in range(4)]
+        assert {tile[3] for tile in memory.tiles} == {0, 1, 2, 3}
 
     def test_the_label_is_the_most_frequent_class_of_the_patch(
         self, kept_runs: dict[str, tuple[RunRecord, Path]], colour_task: Path
@@ -304,7 +338,8 @@ class TestComponents:
 
 @given(st.integers(1, 80))
 def test_queries_are_distinct_inside_and_spread(grid: int) -> None:
-    places = query_places(grid)
+    assert set(query_places((grid, 3), 100)) == {(r, c) for r in range(grid) for c in range(3)}
+    places = query_places((grid, grid), QUERIES)
     assert len(set(places)) == len(places) == min(QUERIES, grid) ** 2
     rows = sorted({row for row, _ in places})
     assert rows[0] >= 0
