@@ -14,16 +14,8 @@ def split(
 ) -> Split:
     names = tuple(f"image{i:04d}" for i in range(n))
     target = labels(("a", "b"), 255)
-    return Split(
-        "val",
-        names,
-        names,
-        names,
-        LookupReader(np.arange(256, dtype=np.uint8)),
-        target,
-        order,
-        groups,
-    )
+    reader = LookupReader(tuple(range(256)))
+    return Split("val", names, names, names, reader, target, order, groups)
 
 
 @given(st.integers(0, 200))
@@ -51,8 +43,8 @@ def test_every_group_has_one_before_any_has_two() -> None:
     assert sorted(groups[image] for image in found) == ["city", "field", "sea"]
     assert sorted(groups[image] for image in chosen_images(split(100, groups), 8)) == [
         *["city"] * 3,
-        *["field"] * 2,
-        *["sea"] * 3,
+        *["field"] * 3,
+        *["sea"] * 2,
     ]
 
 

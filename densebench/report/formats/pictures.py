@@ -125,6 +125,7 @@ def _example(name: str, panels: Sequence[Shown]) -> dict[str, Any]:
     return {
         "name": name,
         "image": _file_uri(first.folder / first.panel.image),
+        "ratio": _ratio(panels),
         "truth": _palette_uri(first, first.panel.truth),
         "present": [] if first.scale else present,
         "scale": first.scale.model_dump() if first.scale else None,
@@ -132,6 +133,13 @@ def _example(name: str, panels: Sequence[Shown]) -> dict[str, Any]:
         "models": [_model(panel) for panel in panels],
         "trimmed": any(panel.panel.memory for panel in panels),  # until they are added
     }
+
+
+def _ratio(panels: Sequence[Shown]) -> float:
+    """Width by height of the photograph; of older panels, of what the backbone saw."""
+    known = [shown.panel.size for shown in panels if shown.panel.size is not None]
+    size = known[0] if known else open_picture(panels[0].folder / panels[0].panel.image)[0].size
+    return round(size[0] / size[1], 4)
 
 
 def _model(shown: Shown) -> dict[str, Any]:
@@ -147,6 +155,7 @@ def _model(shown: Shown) -> dict[str, Any]:
     return {
         "row": shown.row,
         "grid": shown.index.grid,
+        "columns": shown.index.columns or shown.index.grid,
         "wrong": float((errors == WRONG).sum()) / scored if scored else None,
         "prediction": _palette_uri(shown, shown.panel.prediction),
         "error": _error_uri(errors),
@@ -169,6 +178,7 @@ def _model_of_values(
     return {
         "row": shown.row,
         "grid": shown.index.grid,
+        "columns": shown.index.columns or shown.index.grid,
         "off": off,
         "prediction": _palette_uri(shown, shown.panel.prediction),
         "error": _png_uri(_smaller(painted)),
@@ -189,7 +199,8 @@ def _memory(shown: Shown) -> dict[str, Any] | None:
     if memory is None:
         return None
     sprite = _file_uri(shown.folder / memory.sprite)
-    return {**memory.model_dump(mode="json"), "sprite": sprite}
+    near = [[round(value, 2) for value in values] for values in memory.similarity]  # as printed
+    return {**memory.model_dump(mode="json"), "sprite": sprite, "similarity": near}
 
 
 def _labels(shown: Shown, file: str) -> UInt8[np.ndarray, "h w"]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-FIRST = ("core", "address", "columns", "records", "overall", "charts", "pictures")
+FIRST = ("core", "address", "columns", "records", "overall", "charts", "pictures", "patches")
 LAST = "start"
 ORDER = re.compile(r'<section id="[^"]+" data-order="(\d+)"')
 STYLE = re.compile(r"<style>\n(.*?)</style>\n", re.DOTALL)

@@ -33,7 +33,7 @@ class TestKeyboard:
         reader.see("examples")
         reader.reach("#examples-images button + button")
         reader.press("ENTER")
-        assert reader.ask("return document.activeElement.title") == "picture07"
+        assert reader.ask("return document.activeElement.title") == "picture08"
         reader.reach(".pick button")
         before = reader.texts(".near")
         reader.press("HOME", "ARROW_UP", "ARROW_RIGHT", "ARROW_UP")

@@ -43,6 +43,13 @@ class TestAnErrorInMetres:
         assert change.startswith("+0.") and told.startswith("RMSE 0.")
         assert errors.ask("return document.querySelector('#pairs .big').classList.contains('down')")
 
+    def test_a_mean_of_errors_goes_the_other_way(self, errors: Reader) -> None:
+        errors.open("All tasks, reference, RMSE")
+        best = "return document.querySelector('#results td.best').closest('tr').innerText"
+        assert errors.ask(best).startswith("flat")
+        errors.see("tradeoff")
+        assert errors.texts("#tradeoff-about") == ["The line is the Pareto front: flat."]
+
     def test_the_other_metric_is_as_ever(self, errors: Reader) -> None:
         errors.open("colours, reference")
         assert errors.names() == ["sharp", "flat"]
@@ -161,7 +168,7 @@ class TestImages:
         )
         assert all(width > 0 and alt for width, alt in pictures)
         assert len(pictures) == 2 + 2 + 4 * 3
-        assert "picture07" in reader.texts(".source figcaption")[0]
+        assert "picture08" in reader.texts(".source figcaption")[0]
 
     def test_a_clicked_patch_shows_its_neighbours(
         self, reader: Reader, page: Path, blocks: Callable[[Path], Any]
@@ -184,6 +191,51 @@ class TestImages:
             ".some((v, i) => i % 4 === 3 && v) ? done(true) : setTimeout(read, 20); read();"
         )
         assert painted
+
+    def test_two_backbones_stand_side_by_side_on_one_image(
+        self, reader: Reader, page: Path, blocks: Callable[[Path], Any]
+    ) -> None:
+        reader.open().see("versus")
+        reader.choose("versus-first", "rgb_s14")
+        reader.choose("versus-second", "hog_s14")
+        reader.see("versus")
+        assert reader.texts("#told") == ["Compared: rgb_s14 and hog_s14"]
+        captions = reader.texts("#versus figcaption")
+        assert captions[:4] == ["picture06", "Ground truth", "rgb_s14", "hog_s14"]
+        about = "mIoU % of all images: 50.00 and 30.00, +20.00."
+        assert reader.texts("#versus-about")[0].endswith(about)
+        shares = [float(x) for x in re.findall(r"wrong: ([\d.]+)%", captions[4])]
+        assert len(shares) == 3
+        data = blocks(page)
+        (number,) = [i for i, t in enumerate(data["data"]["tables"]) if t["title"] == VIEW]
+        rows = {row["label"]: i for i, row in enumerate(data["data"]["tables"][number]["rows"])}
+        wrong = {model["row"]: model["wrong"] for model in data[f"example-{number}-0"]["models"]}
+        for name, alone in (("rgb_s14", shares[0]), ("hog_s14", shares[1])):
+            assert alone + shares[2] == pytest.approx(100 * wrong[rows[name]], abs=0.11)
+        painted = (
+            "const c = document.querySelector('#versus canvas');"
+            "return new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"
+        )
+        assert reader.ask(painted) > 1
+
+    def test_pictures_have_the_shape_of_the_photograph(self, reader: Reader) -> None:
+        reader.open().see("examples")
+        shapes = reader.ask(
+            "return [...document.querySelectorAll('#examples img')]"
+            ".map((e) => e.clientWidth / e.clientHeight)"
+        )
+        assert len(shapes) > 10
+        assert shapes == pytest.approx([40 / 30] * len(shapes), rel=0.02)
+
+    def test_classes_have_the_colours_of_the_dataset(self, reader: Reader) -> None:
+        reader.open().see("classes")
+        reader.see("examples")
+        legend = (
+            "return [...document.querySelectorAll(arguments[0])].map((e) => e.style.background)"
+        )
+        colours = [reader.ask(legend, f"{place} .swatch") for place in ("#classes", ".source")]
+        assert len(set(colours[0])) == 3
+        assert set(colours[1]) <= set(colours[0])
 
     def test_before_and_after_stand_side_by_side(self, reader: Reader) -> None:
         reader.open().see("pairs")
