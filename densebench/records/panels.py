@@ -49,7 +49,7 @@ class MemoryPanel(Part):
     sprite_columns: int = Field(gt=0)
     tiles: list[Tile]
     pictured: int | None = Field(default=None, ge=0)
-    queries: list[Place]
+    queries: list[Place] = Field(min_length=1)
     nearest: list[list[int]]
     similarity: list[list[float]]
 
@@ -59,6 +59,9 @@ class MemoryPanel(Part):
         pairs = zip(self.nearest, self.similarity, strict=False)
         if len(lengths) > 1 or any(len(tiles) != len(values) for tiles, values in pairs):
             raise ValueError("queries, nearest and similarity must be of one length")
+        rows, columns = (sorted(set(places)) for places in zip(*self.queries, strict=True))
+        if self.queries != [(row, column) for row in rows for column in columns]:
+            raise ValueError("queries must be a grid, row by row")
         if any(not 0 <= tile < len(self.tiles) for tiles in self.nearest for tile in tiles):
             raise ValueError("nearest names a tile that is not there")
         if any(not 0 <= tile[0] < len(self.images) for tile in self.tiles):

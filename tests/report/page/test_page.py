@@ -42,6 +42,11 @@ class TestKeyboard:
         assert reader.texts(".near") != before
         reader.press("TAB")
         assert not reader.ask("return document.activeElement.matches('.pick button')")
+        reader.reach("#versus-second")
+        second = "return document.getElementById('versus-second').value"
+        before = reader.ask(second)
+        reader.press("ARROW_UP")
+        assert reader.ask(second) != before
 
     def test_headings_landmarks_and_names(self, reader: Reader) -> None:
         reader.open().see("pairs")
@@ -120,10 +125,55 @@ class TestLooks:
         assert reader.open(dark=True).ask(colour) == light  # remembered
         reader.ask("localStorage.clear()")
 
-    def test_a_phone_scrolls_tables_and_not_the_page(self, reader: Reader) -> None:
+    @pytest.mark.parametrize("width", [360, 900, 1600])
+    def test_tables_scroll_and_not_the_page(self, reader: Reader, width: int) -> None:
         for view in (VIEW, "All tasks, reference"):
-            reader.open(view, width=390).see("results")
-            assert reader.ask("return document.documentElement.scrollWidth") == 390
+            reader.open(view, width=width).see("results")
+            if view == VIEW:
+                reader.see("versus")
+            page = "const page = document.documentElement; "
+            assert reader.ask(page + "return page.scrollWidth - page.clientWidth") == 0
+            assert reader.ask(self.OVERLAPS) == []
+
+    # What stands side by side: fields of bars, headings, pictures with their captions.
+    OVERLAPS = """
+        const boxes = (group) => [...group.children].filter((e) => e.offsetParent)
+          .map((e) => [e, e.getBoundingClientRect()]).filter(([, b]) => b.width && b.height);
+        const met = [];
+        const side = "#controls, .bar, .top, #results thead tr, .versus, .model, .source, figure, "
+          + ".near, main";
+        for (const group of document.querySelectorAll(side)) {
+          const all = boxes(group);
+          all.forEach(([one, a], i) => all.slice(i + 1).forEach(([other, b]) => {
+            if (getComputedStyle(one).position === "sticky" && one.tagName === "TH") return;
+            if (a.right > b.left + 1 && b.right > a.left + 1 && a.bottom > b.top + 1
+                && b.bottom > a.top + 1) met.push([one.outerHTML.slice(0, 80), other.id]);
+          }));
+        }
+        return met;
+    """
+
+    def test_it_is_whole_when_photographed_or_printed(self, reader: Reader) -> None:
+        reader.open()
+        drawn = (
+            "const done = arguments[0]; const wait = () => pending.size ? setTimeout(wait, 20)"
+            " : done(VIEWS.map((v) => byId(v.id)).filter((e) => !e.hidden && e.clientHeight < 60)"
+            ".map((e) => e.id)); wait();"
+        )
+        assert reader.driver.execute_async_script(drawn) == []  # nobody has scrolled
+        place = "return getComputedStyle(document.getElementById('controls')).position"
+        assert reader.ask(place) == "static"
+        over = (
+            "window.scrollTo(0, 1e6); return [...document.querySelectorAll('main *, form *')]"
+            ".filter((e) => ['fixed', 'sticky'].includes(getComputedStyle(e).position))"
+            ".map((e) => e.className || e.tagName)"
+        )
+        assert set(reader.ask(over)) <= {"source", "TH", "text"}
+        reader.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        assert set(reader.ask(over)) == set()
+        hidden = "return getComputedStyle(document.getElementById('controls')).display"
+        assert reader.ask(hidden) == "none"
+        reader.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 class TestSafety:

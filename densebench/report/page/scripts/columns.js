@@ -8,6 +8,8 @@ const DOWN = -1;
 const UP = 1;
 
 const best = (of) => (of.higher ? DOWN : UP);
+// A long name breaks where its parts end.
+const breakable = (name) => name.split(/(?<=[_/.,-])/).flatMap((part, i) => (i ? [make("wbr"), part] : [part]));
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function sortRows(rows, list) {
@@ -32,7 +34,7 @@ function header(column, redraw) {
     byId(`sort-${column.id}`)?.focus();
     changed(`Sorted by ${column.name}, ${state.sort.way === UP ? "ascending" : "descending"}`);
   };
-  const button = make("button", { type: "button", id: `sort-${column.id}`, title: column.about, onclick: turn }, column.name);
+  const button = make("button", { type: "button", id: `sort-${column.id}`, title: column.about, onclick: turn }, ...breakable(column.name));
   return make("th", { ...kind, "aria-sort": way }, button, column.more ?? null);
 }
 
@@ -54,7 +56,7 @@ function drawRows(list, rows, caption, redraw, marked) {
 
 function nameCell(row) {
   const notes = row.remarks.map(([mark, sentence]) => make("span", { class: "note" }, `${mark} ${sentence}`));
-  return make("th", { scope: "row" }, row.label, ...notes);
+  return make("th", { scope: "row" }, ...breakable(row.label), ...notes);
 }
 
 const marksOf = (remarks) => remarks.map(([mark]) => ` ${mark}`).join("");

@@ -5,12 +5,21 @@ const gridOf = (memory) => {
   return [rows, memory.queries.length / rows];
 };
 
-// The patch that is chosen, on the finest grid of the backbones; the middle one until another is.
-function chosenPatch([rows, columns]) {
-  const [row, column] = state.patch ?? [rows >> 1, columns >> 1];
+// The patch that is chosen, on the finest grid of the backbones; until one is, that nearest to the
+// middle whose neighbours have pictures.
+function chosenPatch(memory) {
+  const [rows, columns] = gridOf(memory);
+  const [row, column] = state.patch ?? middle(memory, rows, columns);
   return [Math.min(row, rows - 1), Math.min(column, columns - 1)];
 }
 
+function middle(memory, rows, columns) {
+  const places = memory.nearest.flatMap((tiles, i) => (tiles.every((tile) => isPictured(memory, tile)) ? [[Math.floor(i / columns), i % columns]] : []));
+  const off = ([row, column]) => (row - rows / 2) ** 2 + (column - columns / 2) ** 2;
+  return places.sort((a, b) => off(a) - off(b))[0] ?? [rows >> 1, columns >> 1];
+}
+
+const isPictured = (memory, tile) => tile < (memory.pictured ?? memory.tiles.length);
 const finest = (shown) => shown.models.map((model) => model.memory).filter(Boolean).sort((a, b) => b.queries.length - a.queries.length)[0];
 
 inAddress("patch", () => state.patch && state.patch.map((place) => place + 1).join(","), (text) => {
@@ -18,11 +27,11 @@ inAddress("patch", () => state.patch && state.patch.map((place) => place + 1).jo
   state.patch = found ? [Math.max(0, found[1] - 1), Math.max(0, found[2] - 1)] : null;
 });
 
-function picker(shown, grid) {
-  const [rows, columns] = grid;
+function picker(shown, memory) {
+  const [rows, columns] = gridOf(memory);
   const cells = make("div", { class: "cells", role: "group", "aria-label": `Patches of ${shown.name}; arrow keys move` });
   cells.style.gridTemplateColumns = `repeat(${columns}, 1fr)`;
-  const [row, column] = chosenPatch(grid);
+  const [row, column] = chosenPatch(memory);
   for (let number = 0; number < rows * columns; number += 1) {
     const name = `patch in row ${Math.floor(number / columns) + 1}, column ${(number % columns) + 1} of ${columns}`;
     const chosen = number === row * columns + column;
@@ -30,15 +39,16 @@ function picker(shown, grid) {
   }
   cells.addEventListener("click", (event) => {
     const number = [...cells.children].indexOf(event.target);
-    if (number >= 0) choosePatch(cells, grid, [Math.floor(number / columns), number % columns]);
+    if (number >= 0) choosePatch(cells, memory, [Math.floor(number / columns), number % columns]);
   });
-  cells.addEventListener("keydown", (event) => move(event, cells, grid));
+  cells.addEventListener("keydown", (event) => move(event, cells, memory));
   const marker = make("div", { class: "patch", id: "patch-marker" });
   return make("div", { class: "pick" }, make("img", { src: shown.image, alt: `image ${shown.name}` }), cells, marker);
 }
 
-function move(event, cells, grid) {
-  const [row, column] = chosenPatch(grid);
+function move(event, cells, memory) {
+  const grid = gridOf(memory);
+  const [row, column] = chosenPatch(memory);
   const places = {
     ArrowLeft: [row, column - 1], ArrowRight: [row, column + 1], ArrowUp: [row - 1, column], ArrowDown: [row + 1, column],
     Home: [row, 0], End: [row, grid[1] - 1],
@@ -46,17 +56,17 @@ function move(event, cells, grid) {
   if (!(event.key in places)) return;
   event.preventDefault();
   const [to, beside] = places[event.key];
-  if (to >= 0 && to < grid[0] && beside >= 0 && beside < grid[1]) choosePatch(cells, grid, [to, beside]);
+  if (to >= 0 && to < grid[0] && beside >= 0 && beside < grid[1]) choosePatch(cells, memory, [to, beside]);
 }
 
-function choosePatch(cells, grid, place) {
+function choosePatch(cells, memory, place) {
   const mark = ([row, column], chosen) => {
-    const one = cells.children[row * grid[1] + column];
+    const one = cells.children[row * gridOf(memory)[1] + column];
     one.setAttribute("aria-pressed", String(chosen));
     one.tabIndex = chosen ? 0 : -1;
     return one;
   };
-  mark(chosenPatch(grid), false);
+  mark(chosenPatch(memory), false);
   state.patch = place;
   mark(place, true).focus();
   drawNeighbours();
@@ -69,7 +79,7 @@ function drawNeighbours() {
   const asked = finest(shown);
   if (!asked) return;
   const grid = gridOf(asked);
-  const place = chosenPatch(grid);
+  const place = chosenPatch(asked);
   const owner = shown.models.find((model) => model.memory === asked);
   placeMarker(owner, asked.queries[place[0] * grid[1] + place[1]]);
   for (const list of document.querySelectorAll(".near")) {
@@ -96,7 +106,7 @@ function neighbour(shown, memory, number, similarity) {
   const told = shown.scale ? `${(index / 100).toFixed(1)} ${shown.scale.unit}` : table().classes[index];
   const where = `${memory.images[name]}, row ${row + 1}, column ${column + 1}` + (epoch ? `, pass ${epoch + 1}` : "");
   const alt = `memory patch, ${told}, similarity ${similarity.toFixed(2)}, from ${where}`;
-  const tile = number < (memory.pictured ?? memory.tiles.length) ? tileOf(memory, number, alt, where) : blank(shown, index, alt, where);
+  const tile = isPictured(memory, number) ? tileOf(memory, number, alt, where) : blank(shown, index, alt, where);
   const words = make("span", { title: told }, shown.scale ? null : swatch(shown.palette[index]), told);
   return make("li", { "data-told": `${told} ${similarity.toFixed(2)}` }, tile, make("b", {}, similarity.toFixed(2)), words);
 }
