@@ -19,6 +19,7 @@ from densebench.files.tree import locate
 
 VOID = "void"  # in `ids`, what is not counted
 LARGEST_ID = 65535
+LAST_CLASS = 254  # 255 is void wherever labels are kept in a byte
 
 Id = Annotated[int, Field(ge=0, le=LARGEST_ID)]
 Shade = Annotated[int, Field(ge=0, le=255)]
@@ -58,6 +59,12 @@ class FolderCard(DatasetCard):
         unknown = sorted(set((self.ids or {}).values()) - {*classes, VOID})
         if unknown:
             raise ValueError(f"ids give '{unknown[0]}', which is none of the classes nor '{VOID}'")
+        last = max(map(classes.index, {*(self.ids or {}).values()} - {VOID}), default=0)
+        if last > LAST_CLASS:
+            raise ValueError(
+                f"ids give '{classes[last]}', class {last} from 0 on, and masks are kept in bytes, "
+                f"whose last class is {LAST_CLASS}; put the classes that masks hold first"
+            )
         if self.palette is not None and len(self.palette) != len(classes):
             raise ValueError(
                 f"palette has {len(self.palette)} colours, but there are {len(classes)} classes"

@@ -84,7 +84,7 @@ def unknown_ids(file: Path, ids: Integer[np.ndarray, " n"], allowed: str) -> Den
 
 def identity_table(classes: Classes) -> tuple[int, ...]:
     """Ids that are class indices, or the ignore index, already."""
-    same = {i: i for i in range(min(len(classes.names), 256))}  # no byte holds a later one
+    same = {i: i for i in range(min(len(classes.names), 255))}  # a byte holds void beyond them
     return lookup_table(same, classes.ignore_index, {classes.ignore_index})
 
 

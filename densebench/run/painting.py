@@ -16,6 +16,7 @@ from densebench.records.panels import coloured
 from densebench.records.scales import Colour, Scale, ramp, scale_of
 
 BAR = "bar.png"
+LAST_COLOUR = 255  # of a palette; what was predicted beyond it is shown as void is
 Map = Shaped[np.ndarray, "h w"]
 
 
@@ -54,7 +55,7 @@ class Painter:
         """What was predicted; clusters are renamed to their classes, where they stand for any."""
         if self.scale is None:
             named = self.mapping[values] if len(self.mapping) else values
-            return coloured(named.astype(np.uint8), self.palette)
+            return coloured(np.minimum(named, LAST_COLOUR).astype(np.uint8), self.palette)
         return coloured(self.scale.places(values, np.isfinite(values)), self.palette)
 
 
