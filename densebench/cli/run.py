@@ -181,9 +181,11 @@ def _run_many(
         from densebench.run.matrix import matrix_table, run_matrix
         from densebench.run.options import RunOptions
 
+        watcher = TerminalWatcher(Console(stderr=True))
+        count = len(backbones) * len(tasks) * len(seeds) * len(subset_seeds or (None,))
+        watcher.say(f"{count} runs; their names are looked up first")  # which imports torch
         check_names(backbones, tasks)
         base = RunOptions(backbones[0], tasks[0], **options)
-        watcher = TerminalWatcher(Console(stderr=True))
         outcomes = run_matrix(base, backbones, tasks, seeds, watcher, subset_seeds)
         if as_json:
             records = [o.record.model_dump(mode="json") for o in outcomes if o.record is not None]

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +66,29 @@ def test_what_is_wrong_with_them_is_left_to_the_plan(colour_task: Path) -> None:
     assert images_at_once(RunOptions("rgb_s14", str(colour_task), limit=-1)) is None
 
 
+@pytest.mark.slow
+def test_many_small_files_are_found_and_compared_in_seconds(
+    own_places: Path, colour_task: Path, settled: None
+) -> None:
+    """A task of 50,000 images, which is 100,000 files, in 6 s at first and in 3.75 s later."""
+    n_images = 4000
+    for folder in ("images", "masks"):
+        (own_places / folder).mkdir()
+        for number in range(n_images):
+            (own_places / folder / f"p{number:06d}.png").write_bytes(b"%d" % number * 60)
+    names = [f"p{number:06d}" for number in range(n_images)]
+    (own_places / "train.txt").write_text("\n".join(names[100:]))
+    (own_places / "val.txt").write_text("\n".join(names[:100]))
+    (own_places / "many.toml").write_text(colour_task.read_text())
+    task, options, seconds = find_task(own_places / "many.toml"), RunOptions("rgb_s14", "any"), []
+    for _ in range(2):
+        began = time.process_time()
+        load_images(task, options)
+        seconds.append(time.process_time() - began)
+    assert seconds[0] < 60e-6 * 2 * n_images
+    assert seconds[1] < 37.5e-6 * 2 * n_images
+
+
 ORDER = """
 import importlib.abc
 import sys
@@ -105,3 +129,23 @@ def test_many_are_told_of_before_torch_is_imported_and_compared_once(
         "comparing 12 images and masks with what is known of them",
         "torch is imported",
     ]
+
+
+def test_a_matrix_says_a_word_before_torch_is_imported(own_places: Path) -> None:
+    asked = [
+        "run",
+        "--backbone",
+        "rgb_s14,hog_s14,absent.py:make",
+        "--task",
+        "scenes_linear,camvid_knn",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", ORDER, *asked, "--seeds", "2"],
+        env={**os.environ, "PYTHONPATH": str(Path(densebench.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    told = [line for line in done.stderr.splitlines() if "torch is" in line or "runs" in line]
+    assert told == ["12 runs; their names are looked up first", "torch is imported"]
