@@ -10,6 +10,10 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 UNRESERVED = "/%:@!$&'()*+,;=~"
 
 
+class UnsafeRedirectError(URLError):
+    """A server sends elsewhere, where no file should be taken from; another try changes nothing."""
+
+
 def open_address(
     url: str, headers: dict[str, str], timeout: float, is_checked: bool
 ) -> HTTPResponse:
@@ -23,7 +27,8 @@ def open_address(
 
     Raises:
         ValueError: no address.
-        URLError: no answer, or a redirect from https to what anybody on the way can change.
+        URLError: no answer.
+        UnsafeRedirectError: a redirect from https to what anybody on the way can change.
     """
     opener = build_opener(_Redirects(is_checked))
     response: HTTPResponse = opener.open(Request(ascii_url(url), headers=headers), timeout=timeout)
@@ -41,9 +46,9 @@ class _Redirects(HTTPRedirectHandler):
     ) -> Request | None:
         scheme = urlsplit(newurl).scheme
         if scheme not in ("http", "https"):
-            raise URLError(f"redirected to {newurl}, which is no address of the web")
+            raise UnsafeRedirectError(f"redirected to {newurl}, which is no address of the web")
         if req.type == "https" and scheme == "http" and not self._is_checked:
-            raise URLError(
+            raise UnsafeRedirectError(
                 f"redirected from https to {newurl}, and there is no checksum to know the file by"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -4,11 +4,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, InvalidURL
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
-from densebench.files.addresses import open_address, retry_after
+from densebench.files.addresses import UnsafeRedirectError, open_address, retry_after
 from densebench.files.partial import Part, Version
 from densebench.files.wanted import Wanted, check
 from densebench.host.errors import DensebenchError
@@ -123,6 +123,8 @@ class _Download:
                 if error.code not in PASSING_STATUS:
                     raise self._hopeless(f"HTTP {error.code} {error.reason}") from error
                 reason, wished = f"HTTP {error.code} {error.reason}", retry_after(error.headers)
+            except UnsafeRedirectError as error:
+                raise self._hopeless(str(error.reason)) from error
             except URLError as error:
                 reason, wished = str(error.reason), 0.0
             except (HTTPException, TimeoutError, ConnectionError) as error:
@@ -165,7 +167,7 @@ class _Download:
         is_checked = self._wanted.checksum is not None
         try:
             return open_address(self._url, headers, self._network.timeout, is_checked)
-        except ValueError as error:
+        except (ValueError, InvalidURL) as error:
             raise self._hopeless(f"not an address: {error}") from error
 
     def _receive(self, response: HTTPResponse, known: Version | None, have: int) -> None:

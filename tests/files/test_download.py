@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from densebench.files.addresses import UnsafeRedirectError
 from densebench.files.download import Network, UnreachableError, download, free_bytes
 from densebench.files.wanted import Wanted
 from densebench.host.errors import DensebenchError
@@ -86,6 +87,18 @@ def test_nobody_answers(tmp_path: Path) -> None:
     with pytest.raises(UnreachableError) as caught:
         download("http://127.0.0.1:9/file", tmp_path / "file", wanted(), Watcher(), PATIENT)
     assert caught.value.reason
+
+
+def test_another_way_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: object) -> None:
+        raise UnsafeRedirectError("redirected from https to http://h.org")
+
+    monkeypatch.setattr("densebench.files.download.open_address", refuse)
+    waits: list[float] = []
+    network = Network(sleep=waits.append)
+    with pytest.raises(UnreachableError, match="redirected from https"):
+        download("https://h.org/file", tmp_path / "file", wanted(), Watcher(), network)
+    assert not waits
 
 
 def test_space_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
