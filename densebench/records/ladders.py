@@ -1,9 +1,10 @@
 """A ladder that was climbed: each rung's number, and what the change that it makes is worth.
 
 ``<results>/<backbone>/ladders/<ladder>-seed<seed>.ladder.json``: made of the records that it names,
-and made again by every ``densebench ladder``.
+and made again by every ``densebench ladder``. The file carries a checksum of itself.
 """
 
+import json
 from pathlib import Path
 
 from pydantic import Field
@@ -11,9 +12,12 @@ from pydantic import Field
 from densebench.cards import validate
 from densebench.cards.models import QuotedNumber
 from densebench.files.atomic import write_atomically
+from densebench.files.hashes import content_hash
 from densebench.files.regular import read_json
 from densebench.host.errors import DensebenchError
 from densebench.records.schema import LADDER_ENDING, MetricScore, Part, safe_name
+
+CHECKSUM = "checksum"
 
 
 class StepRecord(Part):
@@ -72,8 +76,9 @@ class LadderRecord(Part):
 
 def save_ladder(record: LadderRecord, results: Path) -> Path:
     """Write it atomically, and return its path."""
-    path = record.path(results)
-    write_atomically(path, record.model_dump_json(indent=1) + "\n")
+    path, values = record.path(results), json.loads(record.model_dump_json())
+    sealed = {**values, CHECKSUM: content_hash(values)}
+    write_atomically(path, json.dumps(sealed, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
@@ -81,7 +86,7 @@ def load_ladders(results: Path) -> list[LadderRecord]:
     """Every ladder under a folder, in the order of the files' names.
 
     Raises:
-        DensebenchError: a file is no ladder.
+        DensebenchError: a file is no ladder, or not as it was written.
     """
     found = []
     for path in sorted(results.rglob(f"*{LADDER_ENDING}")):
@@ -91,5 +96,10 @@ def load_ladders(results: Path) -> list[LadderRecord]:
             raise DensebenchError(
                 f"{path}: not a ladder: {error}; repeat `densebench ladder`"
             ) from error
+        written = values.pop(CHECKSUM, None) if isinstance(values, dict) else None
         found.append(validate(LadderRecord, values, str(path)))
+        if content_hash(values) != written:
+            raise DensebenchError(
+                f"{path}: not as it was written, its checksum differs; repeat `densebench ladder`"
+            )
     return found

@@ -31,3 +31,14 @@ def test_what_is_no_ladder_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(DensebenchError, match=r"x\.ladder\.json") as caught:
         load_ladders(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"seed": 2', '"seed": 3'), ('"factor": ""', '"factor": "x"'), ("checksum", "x")],
+)
+def test_an_edited_ladder_is_named(tmp_path: Path, old: str, new: str) -> None:
+    path = save_ladder(made(), tmp_path)
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(DensebenchError, match=rf"{path.name}: (not as it was|unknown key 'x')"):
+        load_ladders(tmp_path)

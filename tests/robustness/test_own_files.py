@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from densebench.files.hashes import content_hash
+
 DEEP = b"[" * 100_000
 Damage = Callable[[Path], object]
 
@@ -98,7 +100,8 @@ LADDER = {
     "partial": False,
     "rungs": [{**RUNG, "changes": [], "told": []}],
 }
-WRITTEN = {"ledger": "{}", "ladder": json.dumps(LADDER)}  # by no command that is run here
+SEALED = {**LADDER, "checksum": content_hash(LADDER)}
+WRITTEN = {"ledger": "{}", "ladder": json.dumps(SEALED)}  # by no command that is run here
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
