@@ -71,7 +71,7 @@ def evaluate(
     from densebench.run.from_python import as_options
 
     told = _watching(quiet, watcher)
-    chosen = as_options(model, task, name, {**options, "results": Path(results)})
+    chosen = as_options(model, task, name, {**options, "results": results})
     if isinstance(model, str | os.PathLike):
         return Result(*evaluate_run(chosen, told))
     from densebench.run.from_python import evaluate_given

@@ -128,6 +128,9 @@ class DenseBackbone(nn.Module, abc.ABC):
                 f"{self.name}: gave {describe(features)} for images of {height}x{width}; "
                 f"expected {shape_text(wanted)} (batch, height, width, embed_dim)"
             )
+        if features.is_meta or features.layout is not torch.strided:
+            kind = "without numbers (on the meta device)" if features.is_meta else "that are sparse"
+            raise DensebenchError(f"{self.name}: gave features {kind}; expected a dense tensor")
         if not features.is_floating_point():
             raise DensebenchError(
                 f"{self.name}: gave {features.dtype} features; expected real numbers (float32)"

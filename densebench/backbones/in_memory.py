@@ -117,6 +117,12 @@ def in_memory(
     if layout is not None and layout not in get_args(Layout):
         raise DensebenchError(f"layout is one of {', '.join(get_args(Layout))}, not '{layout}'")
     check_tensors(model, label)
+    if isinstance(prefix_tokens, bool) or not isinstance(prefix_tokens, int) or prefix_tokens < 0:
+        raise DensebenchError(
+            f"prefix_tokens is a whole number from 0 on, not {prefix_tokens!r:.40}"
+        )
+    if prefix_tokens and layout not in (None, "BND"):
+        raise DensebenchError(f"prefix_tokens are of layout BND, not of {layout}; leave them out")
     patch = whole(
         getattr(model, "patch_size", None) if patch_size is None else patch_size,
         "patch_size",
@@ -184,8 +190,10 @@ def _found_width(
     finally:
         model.train(training)
     found = arranged(given, layout, prefix_tokens, (grid, grid))
-    if isinstance(found, Tensor) and found.ndim == 4 and found.shape[1:3] == (grid, grid):
-        return found.shape[-1]
+    wanted = 3 if layout == "BND" else 4
+    is_so = isinstance(given, Tensor) and given.ndim == wanted and found.ndim == 4
+    if is_so and found.shape[1:3] == (grid, grid) and found.shape[-1]:
+        return int(found.shape[-1])
     raise DensebenchError(
         f"{name}: gives {describe(given)} for one {side}x{side} image in patches of {patch_size}; "
         f"expected {grid}x{grid} patches in layout {layout}{_guess(given, grid)}"

@@ -33,16 +33,26 @@ def read_image(file: Path) -> Image.Image:
         DensebenchError: no readable image, or one of values whose range is not known.
     """
     with _opened(file, "image", IMAGE_FORMATS) as image:
-        if image.mode in SIXTEEN_BITS or (image.mode == "I" and image.format == "PNG"):
-            values = np.asarray(image).astype(np.int32) >> 8
-            return Image.fromarray(values.astype(np.uint8)).convert("RGB")
-        if image.mode not in EIGHT_BITS:
-            raise DensebenchError(
-                f"{file}: not a readable image (values of mode {image.mode}, whose range is not "
-                "known); save it with 8 bits a value"
-            )
-        rgb: Image.Image = image.convert("RGB")
-        return rgb
+        return as_rgb(image, str(file))
+
+
+def as_rgb(image: Image.Image, name: str) -> Image.Image:
+    """An image as :func:`read_image` gives it; ``name`` is told where it is none.
+
+    Raises:
+        DensebenchError: it has no pixel, or values whose range is not known.
+    """
+    if image.mode in SIXTEEN_BITS or (image.mode == "I" and image.format == "PNG"):
+        values = np.asarray(image).astype(np.int32) >> 8
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    if image.mode not in EIGHT_BITS:
+        raise DensebenchError(
+            f"{name}: not a readable image (values of mode {image.mode}, whose range is not "
+            "known); save it with 8 bits a value"
+        )
+    if not all(image.size):
+        raise DensebenchError(f"{name}: not a readable image (it has no pixel)")
+    return image.convert("RGB")
 
 
 def image_size(file: Path) -> tuple[int, int]:

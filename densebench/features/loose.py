@@ -12,13 +12,17 @@ from PIL import Image
 
 from densebench.backbones import DenseBackbone, load_backbone
 from densebench.backbones.in_memory import giving, in_memory
-from densebench.datasets.image_files import read_image
+from densebench.cards import LARGEST
+from densebench.datasets.image_files import as_rgb, read_image
 from densebench.datasets.transforms import Squash
 from densebench.features.arrays import image_files
 from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
 
 CHANNELS = 3
+# What may be said of a backbone by name, and of a module.
+OF_A_NAME = ("weights", "offline")
+OF_A_MODULE = ("name", "patch_size", "embed_dim", "mean", "std", "layout", "prefix_tokens")
 
 
 @torch.inference_mode()
@@ -38,6 +42,9 @@ def extract_loose(
         DensebenchError: no image, an unreadable one, features that are not finite, a size that the
             patch does not divide, or no such layer.
     """
+    for name, value in (("size", size), ("batch_size", batch_size)):
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
+            raise DensebenchError(f"{name} is a whole number from 1 on, not {value!r:.40}")
     place = pick_device(device)
     backbone = _loaded(model, size, str(place), how)
     with giving(backbone, layers):
@@ -64,6 +71,11 @@ def _features(
 
 
 def _loaded(model: Any, size: int, device: str, how: dict[str, Any]) -> DenseBackbone:
+    allowed = OF_A_NAME if isinstance(model, str | os.PathLike) else OF_A_MODULE
+    for key in how.keys() - set(allowed):
+        raise DensebenchError(
+            f"extract takes no '{key}' here, but {', '.join(allowed)}, device and batch_size"
+        )
     if isinstance(model, str | os.PathLike):
         return load_backbone(model, image_size=size, device=device, **how)
     return in_memory(model, **how).eval().to(device)
@@ -75,19 +87,21 @@ def _pictures(images: Any) -> list[Image.Image]:
     Raises:
         DensebenchError: it is none, or there is none.
     """
-    if isinstance(images, str | os.PathLike):
+    if isinstance(images, str | os.PathLike) and os.fspath(images):
         return [read_image(file) for file in image_files(Path(images))]
     if isinstance(images, Image.Image):
-        return [images.convert("RGB")]
+        return [as_rgb(images, "a Pillow image")]
     if isinstance(images, np.ndarray) and images.ndim == 3:
         return [_of_array(images)]
-    if not isinstance(images, Sequence | np.ndarray) or not len(images):
+    if isinstance(images, str | bytes) or not (
+        isinstance(images, Sequence | np.ndarray) and len(images)
+    ):
         raise DensebenchError("images are a file, a folder, a Pillow image, an array, or a list")
     return [picture for image in images for picture in _pictures(image)]
 
 
 def _of_array(image: np.ndarray) -> Image.Image:
-    if image.dtype != np.uint8 or image.shape[-1] != CHANNELS:
+    if image.dtype != np.uint8 or image.shape[-1] != CHANNELS or not image.size:
         raise DensebenchError(
             f"an array of an image is (h, w, 3) of bytes, not {image.shape} of {image.dtype}"
         )

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import fields, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,22 @@ if TYPE_CHECKING:
 
 PATHS = ("weights", "data_root", "train_list", "val_list", "results")
 OWN = {"backbone", "task"}
+# What each option is, for a person and for Python; of paths, what becomes one.
+KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
+    **dict.fromkeys(PATHS, ("a path", (str, os.PathLike))),
+    **dict.fromkeys(
+        ("subset_seed", "limit", "seed", "batch_size", "workers", "panels"),
+        ("a whole number", (Integral,)),
+    ),
+    **dict.fromkeys(
+        ("overwrite", "skip_bad", "offline", "allow_nondeterministic", "deterministic"),
+        ("True or False", (bool,)),
+    ),
+    **dict.fromkeys(
+        ("variant", "subset", "device", "precision", "cache", "search_engine"), ("a word", (str,))
+    ),
+    "params": ("a table of parameters", (dict,)),
+}
 
 
 def as_path(model: object) -> str | None:
@@ -31,14 +48,34 @@ def as_options(
     Raises:
         DensebenchError: an option that there is not, or a value that it may not have.
     """
-    known = {field.name for field in fields(RunOptions)} - OWN
-    for option in options.keys() - known:
-        raise DensebenchError(f"evaluate has no option '{option}'{suggestion(option, known)}")
+    usual = {field.name: field.default for field in fields(RunOptions) if field.name not in OWN}
+    for option in options.keys() - usual.keys():
+        raise DensebenchError(f"evaluate has no option '{option}'{suggestion(option, usual)}")
+    for option, value in options.items():
+        if option in KINDS and (value is not None or usual[option] is not None):
+            _check(option, value, *KINDS[option])
+        if isinstance(value, Integral) and not isinstance(value, bool):
+            options = {**options, option: int(value)}  # NumPy's would make another hash
+    if name is not None:
+        _check("name", name, "a word", (str,))
+        if not name.strip() or not name.isprintable():
+            raise DensebenchError(f"{name!r:.40} is no name: there is nothing to be seen in it")
+    _check("task", task, "a name or a path", (str, os.PathLike))
     given = as_path(model)
     if given is not None and name is not None:
         raise DensebenchError("name is of a module's row; a backbone by name has its own")
     paths = {key: Path(options[key]) for key in PATHS if options.get(key) is not None}
     return RunOptions(given or name or _name_of(model), os.fspath(task), **{**options, **paths})
+
+
+def _check(option: str, value: object, kind: str, types: tuple[type, ...]) -> None:
+    """Nothing, for a value of these types; True is no number, and bytes are no path.
+
+    Raises:
+        DensebenchError: another one.
+    """
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        raise DensebenchError(f"{option} is {kind}, not {value!r:.40}")
 
 
 def evaluate_given(

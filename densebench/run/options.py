@@ -65,7 +65,8 @@ class RunOptions:
             value = getattr(self, name)
             if value not in allowed:
                 raise DensebenchError(f"{name} is one of {', '.join(allowed)}, not '{value}'")
-        for name in ("seed", "subset_seed", "panels", "batch_size"):
-            check_count(name, getattr(self, name), least=int(name == "batch_size"))
+        for name in ("seed", "subset_seed", "panels", "batch_size", "workers"):
+            if (value := getattr(self, name)) is not None:
+                check_count(name, value, least=int(name == "batch_size"))
         if self.layers is not None:
             object.__setattr__(self, "layers", checked_layers(self.layers))

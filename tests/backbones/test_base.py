@@ -27,6 +27,8 @@ class Averages(DenseBackbone):
         features = nn.functional.avg_pool2d(images, 4).permute(0, 2, 3, 1) * self.weight
         if self.flaw == "prefix":
             return torch.cat([features[:, :1], features], dim=1)
+        if self.flaw in ("meta", "sparse"):
+            return features.to("meta") if self.flaw == "meta" else features.to_sparse()
         return features[..., :2] if self.flaw == "width" else features
 
     def choices(self) -> dict[str, object]:
@@ -40,6 +42,12 @@ def test_the_grid_is_height_by_width() -> None:
 @pytest.mark.parametrize("flaw", ["prefix", "width"])
 def test_anything_but_one_vector_per_patch_is_refused(flaw: str) -> None:
     with pytest.raises(DensebenchError, match=r"gave 1x.* expected 1x2x5x3"):
+        Averages(flaw)(torch.zeros(1, 3, 8, 20))
+
+
+@pytest.mark.parametrize(("flaw", "told"), [("meta", "without numbers"), ("sparse", "are sparse")])
+def test_features_without_numbers_are_refused(flaw: str, told: str) -> None:
+    with pytest.raises(DensebenchError, match=told):
         Averages(flaw)(torch.zeros(1, 3, 8, 20))
 
 

@@ -59,6 +59,10 @@ def test_each_layout_gives_the_same(model: nn.Module, how: dict[str, Any]) -> No
         (Patches("BhwD"), {"std": (0, 1, 1)}, "std must be above 0"),
         (nn.LazyConv2d(3, 14), {}, "lazy"),
         (nn.Linear(2, 2), {}, "RuntimeError"),
+        (Patches("BhwD"), {"layout": "BND"}, "give layout='BhwD'"),
+        (Patches("BhwD"), {"prefix_tokens": 1}, "give layout='BhwD'"),
+        (Patches("BhwD"), {"prefix_tokens": -1}, "a whole number from 0 on, not -1"),
+        (Patches("BDhw"), {"prefix_tokens": 1, "layout": "BDhw"}, "are of layout BND, not of BDhw"),
     ],
 )
 def test_what_does_not_fit_is_told_with_what_would(

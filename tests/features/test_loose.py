@@ -47,6 +47,10 @@ def test_batches_do_not_show() -> None:
         (np.zeros((4, 4, 3)), "bytes"),
         (np.zeros((4, 4, 1), np.uint8), "bytes"),
         ("nowhere", "no image there"),
+        ("", "a file, a folder"),
+        (Image.new("F", (4, 4)), "a Pillow image: .*range is not known"),
+        (Image.new("RGB", (0, 4)), "a Pillow image: .*no pixel"),
+        (np.zeros((0, 4, 3), np.uint8), "bytes"),
     ],
 )
 def test_no_image(images: Any, told: str) -> None:
@@ -64,3 +68,26 @@ def test_layers_by_name_and_of_a_module(blocks: str) -> None:
     np.testing.assert_array_equal(named[..., 52:], extract_loose(blocks, pixels, 28))
     with pytest.raises(DensebenchError, match="has the layers 0 to 2, not"):
         extract_loose(module, pixels, 28, layers=3)
+
+
+def test_a_picture_of_sixteen_bits_is_not_clipped() -> None:
+    """Pillow's own conversion is white from 255 on."""
+    ramp = np.linspace(0, 65535, 28 * 28).reshape(28, 28).astype(np.uint16)
+    deep, flat = Image.fromarray(ramp), Image.fromarray((ramp >> 8).astype(np.uint8))
+    found = [extract_loose(Mean(), picture, 28, device="cpu") for picture in (deep, flat)]
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("model", "how", "told"),
+    [
+        (Mean(), {"wrong": 1}, "takes no 'wrong' here, but name, patch_size"),
+        ("hog_s14", {"layout": "BND"}, "takes no 'layout' here, but weights, offline"),
+        (Mean(), {"batch_size": 0}, "batch_size is a whole number from 1 on, not 0"),
+        (Mean(), {"size": 28.0}, "size is a whole number from 1 on, not 28.0"),
+    ],
+)
+def test_what_means_nothing_here(model: Any, how: dict[str, Any], told: str) -> None:
+    picture = Image.new("RGB", (28, 28))
+    with pytest.raises(DensebenchError, match=told):
+        extract_loose(model, picture, **{"size": 28, "device": "cpu", **how})

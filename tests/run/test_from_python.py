@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,6 +40,36 @@ def test_what_is_no_backbone(
     options = as_options(model, tiny_task, None, {"device": "cpu", **changes})
     with pytest.raises(DensebenchError, match=told):
         evaluate_given(model, options, Watcher())
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("seed", 1.5, "seed is a whole number, not 1.5"),
+        ("limit", "1", "limit is a whole number, not '1'"),
+        ("batch_size", True, "batch_size is a whole number, not True"),
+        ("workers", -1, "workers is a number from 0 to"),
+        ("overwrite", "no", "overwrite is True or False, not 'no'"),
+        ("data_root", b"x", "data_root is a path"),
+        ("results", None, "results is a path, not None"),
+        ("params", [], "params is a table of parameters"),
+    ],
+)
+def test_a_value_of_another_kind(option: str, value: Any, told: str) -> None:
+    with pytest.raises(DensebenchError, match=told):
+        as_options("hog_s14", "voc_linear", None, {option: value})
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    options = as_options("hog_s14", "voc_linear", None, {"seed": np.int64(3), "limit": None})
+    assert (options.seed, options.limit) == (3, None)
+    assert type(options.seed) is int
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\x7f"])
+def test_a_name_that_cannot_be_seen(name: str) -> None:
+    with pytest.raises(DensebenchError, match="is no name"):
+        as_options(torch.nn.Identity(), "voc_linear", name, {})
 
 
 def test_a_module_by_the_name_of_a_card_is_not_the_card(tiny_task: Path, own_places: Path) -> None:
