@@ -9,7 +9,7 @@ import typer
 
 from densebench.cards import find_task
 from densebench.cli.app import app
-from densebench.host.console import clean_stdout
+from densebench.host.console import clean_stdout, one_line, visible
 from densebench.host.errors import DensebenchError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def init(
         pairs = find_pairs(folder, images, masks)
         card, lines = write_card(folder, pairs, wanted, TerminalWatcher(Console(stderr=True)))
         for line in lines:
-            print(line, file=stdout)
+            print(visible(line), file=stdout)
         print(f"{card}: name the classes in it, then", file=stdout)
         print(f"check every file: densebench data verify {card}", file=stdout)
 
@@ -190,14 +190,15 @@ def _asker() -> "Ask | None":
 
 def _show_problems(report: "Report") -> None:
     for problem in report.problems:
-        print(f"{report.dataset}: {problem}", file=sys.stderr)
+        print(one_line(f"{report.dataset}: {problem}"), file=sys.stderr)
 
 
 def _show(report: "Report", console: "Console") -> None:
     from rich.table import Table
+    from rich.text import Text
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(visible(line), highlight=False, soft_wrap=True, markup=False)
 
     say(f"{report.dataset} in {report.place}{' (a sample)' if report.quick else ''}")
     for name, split in report.splits.items():
@@ -214,7 +215,9 @@ def _show(report: "Report", console: "Console") -> None:
             if not any(pixels[n][label] for n in pixels):
                 absent.append(label)
                 continue
-            table.add_row(label, *(f"{100 * pixels[n][label] / totals[n]:.2f}" for n in pixels))
+            table.add_row(
+                Text(visible(label)), *(f"{100 * pixels[n][label] / totals[n]:.2f}" for n in pixels)
+            )
         console.print(table)
         if absent:
             say(f"  without a pixel: {', '.join(absent)}")

@@ -97,8 +97,12 @@ def explained(error: Exception) -> str | None:
 
 
 def one_line(text: str) -> str:
-    """White space as blanks, and what cannot be seen, a control sequence above all, as �."""
-    line = " ".join(text.split())
+    """White space as blanks, and what cannot be seen as �."""
+    return visible(" ".join(text.split()))
+
+
+def visible(line: str) -> str:
+    """What cannot be seen, a control sequence above all, as �."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 

@@ -122,7 +122,7 @@ class Wanted:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if re.match(NAME_PATTERN, self.name) is None:
+        if re.fullmatch(NAME_PATTERN, self.name) is None:
             raise DensebenchError(
                 f"'{self.name}' is no name of a task: letters, digits, _ . and -; give a --name"
             )

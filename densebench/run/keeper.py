@@ -7,7 +7,7 @@ at most ``LARGEST`` pixels wide. Every patch has ``SHOWN`` neighbours (of grids 
 
 import io
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -133,7 +133,8 @@ class PanelKeeper:
     ) -> None:
         """Write the folder whole or not at all, clusters renamed to their classes."""
         folder.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".", suffix=f".{PANELS}"))
+        place = folder.with_name(f".{uuid.uuid4().hex[:12]}.{PANELS}")
+        place.mkdir()  # whoever may read it is for the umask to say
         try:
             panels = []
             painter = Painter.of(dataset, self._truth.values(), mapping)
@@ -151,7 +152,6 @@ class PanelKeeper:
                 scale=painter.scale,
             )
             write_atomically(place / INDEX, told.model_dump_json() + "\n")
-            place.chmod(0o755)
             shutil.rmtree(folder, ignore_errors=True)
             place.rename(folder)
         except BaseException:

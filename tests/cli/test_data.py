@@ -32,6 +32,9 @@ def test_a_folder_of_one_s_own(run: Cli) -> None:
     assert "there already" in run("data", "init", "mine").error
     Path("mine/masks/5.png").unlink()
     assert "no mask 5.png" in run("data", "verify", card).err
+    Path("mine/val.txt").write_text("\x1b[31m5\n")
+    card.write_text(card.read_text().replace("[dataset]", '[dataset]\nval = "val.txt"'))
+    assert "\x1b" not in run("data", "verify", card).err
 
 
 @pytest.mark.parametrize(

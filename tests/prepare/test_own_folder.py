@@ -151,6 +151,7 @@ def test_photographs_are_no_masks(own: Callable[..., Path]) -> None:
     ("wanted", "told"),
     [
         ({"name": "a b"}, "is no name of a task"),
+        ({"name": "a\n"}, "is no name of a task"),
         ({"name": "a", "val": 1.0}, "a share between 0 and 1"),
         ({"name": "a", "seed": -1}, "a whole number from 0 on"),
     ],

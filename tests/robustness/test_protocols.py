@@ -43,7 +43,7 @@ SMALL = {
     "depth_linear": "input_size = [42, 56]\ncrop = [28, 28]\nsteps = 2\nwarmup_steps = 1\n"
     'batch_size = 2\nbins = 4\ntrain_box = "full"\neval_box = "full"',
 }
-VALUES = ["nan", "-1", "9" * 30, "[" * 3000, "{}", "'x'", "[]", "1e-300", "[0, 1e9]"]
+VALUES = ["nan", "-1", "9" * 30, "[" * 3000, "{}", "'x'", "[]", "1e-300", "[0, 1e9]", "1000000000"]
 NEVER = (VALUES[0], VALUES[3], VALUES[4])  # no parameter is one of these
 FIELDS = [
     (name, field, value)

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,27 @@ def test_a_file_of_somebody_elses_stays(
     file.write_bytes(MINE[mine])
     attempt(*PAGES[page].split(), str(file))
     assert file.read_bytes() == MINE[mine]
+
+
+FORMATS = {"markdown": "--out", "html": "--html", "csv": "--csv", "latex": "--latex"}
+TWO = list(permutations(FORMATS, 2))
+UNWRITABLE: dict[str, Callable[[Path], object]] = {
+    "folder": Path.mkdir,
+    "pipe": os.mkfifo,
+    "below a file": lambda path: None,
+    "mine": lambda path: path.write_bytes(b"my own notes"),
+}
+
+
+@pytest.mark.parametrize("kind", UNWRITABLE)
+@pytest.mark.parametrize(("good", "bad"), TWO, ids=[f"{good}-{bad}" for good, bad in TWO])
+def test_of_two_files_none_is_written_where_one_cannot_be(
+    attempt: Callable, place: Path, good: str, bad: str, kind: str
+) -> None:
+    target = "good.png/bad" if kind == "below a file" else "bad"
+    UNWRITABLE[kind](place / target)
+    words = (FORMATS[good], "out", FORMATS[bad], target)
+    attempt("leaderboard", "--results", "results", *words, unwanted=("out",))
 
 
 def test_the_same_record_twice_is_one_run(attempt: Callable, place: Path) -> None:

@@ -1,10 +1,13 @@
 """Several processes in one place, one of which may be killed: each result is that of one alone."""
 
+import contextlib
 import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
+from itertools import combinations_with_replacement
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -40,6 +43,41 @@ def test_runs_at_once(going: type, place: Path, what: str, count: int) -> None:
     assert not list(place.rglob("*.part"))
 
 
+TYPED = {
+    "depth": "run --backbone rgb_s14 --task data/depth_linear.toml --results new",
+    "again": "run --backbone rgb_s14 --task data/retrieval.toml --results results --overwrite",
+    "panels": "run --backbone hog_s14 --task data/retrieval.toml --results new --save-panels 2",
+    "predict": "predict --backbone net.py:make --head head.safetensors --image good.png "
+    "--out out.png",
+    "profile": "profile --backbone rgb_s14 --size 28 --batch-size 1 --results new",
+    "leaderboard": "leaderboard --results results --html board.html",
+    "init": "data init data --name new --overwrite",
+}
+SIDE_BY_SIDE = {
+    **{"run": RUN, "linear": LINEAR, "posttrain": TRAIN, "extract": EXTRACT},
+    **{name: words.split() for name, words in TYPED.items()},
+}
+PAIRS = list(combinations_with_replacement(SIDE_BY_SIDE, 2))
+# What a second one of the same is refused, as long as the first is at it.
+ALONE_IN_ITS_PLACE = ("posttrain",)
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS, ids=[f"{a}-{b}" for a, b in PAIRS])
+def test_two_commands_at_once(going: type, place: Path, first: str, second: str) -> None:
+    """In one folder, with a cache that has nothing yet: each ends as it does alone."""
+    env = {"DENSEBENCH_CACHE": f"{place}/cache"}
+    at_work = [going(place, SIDE_BY_SIDE[name], env) for name in (first, second)]
+    ended = [one.ended() for one in at_work]
+    assert not [done for done in ended if done.fault], ended
+    refused = [done for done in ended if done.code]
+    assert not refused or (first == second and first in ALONE_IN_ITS_PLACE and len(refused) == 1)
+    assert not list(place.rglob("*.part"))
+    for command, backbone in ALONE.values():
+        if command in (SIDE_BY_SIDE[first], SIDE_BY_SIDE[second]):
+            (file,) = place.glob(f"new/{backbone}/tiny_{Path(command[4]).stem}/*.json")
+            assert json.loads(file.read_text())["scores"] in scores(place / "results", backbone)
+
+
 def stop_in_training() -> None:
     """The process halts as soon as its learner is at work, when the name is taken."""
 
@@ -60,6 +98,44 @@ def test_two_post_trainings_of_one_name(going: type, place: Path) -> None:
     assert second.code == 2, second
     assert not second.fault
     assert first.ended().code == 0
+
+
+def children_of(process: int) -> list[int]:
+    """The processes that it started and that have not ended."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = file.read_text().rpartition(")")[2].split()[:2]
+            found += [int(file.parent.name)] if int(parent) == process and state != "Z" else []
+    return found
+
+
+def is_there(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is not here")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_the_run_of_a_matrix_ends_with_it(going: type, place: Path, number: int) -> None:
+    """However it is ended, and it alone: nothing goes on computing."""
+    matrix = going(place, [*RUN[:2], "rgb_s14,hog_s14", *RUN[3:]])
+    until = time.monotonic() + 60
+    while not (children := children_of(matrix.process)) and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(1)
+    os.kill(matrix.process, number)
+    done = matrix.ended()
+    assert done.code == (-signal.SIGKILL if number == signal.SIGKILL else 130), done
+    assert "Traceback" not in done.err, done.err
+    until = time.monotonic() + 15
+    while any(map(is_there, children)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert children
+    assert not [child for child in children if is_there(child)]
 
 
 @pytest.mark.parametrize("after", [200, 500, 700, 1000, 1300])

@@ -48,7 +48,7 @@ def entries() -> dict[str, Entry]:
     path = ledger_path()
     try:
         return _ENTRIES.validate_json(read_bytes(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValidationError) as error:
         raise DensebenchError(
