@@ -50,7 +50,11 @@ class ProtocolParams(Card):
     and the card's own in every other variant. ``layers``: of which blocks features are taken, each
     after the final normalisation and all side by side: the ``last`` one's, which is the backbone's
     own output or what it was asked for, ``four_last``, ``four_even``, or their numbers from 0.
+
+    What is in ``LATER`` came later: it is written where it is another, so that old hashes stay.
     """
+
+    LATER: ClassVar[Mapping[str, Any]] = {"layers": "last"}
 
     input_size: InputSize = Field(default="auto")
     positions: PositionsParam = "auto"
@@ -59,11 +63,8 @@ class ProtocolParams(Card):
 
     @model_serializer(mode="wrap")
     def _named(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """``layers`` came later: it is written where it is another, so that old hashes stay."""
         values: dict[str, Any] = dump(self)
-        if values.get("layers") == "last":
-            del values["layers"]
-        return values
+        return {k: v for k, v in values.items() if k not in self.LATER or v != self.LATER[k]}
 
     def check(self, target: Target) -> None:
         """Nothing, where they suit what the dataset gives and what is installed.

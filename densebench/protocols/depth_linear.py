@@ -5,7 +5,7 @@ Source: facebookresearch/dinov3 at 6876159, dinov3/eval/depth, with its linear c
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -35,16 +35,18 @@ from densebench.learners.depth_steps import DepthSteps
 from densebench.learners.depth_training import DepthOptimisation, DepthTraining
 from densebench.measures.depth_scoring import DepthScoring
 from densebench.measures.scoring import Prediction
-from densebench.protocols.base import InputSize, Needs, Protocol, ProtocolParams
+from densebench.protocols.base import InputSize, Needs, ProtocolParams
+from densebench.protocols.quirks import AUTO, QuirkyParams, QuirkyProtocol
 
 HEAD_DRAWS = 5
+Quirk = Literal["momentum_cycle", "warm_loss", "far_truth", "gamma_of_bytes", "stretched_padding"]
 LARGEST_SIDE = 1 << 14
 Side = Annotated[int, Field(gt=0, le=LARGEST_SIDE)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
-class DepthLinearParams(ProtocolParams):
+class DepthLinearParams(QuirkyParams):
     """Parameters of the depth head's training; sizes in pixels, height first, depth in metres.
 
     ``input_size``: of the whole image, to which images of another size are resized; it is then
@@ -82,6 +84,7 @@ class DepthLinearParams(ProtocolParams):
     colour: Share = 0.1
     flip_test: bool = True
     align_least_squares: bool = False
+    quirks: tuple[Quirk, ...] | Literal["auto"] = AUTO
 
     @model_validator(mode="after")
     def _fit_together(self) -> "DepthLinearParams":
@@ -115,19 +118,20 @@ class DepthLinearParams(ProtocolParams):
         }
 
 
-class DepthLinear(Protocol):
+class DepthLinear(QuirkyProtocol):
     """The depth head under two variants.
 
     ``reference`` keeps what the published code does: beta1 of 0 during the warm-up, a loss without
     its variance in the first 100 steps, truth beyond ``max_depth`` in training, an exponent that
     acts on 0..255, and a map of the padded image that is stretched over the image. ``clean`` has
-    none of these.
+    none of these; ``quirks`` names those that are kept.
     """
 
     Params: ClassVar[type[ProtocolParams]] = DepthLinearParams
     version: ClassVar[int] = 1
     targets: ClassVar[tuple[str, ...]] = (DEPTH,)
     predicts_own: ClassVar[bool] = True
+    QUIRKS: ClassVar[tuple[str, ...]] = get_args(Quirk)
     params: DepthLinearParams
 
     @classmethod
@@ -231,12 +235,8 @@ class DepthLinear(Protocol):
         height, width = self.params.image_size
         about = {name: self.setting.about[name] for name in known if name in self.setting.about}
         about |= {"height": height, "width": width, "mirrored": self.params.flip_test}
-        about |= {"padding_is_cut": not self._is_published}
+        about |= {"padding_is_cut": not self.has("stretched_padding")}
         return {"head.safetensors": depth_head_bytes(self._steps.training.head, about)}
-
-    @property
-    def _is_published(self) -> bool:
-        return self.setting.variant == "reference"
 
     def _view(self, flipped: bool = False) -> DepthView:
         setting = self.setting
@@ -259,7 +259,7 @@ class DepthLinear(Protocol):
             brightness=(1 - params.brightness, 1 + params.brightness),
             colour=(1 - params.colour, 1 + params.colour),
             probability=0.5 if params.augment else 0.0,
-            gamma_of_bytes=self._is_published,
+            gamma_of_bytes=self.has("gamma_of_bytes"),
         )
 
     @cached_property
@@ -274,15 +274,15 @@ class DepthLinear(Protocol):
             params.lr,
             params.weight_decay,
             params.clip,
-            farthest=None if self._is_published else params.max_depth,
-            patch_size=None if self._is_published else setting.patch_size,
-            momentum_cycles=self._is_published,
+            farthest=None if self.has("far_truth") else params.max_depth,
+            patch_size=None if self.has("stretched_padding") else setting.patch_size,
+            momentum_cycles=self.has("momentum_cycle"),
         )
 
         def begin() -> DepthTraining:
             seed = derived_seed(setting.seed, HEAD_DRAWS)
             head = seeded_depth_head(setting.embed_dim, bins, params.batch_norm, seed)
-            sig = SigLoss(WARM_CALLS if self._is_published else 0)
+            sig = SigLoss(WARM_CALLS if self.has("warm_loss") else 0)
             return DepthTraining(head.to(setting.device), how, MultiLoss(params.losses, sig))
 
         return DepthSteps(begin, params.batch_size, setting.seed, setting.workdir)
@@ -298,7 +298,7 @@ class DepthLinear(Protocol):
 
     def _depth(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b h w"]:
         depth = predicted_depth(self._steps.training.head, patches.to(self.setting.device))
-        if not self._is_published:
+        if not self.has("stretched_padding"):
             depth = cut_to_image(depth, self.setting.patch_size, self.params.image_size)
         return depth.cpu()
 

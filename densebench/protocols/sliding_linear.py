@@ -6,7 +6,7 @@ in spirit that of DINOv2. docs/protocols/sliding_linear.md has the quirks.
 
 from collections.abc import Iterator
 from functools import cached_property, partial
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import torch
 from jaxtyping import Float, Int64
@@ -36,22 +36,18 @@ from densebench.learners.sliding import SlidingTest
 from densebench.measures.class_means import MeanAccuracy, MeanDice, MeanFScore, MeanPrecision
 from densebench.measures.labels import LabelScoring
 from densebench.measures.scoring import Prediction, Resolution, Scorer
-from densebench.protocols.base import (
-    InputSize,
-    Needs,
-    Protocol,
-    ProtocolParams,
-    resolve_input_size,
-)
+from densebench.protocols.base import InputSize, Needs, ProtocolParams, resolve_input_size
+from densebench.protocols.quirks import AUTO, QuirkyParams, QuirkyProtocol
 
 P = TypeVar("P", bound=ProtocolParams)
 
 HEAD_DRAWS, DROPOUT_DRAWS = 3, 4
+Quirk = Literal["loss_over_void", "repeated_draws", "best_of_validations"]
 NO_CLASS = 255  # in the file of a head
 CHOSEN_BY_VAL = "the head that is scored is the one that was best on the validation images"
 
 
-class SlidingLinearParams(ProtocolParams):
+class SlidingLinearParams(QuirkyParams):
     """Parameters of training and test; sizes in pixels, lengths in steps.
 
     ``input_size`` is the side of crops and windows, and need be no multiple of the patch:
@@ -59,7 +55,7 @@ class SlidingLinearParams(ProtocolParams):
     ``image_size`` is the shorter side of a validation image, which ``ratios`` of training images
     refer to. ``scales`` and ``flip_test`` average class probabilities over several test images;
     ``mode`` ``whole`` has no windows: images are stretched to a square of ``input_size``, and
-    scored at ``image_size``. ``validations`` is read by ``reference`` alone.
+    scored at ``image_size``. ``validations`` are those of the quirk ``best_of_validations``.
     """
 
     input_size: InputSize = 512
@@ -80,18 +76,21 @@ class SlidingLinearParams(ProtocolParams):
     lr: float = Field(default=1e-3, gt=0, le=3e38)  # what float32 holds
     weight_decay: float = Field(default=1e-3, ge=0)
     validations: int = Field(default=8, gt=0, le=100_000)
+    quirks: tuple[Quirk, ...] | Literal["auto"] = AUTO
 
 
-class SlidingLinear(Protocol):
+class SlidingLinear(QuirkyProtocol):
     """The head under two variants.
 
     ``reference`` is the published code: the loss counts void and padded pixels as 0 in its mean,
     every pass draws the same crops again, what does not fill a patch is dropped, and the head that
-    is scored is the best of eight on the validation images. ``clean`` does none of that.
+    is scored is the best of eight on the validation images. ``clean`` does none of that; ``quirks``
+    names which of the first, second and last are kept.
     """
 
     Params: ClassVar[type[ProtocolParams]] = SlidingLinearParams
     version: ClassVar[int] = 1
+    QUIRKS: ClassVar[tuple[str, ...]] = get_args(Quirk)
     params: SlidingLinearParams
 
     _test: SlidingTest | None = None
@@ -133,9 +132,9 @@ class SlidingLinear(Protocol):
         views = len(params.scales) * (2 if params.flip_test else 1)
         return Needs(
             train_images=params.steps * params.batch_size,
-            val_looks=params.validations if self._is_published else 0,
+            val_looks=params.validations if self._takes_best else 0,
             kept_val_views=views * (2 if params.mode == "slide" else 1),
-            val_in_fit=CHOSEN_BY_VAL if self._is_published else "",
+            val_in_fit=CHOSEN_BY_VAL if self._takes_best else "",
         )
 
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
@@ -157,7 +156,8 @@ class SlidingLinear(Protocol):
             watcher.say(told)
         training.share(world)
         watcher.advance(train.phase, training.steps.done * self.params.batch_size)
-        stream = CropStream(train, self._crop, self.setting.seed, self._is_published)
+        repeats = self.has("repeated_draws")
+        stream = CropStream(train, self._crop, self.setting.seed, repeats)
         stream.position = training.position
         while training.is_due or not training.is_done:
             if training.is_due:
@@ -169,7 +169,7 @@ class SlidingLinear(Protocol):
             if world.is_main:
                 training.save()
             training.share(world)
-        if world.is_main and self._is_published:
+        if world.is_main and self._takes_best:
             training.take_best()
 
     def predict(self, val: PatchSource) -> Iterator[Prediction]:
@@ -213,8 +213,8 @@ class SlidingLinear(Protocol):
         return {"head.safetensors": head_bytes(self._training.steps.head, "bn_linear", about)}
 
     @property
-    def _is_published(self) -> bool:
-        return self.setting.variant == "reference"
+    def _takes_best(self) -> bool:
+        return self.has("best_of_validations")
 
     @cached_property
     def _classes(self) -> CountedClasses:
@@ -248,7 +248,7 @@ class SlidingLinear(Protocol):
             head = seeded_normed_head(setting.embed_dim, len(self._classes.kept), seed)
             return HeadSteps(head.to(setting.device), schedule, params.weight_decay)
 
-        validations = min(params.validations, params.steps) if self._is_published else 0
+        validations = min(params.validations, params.steps) if self._takes_best else 0
         return LongTraining(begin, params.steps, validations, setting.workdir)
 
     def _train(self, stream: CropStream) -> None:
@@ -266,7 +266,7 @@ class SlidingLinear(Protocol):
                 batch.patches.to(setting.device),
                 kept.to(setting.device),
                 self._classes.outputs(batch.masks).to(setting.device),
-                over_all=self._is_published,
+                over_all=self.has("loss_over_void"),
             )
             loss = training.steps.step(batch_loss)
             setting.watcher.status(f"step {training.steps.done}/{params.steps}, loss {loss:.4f}")

@@ -67,6 +67,27 @@ def test_clean_scores_the_last_head_and_looks_at_no_validation_image(task, tmp_p
     assert record.protocol.val_in_fit == ""
 
 
+def test_all_quirks_in_clean_are_the_reference_and_each_alone_trains_another_head(task, tmp_path):
+    every = list(SlidingLinear.QUIRKS)
+    settings = {"positions": "official", "normalisation": "imagenet", "partial_patches": "drop"}
+
+    def found(variant, **params):
+        record, path = evaluate(options_of(task, tmp_path, variant=variant, params=params))
+        return record, path.with_suffix(".head.safetensors").read_bytes()
+
+    (reference, _), (clean, head) = found("reference"), found("clean", **settings)
+    (same, _) = found("clean", quirks=every, **settings)
+    assert same.score.metrics == reference.score.metrics
+    assert same.protocol.details == reference.protocol.details
+    assert same.run_id not in (reference.run_id, clean.run_id)
+    for quirk in ("loss_over_void", "repeated_draws"):
+        record, other = found("clean", quirks=[quirk], **settings)
+        assert other != head
+        assert record.protocol.val_in_fit == ""
+    record, _ = found("clean", quirks=["best_of_validations"], **settings)
+    assert len(record.protocol.details["miou_by_validation"]) == 2
+
+
 def test_what_does_not_fill_a_patch_is_dropped_or_padded(task, tmp_path):
     odd = {"input_size": 40, "image_size": 40}
     records = [
