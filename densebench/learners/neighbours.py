@@ -4,7 +4,8 @@ Two engines are exact. On a CPU faiss's blocked search is the faster one, which 
 its matrix products; a GPU searches in half precision and proves the outcome. They find the same
 rows but where two similarities are nearer than float32 can tell (``benchmarks/neighbours.py``
 measures both). Either goes through the bank in blocks, so that no (queries x bank) matrix is ever
-whole in memory.
+whole in memory. Which of the rows at one similarity count is for each engine its own rule: faiss's
+is the published code's, and ``ties`` says it of a bank in pieces as well.
 """
 
 from typing import Protocol
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from densebench.host.errors import DensebenchError
 from densebench.learners.engines import EngineName, Method, chosen_engine
-from densebench.learners.proven_search import Found, ProvenSearch, check_k, first_of
+from densebench.learners.proven_search import Found, ProvenSearch, by_number, check_k
+from densebench.learners.ties import as_faiss, faiss_rows, first_rows
 
 CHUNK_ROWS = 65_536
 
@@ -55,20 +57,20 @@ class FaissSearch:
         check_k(k, len(self._bank))
         rows = queries.float().contiguous().cpu()
         if self._bank.dtype == torch.float32:
-            return _faiss_knn(rows, self._bank, k)
+            return faiss_rows(rows, self._bank, k)
+        return as_faiss(*self.candidates(rows, k), k)
+
+    def candidates(self, queries: Float[Tensor, "q d"], k: int) -> Found:
+        """The nearest rows, of which a bank that these are a stretch of has its ``k``."""
+        rows = queries.float().contiguous().cpu()
         best = rows.new_empty(len(rows), 0), torch.empty(len(rows), 0, dtype=torch.int64)
-        for number, chunk in enumerate(self._bank.split(CHUNK_ROWS)):
-            similarity, index = _faiss_knn(rows, chunk.float(), min(k, len(chunk)))
+        whole = self._bank.dtype == torch.float32
+        for number, chunk in enumerate((self._bank,) if whole else self._bank.split(CHUNK_ROWS)):
+            similarity, index = first_rows(rows, chunk.float(), min(2 * k, len(chunk)))
             similarity = torch.cat([best[0], similarity], dim=1)
             index = torch.cat([best[1], index + number * CHUNK_ROWS], dim=1)
-            best = first_of(similarity, index, k)
+            best = by_number(similarity, index, 2 * k)
         return best
-
-
-def _faiss_knn(queries: Float[Tensor, "q d"], bank: Float[Tensor, "n d"], k: int) -> Found:
-    rows = queries.numpy(), bank.numpy()
-    similarity, index = faiss.knn(*rows, k, metric=faiss.METRIC_INNER_PRODUCT)
-    return torch.from_numpy(similarity), torch.from_numpy(index)
 
 
 class InvertedFile:

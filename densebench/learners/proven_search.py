@@ -218,3 +218,11 @@ def first_of(
     order = similarity.sort(dim=1, descending=True, stable=True)
     chosen = order.indices[:, :k]
     return order.values[:, :k], rows.gather(1, chosen)
+
+
+def by_number(
+    similarity: Float[Tensor, "q n"], rows: Int64[Tensor, "q n"], k: int
+) -> tuple[Float[Tensor, "q k"], Int64[Tensor, "q k"]]:
+    """The k largest, and of equal ones those of the lowest number, which is also their order."""
+    order = rows.argsort(dim=1)
+    return first_of(similarity.gather(1, order), rows.gather(1, order), k)

@@ -1,8 +1,9 @@
 """Nearest rows of a memory bank that no process holds whole: each searches a stretch of it.
 
-All of them search for the same queries. Of what they find the largest similarities count, of equal
-ones the first rows of the bank, so that the outcome does not depend on how many there are. Only of
-rows that are equal to the last bit faiss may choose others in one process.
+All of them search for the same queries. Of what they find the largest similarities count, and of
+equal ones those that the engine takes in one process, so that the outcome does not depend on how
+many there are: faiss's rule is that of ``ties``, for fewer than 100 neighbours; a proven search
+takes the first rows of the bank.
 """
 
 from collections.abc import Callable
@@ -14,9 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from densebench.host.distributed import World
+from densebench.learners.engines import Engine
 from densebench.learners.memory_bank import MemoryBank
-from densebench.learners.neighbours import Neighbours
-from densebench.learners.proven_search import Found, ProvenSearch, check_k, first_of
+from densebench.learners.neighbours import FaissSearch, Neighbours
+from densebench.learners.proven_search import Found, ProvenSearch, by_number, check_k
+from densebench.learners.ties import as_faiss
 
 # faiss goes through a bank by so many rows: where each stretch begins at a multiple of it, the
 # products are those of one process to the last bit.
@@ -39,11 +42,20 @@ class ShardedSearch:
         own_rows: which they are in the bank.
         n_rows: of the bank.
         world: the processes.
+        engine: of the search, whose rule of ties it is.
     """
 
-    def __init__(self, own: Neighbours | None, own_rows: range, n_rows: int, world: World) -> None:
+    def __init__(
+        self,
+        own: Neighbours | None,
+        own_rows: range,
+        n_rows: int,
+        world: World,
+        engine: Engine,
+    ) -> None:
         self._own, self._own_rows = own, own_rows
         self._n_rows, self._world = n_rows, world
+        self._chosen = as_faiss if engine == "faiss" else by_number
 
     def search(self, queries: Float[Tensor, "q d"], k: int) -> Found:
         """The ``k`` rows of largest inner product, in every process, which all ask for the same.
@@ -54,8 +66,7 @@ class ShardedSearch:
         check_k(k, self._n_rows)
         found = self._world.each(self._here(queries, k))
         similarity, rows = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
-        by_row = rows.argsort(dim=1)
-        return first_of(similarity.gather(1, by_row), rows.gather(1, by_row), k)
+        return self._chosen(similarity, rows, k)
 
     @property
     def searched(self) -> int:
@@ -71,7 +82,10 @@ class ShardedSearch:
         count = min(k, len(self._own_rows))
         if self._own is None or not count:
             return torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
-        similarity, rows = self._own.search(queries, count)
+        if isinstance(self._own, FaissSearch):
+            similarity, rows = self._own.candidates(queries, k)
+        else:
+            similarity, rows = self._own.search(queries, count)
         return similarity.cpu(), rows.cpu() + self._own_rows.start
 
 
@@ -84,12 +98,14 @@ class Sharing:
         rows: for how many there is place.
         row_bytes: what a row of features takes.
         room: bytes that each process may take, the same in all of them; None sets no bound.
+        engine: of the search.
     """
 
     world: World
     rows: int
     row_bytes: int
     room: int | None
+    engine: Engine
 
     @property
     def is_sharded(self) -> bool:
@@ -112,4 +128,4 @@ class Sharing:
         if not self.is_sharded:
             return build(bank.features)
         own = build(bank.features) if bank.own_rows else None
-        return ShardedSearch(own, bank.own_rows, len(bank), self.world)
+        return ShardedSearch(own, bank.own_rows, len(bank), self.world, self.engine)

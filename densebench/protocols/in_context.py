@@ -21,7 +21,7 @@ from densebench.datasets.sizes import side_of
 from densebench.datasets.transforms import JitteredCrop, Squash, Transform, derived_seed
 from densebench.features.source import PatchBatch, PatchSource
 from densebench.host.errors import DensebenchError
-from densebench.learners.engines import Place
+from densebench.learners.engines import Place, chosen_engine
 from densebench.learners.gathering import Gathering
 from densebench.learners.memory_bank import (
     ORIGIN_BYTES,
@@ -178,7 +178,8 @@ class InContext(Protocol):
         row_bytes = setting.embed_dim * (2 if self._place.half_bank else 4)
         room = setting.memory if params.search == "exact" else None
         rows = n_train * params.augmentation_epochs * per_image
-        return Sharing(setting.world, rows, row_bytes, room)
+        engine = chosen_engine(self._place.engine, setting.device)
+        return Sharing(setting.world, rows, row_bytes, room, engine)
 
     def _view(self, augmented: bool = False) -> Transform:
         """The reference's ImageNet deviation has 0.255 for blue, where 0.225 is meant."""

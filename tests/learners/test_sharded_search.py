@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from densebench.host.distributed import World
 from densebench.host.errors import DensebenchError
 from densebench.learners import sharded_search
-from densebench.learners.engines import EngineName
+from densebench.learners.engines import Engine
 from densebench.learners.gathering import Gathering
 from densebench.learners.memory_bank import MemoryBank
 from densebench.learners.neighbours import Neighbours, build_search
@@ -31,11 +31,11 @@ def image_rows(index: int) -> tuple[Tensor, Tensor]:
 
 
 def filled(
-    world: World, n_images: int = N_IMAGES, engine: EngineName = "faiss"
+    world: World, n_images: int = N_IMAGES, engine: Engine = "faiss"
 ) -> tuple[MemoryBank, Neighbours]:
     """Too large for half the room that there is for each of several processes."""
     capacity = n_images * (ROWS + N_IMAGES)
-    sharing = Sharing(world, capacity, WIDTH * 4, 2 * capacity * WIDTH * 4 - 1)
+    sharing = Sharing(world, capacity, WIDTH * 4, 2 * capacity * WIDTH * 4 - 1, engine)
     assert sharing.is_sharded == (world.size > 1)
     bank = MemoryBank(capacity, WIDTH, 3, 100, False, sharing.stretch)
     gathering = Gathering(world, bank, None)
@@ -46,7 +46,7 @@ def filled(
     return bank, sharing.search(bank, lambda rows: search_of(rows, engine))
 
 
-def search_of(rows: Tensor, engine: EngineName = "faiss") -> Neighbours:
+def search_of(rows: Tensor, engine: Engine = "faiss") -> Neighbours:
     return build_search(rows, CPU, "exact", 0, 0, engine)
 
 
@@ -72,7 +72,7 @@ def test_to_the_last_bit(n: int, k: int, in_threads: Callable) -> None:
 
 
 @pytest.mark.parametrize("engine", ["faiss", "torch"])
-def test_a_proof_of_each_stretch_is_told(engine: EngineName, in_threads: Callable) -> None:
+def test_a_proof_of_each_stretch_is_told(engine: Engine, in_threads: Callable) -> None:
     whole, search = filled(World(), engine=engine)
     queries = normalize(whole.features[::70] + 0.1, dim=-1)
     wanted = search.search(queries, 5)
@@ -93,19 +93,42 @@ def test_a_proof_of_each_stretch_is_told(engine: EngineName, in_threads: Callabl
             assert told["search"]["queries"] == stretches_with_rows * len(queries)
 
 
-def test_of_equal_similarities_the_first_rows_count(in_threads: Callable) -> None:
+@pytest.mark.parametrize("engine", ["faiss", "torch"])
+def test_of_equal_similarities_the_engines_own_count(engine: Engine, in_threads: Callable) -> None:
     rows = torch.eye(4)[torch.arange(40) % 4]
+    alone = build_search(rows, CPU, "exact", 0, 0, engine).search(torch.eye(4), 7)
 
     def work(world: World) -> tuple:
         own = stretches(40, world.size)[world.rank]
-        search = search_of(rows[own.start : own.stop]) if own else None
-        return ShardedSearch(search, own, 40, world).search(torch.eye(4), 7)
+        part = rows[own.start : own.stop]
+        search = build_search(part, CPU, "exact", 0, 0, engine) if own else None
+        return ShardedSearch(search, own, 40, world, engine).search(torch.eye(4), 7)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sharded_search, "ALIGNED_ROWS", 3)
         for similarity, found in in_threads(4, work):
-            assert found.tolist() == [[4 * n + first for n in range(7)] for first in range(4)]
+            first = [[4 * n + first for n in range(7)] for first in range(4)]
+            assert found.sort(dim=1).values.tolist() == first
+            assert torch.equal(found, alone[1])
             assert (similarity == 1).all()
+
+
+@pytest.mark.parametrize("distinct", [3, 400])
+def test_ties_are_those_of_one_process(distinct: int, in_threads: Callable) -> None:
+    """Rows that are there up to a thousand times, some of them in every stretch."""
+    generator = torch.Generator().manual_seed(0)
+    kinds = torch.randint(-2, 3, (distinct, 6), generator=generator).float()
+    rows = kinds[torch.randint(distinct, (3000,), generator=generator)]
+    queries = kinds[:40]
+    wanted = search_of(rows).search(queries, 30)
+
+    def work(world: World) -> tuple:
+        own = stretches(len(rows), world.size)[world.rank]
+        search = search_of(rows[own.start : own.stop]) if own else None
+        return ShardedSearch(search, own, len(rows), world, "faiss").search(queries, 30)
+
+    for found in in_threads(3, work):
+        assert all(torch.equal(*pair) for pair in zip(found, wanted, strict=True))
 
 
 def test_fewer_rows_than_neighbours(in_threads: Callable) -> None:
@@ -120,8 +143,8 @@ def test_fewer_rows_than_neighbours(in_threads: Callable) -> None:
 
 def test_what_fits_is_kept_whole_by_each() -> None:
     for room, whole in ((None, True), (800, True), (799, False)):
-        assert Sharing(World(0, 2), 100, 4, room).is_sharded != whole
-    assert not Sharing(World(), 100, 4, 0).is_sharded
+        assert Sharing(World(0, 2), 100, 4, room, "faiss").is_sharded != whole
+    assert not Sharing(World(), 100, 4, 0, "faiss").is_sharded
 
 
 @given(st.integers(0, 20_000), st.integers(1, 9))
