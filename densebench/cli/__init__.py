@@ -17,6 +17,7 @@ from densebench.cli import (
     profile,
     reproduce,
     run,
+    submit,
     sweep,
     weights,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "profile",
     "reproduce",
     "run",
+    "submit",
     "sweep",
     "weights",
 ]

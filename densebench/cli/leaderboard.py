@@ -22,6 +22,10 @@ def leaderboard(
         str | None,
         typer.Option(metavar="BACKBONE", help="Print a Hugging Face model card's model-index."),
     ] = None,
+    eval_results: Annotated[
+        str | None,
+        typer.Option(metavar="BACKBONE", help="Print a file for the hub's .eval_results folder."),
+    ] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write one self-contained page for a browser.")
     ] = None,
@@ -35,6 +39,7 @@ def leaderboard(
     from densebench.host.console import one_line
     from densebench.records.store import DEFAULT_RESULTS
     from densebench.report.board.board import load_board
+    from densebench.report.formats import eval_results as hub
     from densebench.report.formats import model_index as metadata
     from densebench.report.outputs import check_outputs, write_formats
 
@@ -43,13 +48,16 @@ def leaderboard(
     folder = results or DEFAULT_RESULTS
     wanted = {"markdown": out, "csv": csv, "latex": latex, "html": html}
     files = {name: file for name, file in wanted.items() if file is not None}
-    if not files and model_index is None:
+    printed = model_index is not None or eval_results is not None
+    if not files and not printed:
         files = {"markdown": folder.parent / "README.md"}
     check_outputs(files)  # not found out a minute later
     board = load_board(folder, partial, lambda line: typer.echo(one_line(line), err=True))
     if model_index is not None:
         print(metadata.model_index(board, model_index), end="")
+    if eval_results is not None:
+        print(hub.eval_results(board, eval_results), end="")
     write_formats(board, files, images=not no_images)
     tables = f"{len(board.tables)} table{'s' * (len(board.tables) != 1)}"
     for file in files.values():
-        typer.echo(f"{tables} in {file}", err=model_index is not None)
+        typer.echo(f"{tables} in {file}", err=printed)

@@ -7,6 +7,7 @@ each; ``densebench data prepare subsets`` fetches them into the cache.
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,11 @@ class PublishedList:
         """Where it is kept once it was fetched."""
         return cache_home() / self.path
 
+    def is_of(self, names: Sequence[str]) -> bool:
+        """Whether these are its names in its order; it has one in each of its lines."""
+        content = "".join(f"{name}\n" for name in names)
+        return hashlib.sha256(content.encode()).hexdigest() == self.sha256
+
     @property
     def is_here(self) -> bool:
         """Whether the file is there with the published content."""
@@ -58,7 +64,7 @@ def published_subset(kind: str, share: str, seed: int) -> PublishedList:
         DensebenchError: there is none for this kind of dataset, this share or this seed, or it was
             not fetched yet.
     """
-    lists = _subsets().get(kind, {})
+    lists = published_shares().get(kind, {})
     shares = sorted({share for share, _ in lists}, key=lambda share: int(share[2:]))
     if not lists:
         raise DensebenchError(
@@ -92,7 +98,8 @@ def published_names(kind: str, share: str, seed: int) -> tuple[str, ...]:
     return listed_names(published_subset(kind, share, seed).file)
 
 
-def _subsets() -> dict[str, dict[tuple[str, int], PublishedList]]:
+def published_shares() -> dict[str, dict[tuple[str, int], PublishedList]]:
+    """The lists that are shares of training images: by kind of dataset, then by share and seed."""
     found: dict[str, dict[tuple[str, int], PublishedList]] = {}
     for entry in published_lists():
         part = _PART.fullmatch(entry.path)

@@ -78,7 +78,7 @@ class LabelScoring(Scoring):
         """IoU of each class over the repeats, and what it follows from."""
         pairs = zip(totals, settlements, strict=True)
         folded = [fold(self._matrix(total), mapping) for total, mapping in pairs]
-        iou = _mean_over_repeats(np.stack([iou_per_class(class_counts(f)) for f in folded]))
+        iou = mean_over_repeats(np.stack([iou_per_class(class_counts(f)) for f in folded]))
         return Detail(
             classes=dict(zip(self.classes, iou, strict=True)),
             mapping=[mapping.tolist() for mapping in settlements],
@@ -103,7 +103,7 @@ def label_map(
     return interpolate(grid, size=size, mode="nearest")[0, 0].long().cpu().numpy()
 
 
-def _mean_over_repeats(iou: Float[np.ndarray, "r g"]) -> list[float | None]:
+def mean_over_repeats(iou: Float[np.ndarray, "r g"]) -> list[float | None]:
     """Per class over the repeats in which the class is there at all; none where it never is."""
     seen = ~np.isnan(iou)
     total = np.nan_to_num(iou).sum(axis=0)

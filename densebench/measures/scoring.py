@@ -248,7 +248,7 @@ class Scorer:
         settlements = [scoring.settle(total) for total in totals]
         evidence = self._evidence(repeats, settlements)
         sums = np.stack([scoring.settled(t, s) for t, s in zip(totals, settlements, strict=True)])
-        measured = tuple(_measured(metric, sums, evidence) for metric in scoring.metrics)
+        measured = tuple(measured_of(metric, sums, evidence) for metric in scoring.metrics)
         return Result(resolution, evidence, measured, scoring.detail(totals, settlements))
 
     def _evidence(self, repeats: list[Tally], settlements: Sequence[Any]) -> Evidence:
@@ -271,8 +271,14 @@ def _totals(repeats: Sequence[Tally]) -> list[Vector]:
     return [tally.total for tally in repeats]
 
 
-def _measured(metric: Metric, sums: np.ndarray, evidence: Evidence) -> Measured:
-    """The interval is of the mean over repeats, all of them without the same images."""
+def measured_of(metric: Metric, sums: np.ndarray, evidence: Evidence) -> Measured:
+    """A metric of the summed evidence of each repeat, and its interval over the images.
+
+    The interval is of the mean over repeats, all of them without the same images.
+
+    Raises:
+        DensebenchError: the metric gives no finite number.
+    """
     values, units = metric.of(sums), evidence.units
     if not np.isfinite(values).all():
         raise DensebenchError(

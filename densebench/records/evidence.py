@@ -45,11 +45,7 @@ def read(file: Path, record: RunRecord) -> Evidence:
         DensebenchError: the file cannot be read, is of another run, or the record's numbers do not
             follow from it.
     """
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            evidence, run_id = _evidence(arrays), str(arrays["run_id"])
-    except UNREADABLE as error:
-        raise DensebenchError(f"{file}: not the evidence of a run: {error}; {MEND}") from error
+    evidence, run_id = opened(file)
     if run_id != record.run_id or not _sums_to(evidence, record):
         raise DensebenchError(f"{file}: not the evidence of the record beside it; {MEND}")
     for score in record.score.metrics:
@@ -58,6 +54,19 @@ def read(file: Path, record: RunRecord) -> Evidence:
                 f"{file}: the {score.title} of the record beside it does not follow from it; {MEND}"
             )
     return evidence
+
+
+def opened(file: Path) -> tuple[Evidence, str]:
+    """What a file of evidence holds, and the id of the run that it is of.
+
+    Raises:
+        DensebenchError: the file cannot be read.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return _evidence(arrays), str(arrays["run_id"])
+    except UNREADABLE as error:
+        raise DensebenchError(f"{file}: not the evidence of a run: {error}; {MEND}") from error
 
 
 def _grouping(evidence: Evidence) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def save_record(record: RunRecord, results: Path, companions: Companions = NONE)
     _sealed(record, path, {})  # found out before anything is written
     with _out_of_sight(path) as hidden:
         made = _write_companions(hidden / path.name, record, companions)
-        hashes = {ending: _sha256(beside(hidden / path.name, ending)) for ending in made}
+        hashes = {ending: sha256_of(beside(hidden / path.name, ending)) for ending in made}
         kept = {ending: digest for ending, digest in _vouched(path).items() if ending not in made}
         write_atomically(hidden / RECORD, _sealed(record, path, kept | hashes))
         path.unlink(missing_ok=True)
@@ -128,13 +128,17 @@ def load_settled(path: Path) -> RunRecord:
 
 def load_records(results: Path) -> list[tuple[Path, RunRecord]]:
     """Every run record under a folder with its file, in the order of the files' names."""
-    files = sorted(
+    return [(path, load_record(path)) for path in record_files(results)]
+
+
+def record_files(results: Path) -> list[Path]:
+    """The files of a folder that are to be run records, in the order of their names."""
+    return sorted(
         file
         for file in results.rglob("*.json")
         if not file.name.endswith((PROFILE_ENDING, LADDER_ENDING))
         and file.parent.suffix != f".{PANELS}"
     )
-    return [(path, load_record(path)) for path in files]
 
 
 def load_evidence(path: Path, record: RunRecord) -> Evidence | None:
@@ -158,7 +162,7 @@ def load_profiles(results: Path) -> list[tuple[Path, ProfileRecord]]:
         DensebenchError: a file is no profile, or of a schema that this version does not know.
     """
     files = sorted(results.rglob(f"*{PROFILE_ENDING}"))
-    values = ((path, _json_object(path, "a profile")) for path in files)
+    values = ((path, json_object(path, "a profile")) for path in files)
     return [(path, validate(ProfileRecord, value, str(path))) for path, value in values]
 
 
@@ -221,18 +225,20 @@ def _vouched(path: Path) -> dict[str, str]:
         return {}
     files = {ending: beside(path, ending) for ending in named}
     there = {ending for ending, file in files.items() if _content(file).exists()}
-    return {e: digest for e, digest in named.items() if e in there and _sha256(files[e]) == digest}
+    return {
+        e: digest for e, digest in named.items() if e in there and sha256_of(files[e]) == digest
+    }
 
 
 def _read_record(path: Path) -> RunRecord:
     """A record that is as it was written; what lies beside it is not looked at."""
-    values = _json_object(path, "a run record")
+    values = json_object(path, "a run record")
     try:
         present = converted(values)
     except (LookupError, TypeError, AttributeError) as error:
         raise DensebenchError(f"{path}: not a run record of schema 1: {error!r}") from error
     record = validate(RunRecord, present, str(path))
-    if present is values and record.checksum != _checksum(values):
+    if present is values and record.checksum != checksum_of(values):
         raise DensebenchError(f"{path}: not as it was written, its checksum differs; {MEND}")
     return record
 
@@ -249,13 +255,13 @@ def _sealed(record: RunRecord, path: Path, companions: Mapping[str, str]) -> str
     except ValueError as error:
         told = " ".join(str(error).split())
         raise DensebenchError(f"{path}: the record cannot be written: {told}") from error
-    sealed = {**values, CHECKSUM: _checksum(values)}
+    sealed = {**values, CHECKSUM: checksum_of(values)}
     validate(RunRecord, sealed, f"{path}: the record cannot be written")
     return json.dumps(sealed, indent=1, ensure_ascii=False) + "\n"
 
 
-def _checksum(values: Mapping[str, Any]) -> str:
-    """Of what the file says, not of what a later version of the schema reads in it."""
+def checksum_of(values: Mapping[str, Any]) -> str:
+    """A record's, of what its file says, not of what a later version of the schema reads in it."""
     return content_hash({key: value for key, value in values.items() if key != CHECKSUM})
 
 
@@ -263,14 +269,14 @@ def _check_companions(path: Path, record: RunRecord) -> None:
     """A file that is missing is not refused: records are shown without their pictures and heads."""
     for ending, wanted in record.companions.items():
         file = beside(path, ending)
-        if _content(file).exists() and _sha256(file) != wanted:
+        if _content(file).exists() and sha256_of(file) != wanted:
             raise DensebenchError(f"{file}: not the file that the record was made with; {MEND}")
     if EVIDENCE not in record.companions and beside(path, EVIDENCE).exists():
         raise DensebenchError(f"{beside(path, EVIDENCE)}: not of the record beside it; {MEND}")
 
 
-def _sha256(file: Path) -> str:
-    """Of a file's content; of a folder that of all its files, with their names.
+def sha256_of(file: Path) -> str:
+    """The hash of a companion: of a file's content; of a folder that of all its files, with names.
 
     Raises:
         DensebenchError: something there cannot be read.
@@ -279,7 +285,7 @@ def _sha256(file: Path) -> str:
         if not file.is_dir():
             return hashlib.sha256(read_bytes(file)).hexdigest()
         files = [part for part in sorted(file.rglob("*")) if not part.is_dir()]
-        hashes = {part.relative_to(file).as_posix(): _sha256(part) for part in files}
+        hashes = {part.relative_to(file).as_posix(): sha256_of(part) for part in files}
     except OSError as error:
         raise DensebenchError(f"{file}: cannot be read: {error}") from error
     return content_hash(hashes)
@@ -290,7 +296,12 @@ def _content(file: Path) -> Path:
     return file / INDEX if file.is_dir() else file
 
 
-def _json_object(path: Path, what: str) -> dict[str, Any]:
+def json_object(path: Path, what: str) -> dict[str, Any]:
+    """What a JSON file says that is to be a record of some kind.
+
+    Raises:
+        DensebenchError: it cannot be read, or holds no object.
+    """
     try:
         values = read_json(path)
     except (OSError, ValueError) as error:

@@ -56,11 +56,11 @@ class Identity:
             version=plan.protocol.version,
             variant=plan.options.variant,
             params=plan.params.model_dump(mode="json"),
-            target=_target_hashed(self.images.dataset.target),
+            target=target_hashed(self.images.dataset.target),
         )
 
 
-def _target_hashed(target: Target) -> dict[str, Any]:
+def target_hashed(target: Target) -> dict[str, Any]:
     """Labels as they were hashed when they were the only target, so that runs are found again."""
     if target.is_labels:
         return {"classes": target.classes, "ignore_index": int(target.void)}

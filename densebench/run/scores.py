@@ -10,14 +10,15 @@ def make_score(result: Result) -> Score:
     over, n = result.evidence.over, result.evidence.units.shape[1]
     return Score(
         resolution=result.resolution,
-        metrics=[_metric_score(measured, over, n) for measured in result.measured],
+        metrics=[metric_score(measured, over, n) for measured in result.measured],
         classes=result.detail.classes,
         mapping=result.detail.mapping,
         confusion=result.detail.confusion,
     )
 
 
-def _metric_score(measured: Measured, over: str, n: int) -> MetricScore:
+def metric_score(measured: Measured, over: str, n: int) -> MetricScore:
+    """One number of it, measured over so many images or groups."""
     metric, (low, high) = measured.metric, measured.bounds or (None, None)
     return MetricScore(
         name=metric.name,

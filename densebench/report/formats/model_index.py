@@ -31,22 +31,28 @@ def model_index(board: Board, backbone: str) -> str:
     """
     from huggingface_hub import ModelCardData
 
-    found = [
-        (table, row)
-        for table in board.tables
-        for row in table.rows
-        if backbone in {record.backbone.name for _, record in row.found}
-    ]
+    found = results_of(board, backbone)
+    results = [result for table, row in found for result in _results(table, row)]
+    card = ModelCardData(model_name=backbone, eval_results=results)
+    return f"---\n{card.to_yaml()}\n---\n"
+
+
+def results_of(board: Board, backbone: str) -> list[tuple[Table, Row]]:
+    """Every table that has a backbone, with its row.
+
+    Raises:
+        DensebenchError: no table has it.
+    """
+    rows = [(table, row) for table in board.tables for row in table.rows]
+    named = [(pair, {record.backbone.name for _, record in pair[1].found}) for pair in rows]
+    found = [pair for pair, names in named if backbone in names]
     if not found:
-        rows = [row for table in board.tables for row in table.rows]
-        known = sorted({record.backbone.name for row in rows for _, record in row.found})
+        known = sorted({name for _, names in named for name in names})
         raise DensebenchError(
             f"no record of '{backbone}'{suggestion(backbone, known)}; there are records of "
             f"{', '.join(known) or 'none'}"
         )
-    results = [result for table, row in found for result in _results(table, row)]
-    card = ModelCardData(model_name=backbone, eval_results=results)
-    return f"---\n{card.to_yaml()}\n---\n"
+    return found
 
 
 def _results(table: Table, row: Row) -> "list[EvalResult]":
@@ -67,7 +73,7 @@ def _results(table: Table, row: Row) -> "list[EvalResult]":
         EvalResult(
             metric_type=HUB_NAMES.get(metric.name, metric.name),
             metric_name=", ".join(filter(None, (metric.title, unit(metric)))),
-            metric_value=_value(metric, value),
+            metric_value=rounded(metric, value),
             metric_args=_spread(row) if metric.name == table.metric.name else None,
             **common,
         )
@@ -76,7 +82,8 @@ def _results(table: Table, row: Row) -> "list[EvalResult]":
     ]
 
 
-def _value(metric: MetricScore, value: float) -> float:
+def rounded(metric: MetricScore, value: float) -> float:
+    """A value as it is printed, in the metric's unit."""
     return round(metric.scale * value, metric.decimals)
 
 
@@ -84,10 +91,10 @@ def _spread(row: Row) -> dict[str, Any]:
     """How sure the number is, and what must be said of it."""
     spread: dict[str, Any] = {"seeds": [seeds(record)[-1] for _, record in row.found]}
     if row.deviation is not None:
-        spread["deviation"] = _value(row.metric, row.deviation)
+        spread["deviation"] = rounded(row.metric, row.deviation)
         spread["deviation_over"] = row.spread
     elif (found := row.interval) is not None and found.low is not None and found.high is not None:
-        spread["interval_95"] = [_value(row.metric, bound) for bound in (found.low, found.high)]
+        spread["interval_95"] = [rounded(row.metric, bound) for bound in (found.low, found.high)]
         spread["interval_over"] = interval_over(row.record)
     if row.standing is not None:
         spread["better_than"] = len(row.standing.better_than)
