@@ -1,4 +1,4 @@
-.PHONY: install lint types imports test slow demo check docs notebooks bench bench-gpu wheel
+.PHONY: install lint types imports test slow demo check docs notebooks bench bench-gpu packages
 
 install:
 	pip install -e '.[dev]'
@@ -38,5 +38,5 @@ bench:
 bench-gpu:
 	+@python -m benchmarks.gpu $(if $(findstring n,$(firstword -$(MAKEFLAGS))),--dry-run)
 
-wheel:
-	python -m build --wheel
+packages:
+	.ci/packages dist

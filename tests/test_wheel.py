@@ -1,11 +1,13 @@
-"""The wheel alone, away from the repository: its own cards, its own package."""
+"""The wheel alone, built from the sdist alone, away from the repository; both as an index wants."""
 
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
+from email import message_from_string
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,12 +25,19 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel's content; the repository itself is not touched."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist, and the wheel that is built from it; the repository itself is not touched."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder)]
     done = subprocess.run([*command, str(ROOT)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unpacked(built: Path) -> Path:
+    """The wheel's content."""
+    folder = built
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "site")
@@ -67,6 +76,31 @@ def test_it_holds_every_card_and_nothing_of_the_tests(unpacked: Path) -> None:
     (metadata,) = unpacked.glob("*.dist-info")
     assert (metadata / "licenses" / "LICENSE").is_file()
     assert {path.name for path in unpacked.iterdir()} == {"densebench", metadata.name}
+
+
+def test_what_an_index_reads_is_whole(unpacked: Path) -> None:
+    (metadata,) = unpacked.glob("*.dist-info")
+    told = message_from_string((metadata / "METADATA").read_text(encoding="utf-8"))
+    assert told["Name"] == "densebench"
+    assert told["Description-Content-Type"] == "text/markdown"
+    assert told.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
+    for key in ("Version", "Summary", "License-Expression", "Requires-Python", "Keywords"):
+        assert told[key], key
+    assert len(told["Summary"]) <= 512 and "\n" not in told["Summary"]
+    classifiers = told.get_all("Classifier")
+    assert len(classifiers) == len(set(classifiers)) >= 10
+    assert "Typing :: Typed" in classifiers
+    assert (unpacked / "densebench" / "py.typed").is_file()
+    assert told["Version"] in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_the_sdist_is_small_and_holds_no_results(built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        files = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"LICENSE", "README.md", "CONTRIBUTING.md", "CITATION.cff", "pyproject.toml"} <= files
+    assert not [name for name in files if name.startswith(("tests/", "leaderboard/results"))]
+    assert sdist.stat().st_size < 5e6
 
 
 def test_it_lists_its_own_cards_and_quotes_its_own_numbers(unpacked: Path) -> None:
