@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from densebench.cards import BackboneCard, Found, find_backbone, own_folder
+from densebench.cards.block_numbers import layers_text
 from densebench.files.hashes import content_hash
 from densebench.host.errors import DensebenchError
 from densebench.records.schema import BackboneRecord, RunRecord
@@ -45,9 +46,10 @@ def brought_card(record: RunRecord) -> Found[BackboneCard] | None:
     Raises:
         DensebenchError: it is not here.
     """
-    name = record.backbone.name
-    of_training = record.backbone.training is not None
-    if OF_A_LIBRARY in name or of_training or own_card(name) is not None:
+    backbone = record.backbone
+    name = str(backbone.card.get("name"))
+    of_training = backbone.training is not None
+    if OF_A_LIBRARY in backbone.name or of_training or own_card(name) is not None:
         return None
     return find_backbone(name)
 
@@ -79,10 +81,14 @@ def _card(backbone: BackboneRecord) -> Iterator[str]:
         yield "backbone.card_hash is not that of backbone.card"
     if OF_A_LIBRARY in backbone.name or backbone.training is not None:
         return
+    name = str(backbone.card.get("name"))
+    row = name if backbone.layers is None else f"{name}, {layers_text(backbone.layers)}"
+    if backbone.name != row:
+        yield f"backbone.name is {backbone.name}, and its card is {row}'s"
     try:
-        here = own_card(backbone.name) or find_backbone(backbone.name)
+        here = own_card(name) or find_backbone(name)
     except DensebenchError as error:
-        yield f"backbone {backbone.name} has no card here: {error}"
+        yield f"backbone {name} has no card here: {error}"
         return
     now = here.card.model_dump(mode="json")
     for key in sorted(now.keys() & backbone.card.keys()):

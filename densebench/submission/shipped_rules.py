@@ -92,6 +92,7 @@ def _hashes(record: RunRecord, params: ProtocolParams, target: Target) -> Iterat
         seed=record.seed,
         precision=record.precision,
         allow_nondeterministic=record.allow_nondeterministic,
+        layers=record.backbone.layers,
     )
     if record.run_id != found:
         yield f"run_id is {record.run_id}, and what it is the id of has {found}"

@@ -49,7 +49,7 @@ def test_seen_images(record: RunRecord) -> None:
 def test_weights_that_nobody_else_has(record: RunRecord) -> None:
     assert "are the file mine.pth" in found(record, backbone=backbone(record, weights="mine.pth"))
     assert "has no card" in found(record, backbone=backbone(record, card={}))
-    unknown = backbone(record, name="mine")
+    unknown = backbone(record, name="mine", card={**record.backbone.card, "name": "mine"})
     assert "backbone mine has no card here" in found(record, backbone=unknown)
     drawn = {**record.backbone.card, "notice": "its weights are drawn at random"}
     assert "drawn at random" in found(record, backbone=backbone(record, card=drawn))
@@ -60,6 +60,9 @@ def test_a_card_is_the_one_that_is_here(record: RunRecord) -> None:
     assert "backbone.card.license is mine" in found(record, backbone=backbone(record, card=other))
     edited = record.backbone.model_copy(update={"card": other})
     assert "card_hash" in found(record, backbone=edited)
+    assert "backbone.name is dinov9" in found(record, backbone=backbone(record, name="dinov9"))
+    chosen = backbone(record, layers=(3, 5))
+    assert "its card is rgb_s14, layers" in found(record, backbone=chosen)
     older = {key: value for key, value in record.backbone.card.items() if key != "citation"}
     assert found(record, backbone=backbone(record, card=older)) == ""
 
