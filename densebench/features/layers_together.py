@@ -84,8 +84,9 @@ class LayersSource(PatchSource):
                 for writer, wanted, one in zip(writers, missing, maps, strict=True):
                     kept = [n for n, index in enumerate(indices.tolist()) if index in wanted]
                     if kept:
-                        arrays = (of_images[kept].numpy() for of_images in (indices, one, masks))
-                        writer.put(*arrays, self.unreadable)
+                        kept_ones = (of[kept].numpy() for of in (indices, one, masks))
+                        numbers, features, targets = kept_ones
+                        writer.put(numbers, features, targets, self.unreadable)
                 advance(len(indices))
         for entry in entries.values():
             if entry.filled < len(self):

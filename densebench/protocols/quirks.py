@@ -1,11 +1,11 @@
 """The quirks of a published code, each of which can be had alone."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 from densebench.protocols.base import Protocol, ProtocolParams
 
-AUTO = "auto"
+AUTO: Final = "auto"
 P = TypeVar("P", bound=ProtocolParams)
 
 

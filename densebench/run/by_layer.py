@@ -70,8 +70,13 @@ def _all_layers(base: RunOptions) -> tuple[int, ...]:
     from densebench.run.plan import plan_run
 
     plan = plan_run(replace(base, layers=(0,)))
-    how = {"weights": base.weights, "image_size": plan.input_size, "offline": base.offline}
-    backbone = load_backbone(base.backbone, found=plan.backbone, **how)
+    backbone = load_backbone(
+        base.backbone,
+        weights=base.weights,
+        image_size=plan.input_size,
+        offline=base.offline,
+        found=plan.backbone,
+    )
     count = len(backbone.layer_widths())
     if not count:
         raise DensebenchError(f"{base.backbone}: gives no features of single blocks")

@@ -54,7 +54,7 @@ def as_options(
     for option, value in options.items():
         if option in KINDS and (value is not None or usual[option] is not None):
             _check(option, value, *KINDS[option])
-        if isinstance(value, Integral) and not isinstance(value, bool):
+        if isinstance(value, Integral) and not isinstance(value, int):
             options = {**options, option: int(value)}  # NumPy's would make another hash
     if name is not None:
         _check("name", name, "a word", (str,))

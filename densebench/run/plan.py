@@ -59,8 +59,8 @@ class Plan:
     @property
     def layers(self) -> tuple[int, ...] | None:
         """The blocks that the command or else the card names; None for the backbone's output."""
-        card = None if self.backbone is None else self.backbone.card
-        return self.options.layers or (card and card.layers)
+        named = None if self.backbone is None else self.backbone.card.layers
+        return self.options.layers or named
 
     @property
     def precision(self) -> str:

@@ -29,7 +29,7 @@ def eval_results(board: Board, backbone: str, dataset: str = HUB_DATASET) -> str
     Raises:
         DensebenchError: no table has the backbone.
     """
-    from huggingface_hub.utils import yaml_dump
+    from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]
 
     entries = [_entry(table.title, row, dataset) for table, row in results_of(board, backbone)]
     text: str = yaml_dump(entries, sort_keys=False)
