@@ -6,6 +6,8 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from densebench.cards import suggestion
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
@@ -54,7 +56,7 @@ def as_options(
     for option, value in options.items():
         if option in KINDS and (value is not None or usual[option] is not None):
             _check(option, value, *KINDS[option])
-        if isinstance(value, Integral) and not isinstance(value, int):
+        if isinstance(value, np.integer):
             options = {**options, option: int(value)}  # NumPy's would make another hash
     if name is not None:
         _check("name", name, "a word", (str,))
