@@ -1,6 +1,7 @@
 """README.md and the pages of docs are code: commands parse, names exist, examples run."""
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -27,7 +28,11 @@ from densebench.protocols import load_protocol, protocol_names, task_params
 pytestmark = pytest.mark.usefixtures("own_places")
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")),
+]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(?:\S*/)?densebench$")
 SHELL = ("", "bash", "text")
@@ -62,8 +67,14 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+@lru_cache
 def text_of(page: Path) -> str:
-    return page.read_text(encoding="utf-8")
+    """A page whole; of a notebook the text, since its code is run elsewhere."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".md":
+        return text
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells)
 
 
 def blocks() -> list[Block]:

@@ -1,5 +1,6 @@
 """The site: links and anchors of every page, a menu with all of them, nothing from elsewhere."""
 
+import json
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ OF_THE_ROOT = ("README", "SECURITY", "CONTRIBUTING", "CHANGELOG")
 PAGES = [
     *(ROOT / f"{name}.md" for name in OF_THE_ROOT if (ROOT / f"{name}.md").is_file()),
     *sorted(DOCS.rglob("*.md")),
+    *sorted((DOCS / "notebooks").glob("*.ipynb")),
 ]
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -29,16 +31,25 @@ needs_mkdocs = pytest.mark.skipif(
 )
 
 
+def text_of(page: Path) -> str:
+    """A page without its blocks of code; of a notebook the text."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        sources = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        text = "\n\n".join(sources)
+    return FENCE.sub("", text)
+
+
 def anchors(page: Path) -> set[str]:
     """Of a page's headings, as the site and the usual viewers of markdown name them."""
-    text = FENCE.sub("", page.read_text(encoding="utf-8"))
-    found = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    found = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_and_anchors_lead_somewhere(page: Path) -> None:
-    for link in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+    for link in LINK.findall(text_of(page)):
         if link.startswith(OUTSIDE):
             continue
         target, _, anchor = link.partition("#")
