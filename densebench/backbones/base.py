@@ -54,6 +54,7 @@ class DenseBackbone(nn.Module, abc.ABC):
         self.mean = mean
         self.std = std
         self.card = card
+        self.random_weights: int | None = None  # their seed, where nothing was learnt
 
     @abc.abstractmethod
     def patch_map(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
@@ -150,12 +151,14 @@ class DenseBackbone(nn.Module, abc.ABC):
         matter which file they came from or what they were called there. Hashing reads all weights
         once each time (about 0.6 s per gigabyte), so that training is never overlooked.
         """
-        known = {
+        known: dict[str, object] = {
             "patch_size": self.patch_size,
             "embed_dim": self._own_width,
             "mean": list(self.mean),
             "std": list(self.std),
         }
+        if self.random_weights is not None:
+            known["random_weights"] = self.random_weights
         digest = hashlib.sha256(json.dumps({**known, **self.choices()}, sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())

@@ -168,6 +168,20 @@ def build_clip(
     return ClipBackbone(visual, card, name)
 
 
+def build_random(
+    card: BackboneCard, name: str, image_size: int | Size | None = None
+) -> DenseBackbone:
+    """The same with the weights that open_clip, or timm, draws.
+
+    Raises:
+        DensebenchError: no such model.
+    """
+    arch, tag = split_id(card.id)
+    if "timm_model_name" in _vision_config(arch):
+        return timm_vit.resized(_trunk(arch), card, name, image_size)
+    return ClipBackbone(_tower(arch, tag), card, name)
+
+
 def _visual_part(state: StateDict) -> StateDict:
     for prefix in ("module.visual.", "visual."):
         inside = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}

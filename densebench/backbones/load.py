@@ -9,9 +9,10 @@ import torch
 from densebench.backbones import plugin
 from densebench.backbones.base import DenseBackbone, nearest_sizes
 from densebench.backbones.family import Asked, family_of
-from densebench.cards import FAMILIES, BackboneCard, Found, find_backbone
+from densebench.cards import FAMILIES, LARGEST, BackboneCard, Found, find_backbone, suggestion
 from densebench.cards.block_numbers import checked_layers
 from densebench.datasets.sizes import Size, as_size
+from densebench.host.console import warn
 from densebench.host.errors import DensebenchError
 
 
@@ -24,6 +25,7 @@ def load_backbone(
     offline: bool = False,
     found: Found[BackboneCard] | None = None,
     layers: int | Sequence[int] | None = None,
+    random_weights: int | None = None,
 ) -> DenseBackbone:
     """A backbone with real weights, in evaluation mode.
 
@@ -38,6 +40,8 @@ def load_backbone(
         found: Its card, where that was looked up already.
         layers: Blocks, counted from 0, whose features are given side by side; else the card's, or
             the backbone's own output.
+        random_weights: A seed of weights that are drawn, to try things out without a download; the
+            features say nothing of the backbone of that name.
 
     Raises:
         DensebenchError: no such backbone, block or device, weights that cannot be had or do not
@@ -45,10 +49,15 @@ def load_backbone(
     """
     name = os.fspath(name)
     where, chosen = _device(device), None if layers is None else checked_layers(layers)
-    asked = Asked(name, None if weights is None else Path(weights), image_size, offline)
+    file = None if weights is None else Path(weights)
+    asked = Asked(name, file, image_size, offline, random_weights)
     with torch.random.fork_rng(devices=[]):  # building draws weights that are then replaced
         found = found or find(name, offline)
+        if random_weights is not None:
+            check_random(name, found, random_weights, file)
+            torch.manual_seed(random_weights)
         backbone = _build(asked, found)
+    backbone.random_weights = random_weights
     patch = backbone.patch_size
     for side in () if image_size is None else as_size(image_size):
         if side % patch or side < 1:
@@ -60,6 +69,30 @@ def load_backbone(
     if chosen is not None:
         backbone.use_layers(chosen)
     return backbone.eval().to(where)
+
+
+def check_random(
+    name: str, found: Found[BackboneCard] | None, seed: int, weights: Path | None
+) -> None:
+    """Say aloud that weights are drawn, if they can be.
+
+    Raises:
+        DensebenchError: they cannot, or a file of weights is named as well.
+    """
+    if weights is not None:
+        raise DensebenchError("--weights and --random-weights: give one of them")
+    if not 0 <= seed <= LARGEST:
+        raise DensebenchError(f"--random-weights is a seed from 0 to {LARGEST:,}, not {seed:.6g}")
+    if found is None or not family_of(found.card.source).builds_random:
+        kind = "plug-ins" if found is None else f"source '{found.card.source}'"
+        raise DensebenchError(
+            f"{name}: weights of {kind} are not drawn by --random-weights; take a backbone of "
+            f"{', '.join(n for n in FAMILIES.names() if family_of(n).builds_random)}"
+        )
+    warn(
+        f"{name}: its weights are drawn at random (seed {seed}), so that nothing here says "
+        "anything of the backbone of that name"
+    )
 
 
 def find(name: str | os.PathLike[str], offline: bool = False) -> Found[BackboneCard] | None:
@@ -82,7 +115,18 @@ def find(name: str | os.PathLike[str], offline: bool = False) -> Found[BackboneC
             return family.found_by_name(model_id, offline)
         if family.card_of is not None:
             return Found(family.card_of(model_id), Path(name))
+    if colon and not name.endswith(".toml"):
+        raise _no_such_prefix(name, source)
     return find_backbone(name)
+
+
+def _no_such_prefix(name: str, source: str) -> DensebenchError:
+    known = [n for n in FAMILIES.names() if (f := family_of(n)).card_of or f.found_by_name]
+    return DensebenchError(
+        f"unknown backbone '{name}': there is no prefix '{source}:'{suggestion(source, known)}; "
+        f"known are {', '.join(f'{n}:' for n in known)} (as timm:ID, open_clip:ARCH/TAG, "
+        "hf:ORG/MODEL, hf:FOLDER), and FILE.py:FUNCTION is a plug-in"
+    )
 
 
 def card_for(name: str | os.PathLike[str], offline: bool = False) -> BackboneCard | None:

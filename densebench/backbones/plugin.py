@@ -33,6 +33,7 @@ from densebench.cards import BackboneCard, suggestion
 from densebench.datasets.sizes import Size, as_size
 from densebench.host.errors import DensebenchError
 
+SAID = ("patch_size", "embed_dim", "mean", "std")  # by a module, or by its card
 TARGET = re.compile(r"^(?P<file>.+\.py)(?::(?P<function>\w*))?$")
 
 
@@ -154,13 +155,14 @@ def build_plugin(
         load_strictly(module, state, weights, lambda state: "")
     check_tensors(module, _who(target))
     module.eval()
-    stated = getattr(module, "embed_dim", card.embed_dim if card else None)
+    stated = getattr(module, "embed_dim", (card.embed_dim or None) if card else None)
     if stated is None:
         stated = _found_embed_dim(module, target, image_size)
     embed_dim = whole(stated, "embed_dim", "the length of a feature vector", _who(target))
     built = PluginBackbone(module, target, code, embed_dim, card)
     if card is not None:
         _check_card(card, built)
+        built.card = card.model_copy(update={key: getattr(built, key) for key in SAID})
     return built
 
 
@@ -240,8 +242,8 @@ def _file(target: str) -> str:
 
 
 def _check_card(card: BackboneCard, built: PluginBackbone) -> None:
-    for key in ("patch_size", "embed_dim", "mean", "std"):
-        if getattr(card, key) != getattr(built, key):
+    for key in SAID:
+        if key in card.model_fields_set and getattr(card, key) != getattr(built, key):
             raise DensebenchError(
                 f"card {card.name}: {key} is {getattr(card, key)}, "
                 f"but {card.id} has {getattr(built, key)}"

@@ -13,7 +13,6 @@ The same weights give other features under another rule, so that the rule belong
 """
 
 import math
-from typing import Literal
 
 from jaxtyping import Float
 from timm.layers.pos_embed import resample_abs_pos_embed
@@ -23,11 +22,10 @@ from torch.nn import functional
 
 from densebench.backbones.base import PositionsOf
 from densebench.cards import BackboneCard
+from densebench.cards.models import PositionEmbedding
 from densebench.host.errors import DensebenchError
 
-PositionRule = Literal[
-    "dino", "dinov2", "dinov2_reg", "neco", "timm", "transformers", "siglip2", "none"
-]
+PositionRule = PositionEmbedding
 NO_TABLE = "none"
 OFFSET_RULES = ("dino", "dinov2", "neco")
 DINOV2_PATCH = 14

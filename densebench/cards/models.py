@@ -20,6 +20,9 @@ from densebench.cards.block_numbers import checked_layers
 from densebench.cards.registry import DATASETS, FAMILIES
 from densebench.host.errors import DensebenchError
 
+PositionEmbedding = Literal[
+    "dino", "dinov2", "dinov2_reg", "neco", "timm", "transformers", "siglip2", "none"
+]
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 
@@ -131,9 +134,7 @@ class BackboneCard(Card):
     prefix_tokens: int = Field(default=0, ge=0)
     mean: tuple[float, float, float]
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
-    position_embedding: Literal[
-        "dino", "dinov2", "dinov2_reg", "neco", "timm", "transformers", "siglip2", "none"
-    ]
+    position_embedding: PositionEmbedding
     final_norm: bool = True
     layers: tuple[int, ...] | None = None
     drop_keys: tuple[str, ...] = ()

@@ -94,7 +94,9 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
             f"unknown key '{key}'{suggestion(path[-1], allowed)}; allowed are {', '.join(allowed)}"
         )
     if problem["type"] == "missing":
-        return f"missing key '{key}'"
+        others = [".".join(map(str, p["loc"])) for p in problems if p["type"] == "missing"][1:]
+        also = f"; also missing: {', '.join(map(repr, others))}" if others else ""
+        return f"missing key '{key}'{also}"
     message = problem["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     return f"key '{key}': {message}" + _given(problem) if key else message

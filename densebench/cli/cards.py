@@ -37,7 +37,9 @@ def list_cards(
 def _backbone_line(path: Path) -> str:
     card = cards.find_backbone(path).card
     base = f" (from {card.adapted_from})" if card.adapted_from else ""
-    return f"patch {card.patch_size:<3} dim {card.embed_dim:<5} {card.description}{base}"
+    return (
+        f"patch {card.patch_size or '?':<3} dim {card.embed_dim or '?':<5} {card.description}{base}"
+    )
 
 
 def _task_line(path: Path) -> str:

@@ -11,6 +11,7 @@ from densebench.cli.shared import (
     Device,
     Layers,
     Offline,
+    RandomWeights,
     WeightsFile,
     layer_numbers,
 )
@@ -24,6 +25,7 @@ def extract(
     size: Annotated[int, typer.Option(help="Side of the square input in pixels.", min=1)],
     out: Annotated[Path, typer.Option(help="File to write: patches (n, h, w, D) and names.")],
     weights: WeightsFile = None,
+    random_weights: RandomWeights = None,
     layers: Layers = None,
     device: Device = "auto",
     offline: Offline = False,
@@ -33,6 +35,7 @@ def extract(
         from densebench.features.arrays import extract_images
 
         how: dict[str, Any] = {"weights": weights, "device": device, "offline": offline}
+        how["random_weights"] = random_weights
         shape = extract_images(backbone, image, size, out, layers=layer_numbers(layers), **how)
         print(f"{out}: patches {'x'.join(map(str, shape))}", file=stdout)
 

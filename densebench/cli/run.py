@@ -21,7 +21,9 @@ from densebench.cli.shared import (
     Overrides,
     Overwrite,
     PrecisionName,
+    RandomWeights,
     ResultsFolder,
+    RowName,
     SavePanels,
     SearchEngineName,
     Seed,
@@ -59,6 +61,8 @@ def run(
     variant: Variant = "reference",
     param: Overrides = None,
     weights: WeightsFile = None,
+    random_weights: RandomWeights = None,
+    name: RowName = None,
     layers: Layers = None,
     data_root: DataRoot = None,
     train_list: TrainList = None,
@@ -89,6 +93,8 @@ def run(
         "variant": variant,
         "params": overrides(param),
         "weights": weights,
+        "random_weights": random_weights,
+        "name": name,
         "layers": layer_numbers(layers),
         "data_root": data_root,
         "train_list": train_list,
@@ -119,6 +125,8 @@ def _run_all(
     backbones: list[str], tasks: list[str], seeds: str, options: dict[str, Any], as_json: bool
 ) -> None:
     """Every backbone on every task with every seed; of the subset's, the published ones."""
+    if options["name"] is not None and len(backbones) > 1:
+        raise DensebenchError(f"--name: is of one backbone's row, and {len(backbones)} are named")
     many, subset_seeds = wanted_seeds(tasks, seeds, options)
     if subset_seeds is None and len(backbones) * len(tasks) * len(many) == 1:
         _run_one(backbones[0], tasks[0], options, as_json)

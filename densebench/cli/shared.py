@@ -19,12 +19,26 @@ BackboneName = Annotated[
     str,
     typer.Option(
         "--backbone",
-        help="A card's name or path, timm:ID, open_clip:ARCH/TAG, or FILE.py:FUNCTION.",
+        help="A card's name or path, timm:ID, open_clip:ARCH/TAG, hf:ORG/MODEL, hf:FOLDER "
+        "or FILE.py:FUNCTION.",
     ),
 ]
 WeightsFile = Annotated[
     Path | None,
     typer.Option("--weights", help="Checkpoint in official or timm key naming.", exists=True),
+]
+RandomWeights = Annotated[
+    int | None,
+    typer.Option(
+        "--random-weights",
+        metavar="SEED",
+        min=0,
+        help="Draw the weights instead, to try things out without a download; marked everywhere.",
+    ),
+]
+RowName = Annotated[
+    str | None,
+    typer.Option("--name", help="Of the row of a plug-in [FILE.py:FUNCTION without folders]."),
 ]
 Layers = Annotated[
     str | None,
@@ -57,8 +71,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 Backbones = Annotated[
     str,
     typer.Option(
-        help="A card's name or path, timm:ID, open_clip:ARCH/TAG or FILE.py:FUNCTION; "
-        "or several: a pattern such as 'dinov2_*', names with commas, or suite:NAME."
+        help="A card's name or path, timm:ID, open_clip:ARCH/TAG, hf:ORG/MODEL, hf:FOLDER or "
+        "FILE.py:FUNCTION; or several: a pattern such as 'dinov2_*', names with "
+        "commas, or suite:NAME."
     ),
 ]
 Tasks = Annotated[str, typer.Option(help="A task card's name or path, or several, likewise.")]

@@ -29,6 +29,7 @@ def extract_images(
     device: str = "auto",
     offline: bool = False,
     layers: tuple[int, ...] | None = None,
+    random_weights: int | None = None,
 ) -> tuple[int, ...]:
     """Write ``patches`` (n, h, w, D) float32 and ``names`` of an image or a folder of images.
 
@@ -43,6 +44,7 @@ def extract_images(
     files = image_files(source)
     require_writable(out.parent)
     how: dict[str, Any] = {"device": str(place), "offline": offline, "layers": layers}
+    how["random_weights"] = random_weights
     model = load_backbone(backbone, weights=weights, image_size=size, **how)
     grid = size // model.patch_size
     kept = len(files) * grid**2 * model.embed_dim * 4

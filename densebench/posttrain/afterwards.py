@@ -71,6 +71,7 @@ def compared(
         options.backbone,
         tasks[0],
         weights=options.weights,
+        random_weights=options.random_weights,
         data_root=data_root,
         limit=limit,
         device=options.device,
@@ -78,7 +79,7 @@ def compared(
         results=results or DEFAULT_RESULTS,
     )
     outcomes = run_matrix(base, [options.backbone], tasks, [base.seed], watcher)
-    new = replace(base, backbone=options.name, weights=None)
+    new = replace(base, backbone=options.name, weights=None, random_weights=None)
     outcomes += run_matrix(new, [options.name], tasks, [base.seed], watcher)
     failed = [f"{outcome.run}: {outcome.reason}" for outcome in outcomes if outcome.record is None]
     if failed:

@@ -49,6 +49,7 @@ class PosttrainOptions:
     data: tuple[Path, ...]
     name: str
     weights: Path | None = None
+    random_weights: int | None = None  # a seed of weights that are drawn, to begin with nothing
     recipe: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     out: Path | None = None
@@ -119,12 +120,13 @@ def _alone(options: PosttrainOptions, world: World) -> Iterator[None]:
 def load_base(options: PosttrainOptions, device: torch.device) -> DenseBackbone:
     """The backbone to train; one of fixed input size is built for the recipe's global views."""
     card, size = card_for(options.backbone, options.offline), None
-    if options.recipe is not None and card is not None:
+    if options.recipe is not None and card is not None and card.patch_size:
         size = load_recipe(options.recipe, options.overrides).views.global_size
         size = None if size % card.patch_size else size  # of which the recipe tells more
     backbone = load_backbone(
         options.backbone,
         weights=options.weights,
+        random_weights=options.random_weights,
         image_size=size,
         device=str(device),
         offline=options.offline,
@@ -135,6 +137,13 @@ def load_base(options: PosttrainOptions, device: torch.device) -> DenseBackbone:
             "trains the backbone's own output; take a card without layers"
         )
     return backbone
+
+
+def base_file(options: PosttrainOptions) -> Path | None:
+    """The file of the weights that a training begins with; None where they are drawn."""
+    if options.random_weights is not None:
+        return None
+    return weights_file(options.backbone, options.weights, options.offline)
 
 
 class _Session:
@@ -149,7 +158,7 @@ class _Session:
         self._goes_on = goes_on(options.folder, options.resume, options.overwrite)
         found = find_photographs(options.data)
         self._photographs = replace(found, most_unreadable=1.0) if options.skip_bad else found
-        self._base_file = weights_file(options.backbone, options.weights, options.offline)
+        self._base_file = base_file(options)
         self._backbone = load_base(options, self._device)
         self._base = self._backbone.fingerprint
         self._recipe = self._choose_recipe()
@@ -274,6 +283,8 @@ class _Session:
         row = self._backbone.name  # a file counts by its name, wherever it lies
         if card is None or row.endswith(".toml"):
             row = Path(row).name if card is None else card.name
+        if options.random_weights is not None:
+            row = f"{row}@random-{options.random_weights}"
         return Origin(
             backbone=row + (f"@{options.weights.stem}" if options.weights else ""),
             target=options.backbone,
@@ -284,7 +295,9 @@ class _Session:
             sources=tuple(Path(source).resolve().name for source in self._photographs.sources),
             steps=trainer.step,
             unreadable=len(trainer.unreadable),
-            hub=None if options.weights or card is None else hub_id(card),
+            hub=None
+            if self._base_file is None or options.weights or card is None
+            else hub_id(card),
         )
 
 

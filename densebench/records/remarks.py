@@ -34,6 +34,7 @@ def remarks(found: Sequence[Stored]) -> tuple[Remark, ...]:
         _contamination(found),
         NONDETERMINISTIC if any(record.nondeterministic for record in records) else None,
         TF32 if any(record.tf32 for record in records) else None,
+        _random(records[0].backbone.random_weights),
         _notice(str(records[0].backbone.card.get("notice") or "")),
     ]
     return tuple(remark for remark in said if remark is not None)
@@ -55,6 +56,16 @@ def _contamination(found: Sequence[Stored]) -> Remark | None:
         "post-training, so the number is not one of unseen images"
     )
     return Remark(f"contaminated {worst.seen}/{worst.total}", "†", r"$\dagger$", sentence)
+
+
+def _random(seed: int | None) -> Remark | None:
+    if seed is None:
+        return None
+    sentence = (
+        f"the weights are drawn at random (seed {seed}), not learnt, so that the number says "
+        "nothing of the backbone of that name"
+    )
+    return Remark("random weights", "∗", r"$\ast$", sentence)
 
 
 def _notice(text: str) -> Remark | None:

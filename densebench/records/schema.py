@@ -52,6 +52,7 @@ class BackboneRecord(Part):
     parameters: int
     positions: str | None = None  # the rule that resized a learnt table; none where there is none
     layers: tuple[int, ...] | None = None  # blocks side by side, as it was asked; in its name too
+    random_weights: int | None = None  # the seed of weights that were drawn, not learnt
     training: TrainingRecord | None = None
 
 

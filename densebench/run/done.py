@@ -143,7 +143,8 @@ def _weights_hash(options: RunOptions, backbone: Found[BackboneCard]) -> str | N
         LookupError: the file is not here.
     """
     file = options.weights
-    if file is None and backbone.card.weights is None:
+    drawn = options.random_weights is not None
+    if drawn or (file is None and backbone.card.weights is None):
         return None
     if file is None:
         from densebench.backbones.weights import hub

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 PATHS = ("weights", "data_root", "train_list", "val_list", "results")
-OWN = {"backbone", "task"}
+OWN = {"backbone", "task", "name"}
 # What each option is, for a person and for Python; of paths, what becomes one.
 KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     **dict.fromkeys(PATHS, ("a path", (str, os.PathLike))),
     **dict.fromkeys(
-        ("subset_seed", "limit", "seed", "batch_size", "workers", "panels"),
+        ("subset_seed", "limit", "seed", "batch_size", "workers", "panels", "random_weights"),
         ("a whole number", (Integral,)),
     ),
     **dict.fromkeys(
@@ -64,8 +64,9 @@ def as_options(
             raise DensebenchError(f"{name!r:.40} is no name: there is nothing to be seen in it")
     _check("task", task, "a name or a path", (str, os.PathLike))
     given = as_path(model)
-    if given is not None and name is not None:
+    if given is not None and name is not None and ".py" not in given:
         raise DensebenchError("name is of a module's row; a backbone by name has its own")
+    options = {**options, "name": None if given is None else name}
     paths = {key: Path(options[key]) for key in PATHS if options.get(key) is not None}
     return RunOptions(given or name or _name_of(model), os.fspath(task), **{**options, **paths})
 
@@ -98,7 +99,7 @@ def evaluate_given(
         raise DensebenchError(
             f"a backbone is a name, a path or an nn.Module, not a {type(model).__name__}"
         )
-    if options.weights is not None:
+    if options.weights is not None or options.random_weights is not None:
         raise DensebenchError("weights go with a backbone by name; a module has its own")
     backbone = in_memory(model, name=options.backbone, **how)
     options = replace(options, layers=options.layers or backbone.layers)

@@ -113,8 +113,9 @@ def load_inputs(plan: Plan, images: Images, given: DenseBackbone | None = None) 
             device=str(plan.device),
             offline=options.offline,
             found=plan.backbone,
+            random_weights=options.random_weights,
         )
-        name = _with_layers(_row_name(backbone, options.weights), plan)
+        name = _with_layers(row_name(backbone, options.weights, options.name), plan)
         weights = Weights(name, backbone.fingerprint)
         remember(weights)
     return _as_planned(Inputs(plan, images, weights, backbone))
@@ -137,11 +138,13 @@ def _with_layers(name: str, plan: Plan) -> str:
     return name if plan.layers is None else f"{name}, {layers_text(plan.layers)}"
 
 
-def _row_name(backbone: DenseBackbone, weights: Path | None) -> str:
+def row_name(backbone: DenseBackbone, weights: Path | None, given: str | None = None) -> str:
     """The backbone's name; other weights than the card's make another row of a leaderboard."""
     name = backbone.name
     if backbone.card is None:
-        name = Path(name).name  # a plug-in's file, wherever it lies
+        name = given or Path(name).name  # a plug-in's file, wherever it lies
     elif name.endswith(".toml"):
         name = backbone.card.name
+    if backbone.random_weights is not None:
+        return f"{name}@random-{backbone.random_weights}"
     return name + (f"@{weights.stem}" if weights else "")

@@ -28,7 +28,9 @@ def check_count(name: str, value: int, least: int = 0) -> None:
 class RunOptions:
     """What to run, and where. Sizes of batches and devices do not change the protocol's hash.
 
-    ``layers`` are the backbone's blocks, counted from 0, in place of its own output.
+    ``layers`` are the backbone's blocks, counted from 0, in place of its own output;
+    ``random_weights`` is a seed of weights that are drawn in place of those that were learnt;
+    ``name`` is that of a plug-in's row.
     """
 
     backbone: str
@@ -37,6 +39,8 @@ class RunOptions:
     params: dict[str, Any] = field(default_factory=dict)
     weights: Path | None = None
     layers: tuple[int, ...] | None = None
+    random_weights: int | None = None
+    name: str | None = None
     data_root: Path | None = None
     train_list: Path | None = None
     val_list: Path | None = None
@@ -65,8 +69,11 @@ class RunOptions:
             value = getattr(self, name)
             if value not in allowed:
                 raise DensebenchError(f"{name} is one of {', '.join(allowed)}, not '{value}'")
-        for name in ("seed", "subset_seed", "panels", "batch_size", "workers"):
+        counts = ("seed", "subset_seed", "panels", "batch_size", "workers", "random_weights")
+        for name in counts:
             if (value := getattr(self, name)) is not None:
                 check_count(name, value, least=int(name == "batch_size"))
+        if self.random_weights is not None and self.weights is not None:
+            raise DensebenchError("--weights and --random-weights: give one of them")
         if self.layers is not None:
             object.__setattr__(self, "layers", checked_layers(self.layers))

@@ -1,5 +1,6 @@
 """The plan of a run: everything resolved and checked before data or weights are read."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,15 @@ from typing import Any
 import torch
 
 from densebench.backbones import find
-from densebench.cards import BackboneCard, Found, TaskCard, find_task, own_folder
+from densebench.cards import (
+    NAME_PATTERN,
+    BackboneCard,
+    Found,
+    TaskCard,
+    card_names,
+    find_task,
+    own_folder,
+)
 from densebench.cards.block_numbers import layers_text
 from densebench.datasets.kind import dataset_kind
 from densebench.datasets.lists import find_list, is_bare, listed_names
@@ -17,6 +26,7 @@ from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
 from densebench.protocols import load_protocol, task_params
 from densebench.protocols.base import Protocol, ProtocolParams
+from densebench.records.schema import LONGEST_NAME
 from densebench.run.images import share_asked
 from densebench.run.options import RunOptions
 
@@ -100,6 +110,7 @@ def plan_run(options: RunOptions, given: bool = False) -> Plan:
         given=given,
     )
     _check_layers(plan)
+    _check_name(plan)
     return plan
 
 
@@ -146,6 +157,25 @@ def _check_layers(plan: Plan) -> None:
         )
 
 
+def _check_name(plan: Plan) -> None:
+    """Nothing, unless a name is given to what has one, or one that is no name or taken."""
+    name = plan.options.name
+    if name is None:
+        return
+    if plan.given or plan.backbone is not None:
+        raise DensebenchError(
+            f"--name '{name:.80}': is for the row of a plug-in (FILE.py:FUNCTION); "
+            f"{plan.options.backbone} has a name of its own"
+        )
+    if re.fullmatch(NAME_PATTERN.rstrip("$"), name) is None or len(name) > LONGEST_NAME:
+        raise DensebenchError(
+            f"--name {name!r:.80}: use letters, digits, '_', '-' and '.', at most {LONGEST_NAME}"
+        )
+    taken = card_names("backbones").get(name)
+    if taken is not None:
+        raise DensebenchError(f"--name {name}: is the name of {taken}; choose another")
+
+
 def _check_lists(options: RunOptions) -> None:
     """Read the lists that are files of the user's own; a bare word names one of the dataset's."""
     for names in (options.train_list, options.val_list):
@@ -156,7 +186,7 @@ def _check_lists(options: RunOptions) -> None:
 def _known_input_size(
     protocol: type[Protocol], backbone: Found[BackboneCard] | None, params: ProtocolParams
 ) -> int | Size | None:
-    if backbone is None:
+    if backbone is None or not backbone.card.patch_size:
         return None
     return side_of(protocol.shape_for(params, backbone.card.patch_size))
 

@@ -36,6 +36,7 @@ from densebench.protocols import load_protocol, task_params
 from densebench.protocols.base import resolve_input_size
 from densebench.records.schema import ProfileRecord
 from densebench.records.store import DEFAULT_RESULTS, save_profile
+from densebench.run.inputs import row_name
 
 WARM_UP, FEWEST = 2, 5
 SECONDS, MOST = 10.0, 200  # of one measurement: whichever ends first, after the fewest
@@ -55,6 +56,7 @@ class ProfileOptions:
     precision: Precision = "fp32"
     results: Path = DEFAULT_RESULTS
     offline: bool = False
+    random_weights: int | None = None
 
 
 def profile_backbone(
@@ -99,13 +101,14 @@ def _load(options: ProfileOptions, device: torch.device) -> tuple[DenseBackbone,
     """The backbone, and the size of its input; a plug-in's patch is known when it is loaded."""
     side_for = _side_for(options)
     card = card_for(options.backbone, options.offline)
-    size = side_for(card.patch_size) if card else None
+    size = side_for(card.patch_size) if card and card.patch_size else None
     backbone = load_backbone(
         options.backbone,
         weights=options.weights,
         image_size=size,
         device=str(device),
         offline=options.offline,
+        random_weights=options.random_weights,
     )
     return backbone, side_for(backbone.patch_size)
 
@@ -249,9 +252,8 @@ def _highest_rss() -> Iterator[list[int]]:
 
 def _name(options: ProfileOptions, backbone: DenseBackbone) -> str:
     """As run records name it; other weights than the card's are told apart."""
-    name = backbone.name if backbone.card else Path(backbone.name).name
     layers = "" if backbone.layers is None else f", {layers_text(backbone.layers)}"
-    return name + (f"@{options.weights.stem}" if options.weights else "") + layers
+    return row_name(backbone, options.weights) + layers
 
 
 def _processor() -> str:

@@ -129,14 +129,15 @@ def _view_engine() -> str:
 
 
 def _backbone_record(inputs: Inputs) -> BackboneRecord:
-    backbone, weights = inputs.backbone, inputs.plan.options.weights
+    backbone = inputs.backbone
     card = backbone.card.model_dump(mode="json") if backbone.card else {}
     return BackboneRecord(
         name=inputs.weights.name,
         card=card,
         card_hash=content_hash(card),
         fingerprint=inputs.weights.fingerprint,
-        weights=weights.name if weights else "as the card says",
+        weights=_weights_told(inputs),
+        random_weights=backbone.random_weights,
         patch_size=backbone.patch_size,
         embed_dim=backbone.embed_dim,
         positions=backbone.positions,
@@ -146,10 +147,18 @@ def _backbone_record(inputs: Inputs) -> BackboneRecord:
     )
 
 
+def _weights_told(inputs: Inputs) -> str:
+    """The file, in short, or what else they are."""
+    options = inputs.plan.options
+    if options.random_weights is not None:
+        return f"drawn at random, seed {options.random_weights}"
+    return options.weights.name if options.weights else "as the card says"
+
+
 def _contamination(inputs: Inputs) -> ContaminationRecord | None:
     """Of a backbone in memory, by the card that it was built from, if there is one."""
     plan, card = inputs.plan, inputs.backbone.card
-    if plan.given and card is None:
+    if (plan.given and card is None) or plan.options.random_weights is not None:
         return None
     name = card.name if plan.given and card is not None else plan.options.backbone
     return contamination(name, inputs.dataset.val, plan.options.weights)
@@ -157,8 +166,9 @@ def _contamination(inputs: Inputs) -> ContaminationRecord | None:
 
 def _training(inputs: Inputs) -> TrainingRecord | None:
     """The post-training that the card tells of, unless other weights were loaded."""
-    card = inputs.backbone.card
-    if card is None or card.training is None or inputs.plan.options.weights is not None:
+    card, options = inputs.backbone.card, inputs.plan.options
+    others = options.weights is not None or options.random_weights is not None
+    if card is None or card.training is None or others:
         return None
     return TrainingRecord(**card.training.model_dump())
 

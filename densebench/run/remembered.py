@@ -92,7 +92,11 @@ def _key(plan: Plan, fresh: bool = False) -> str | None:
 def _weights_file(plan: Plan) -> Path | None:
     """The file, if there is one and it is here; never uses the network."""
     found, options = plan.backbone, plan.options
-    if found is None or not family_of(found.card.source).is_known:
+    if (
+        found is None
+        or options.random_weights is not None
+        or not family_of(found.card.source).is_known
+    ):
         return None
     if options.weights is not None or found.card.weights is None:
         return options.weights

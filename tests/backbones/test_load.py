@@ -101,6 +101,37 @@ def test_cuda_without_a_gpu() -> None:
         load_backbone("rgb_s14", device="cuda")
 
 
+def test_random_weights_follow_their_seed(write_card: Callable[..., Path]) -> None:
+    card = str(write_card())
+    before = torch.random.get_rng_state()
+    first, again, other = (load_backbone(card, random_weights=seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+    again.random_weights = None  # the same weights, had they been learnt
+    assert first.fingerprint != again.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("rgb_s14", "take a backbone of hf, open_clip, timm"),
+        (f"{__file__}:make", "weights of plug-ins are not drawn"),
+    ],
+)
+def test_whose_weights_are_not_drawn(name: str, told: str) -> None:
+    with pytest.raises(DensebenchError, match=told):
+        load_backbone(name, random_weights=0)
+
+
+@pytest.mark.parametrize("name", ["foo:bar", "tim:x", "python:a", "baseline:hog"])
+def test_a_wrong_prefix_lists_the_right_ones(name: str) -> None:
+    with pytest.raises(DensebenchError) as caught:
+        load_backbone(name)
+    assert f"there is no prefix '{name.partition(':')[0]}:'" in str(caught.value)
+    assert "known are hf:, open_clip:, timm: (as timm:ID, open_clip:ARCH/TAG" in str(caught.value)
+    assert ("did you mean 'timm'?" in str(caught.value)) == (name == "tim:x")
+
+
 def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(DensebenchError, match=r"unknown backbone 'dinov2_s41'.*did you mean"):
         load_backbone("dinov2_s41")

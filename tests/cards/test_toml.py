@@ -43,6 +43,7 @@ def test_nested_beyond_reason(text: str) -> None:
     ("values", "told"),
     [
         ({}, "x.toml: missing key 'name'"),
+        ({"inner": {}}, "x.toml: missing key 'name'; also missing: 'inner.size'"),
         (
             {"name": "a", "iner": {}},
             "x.toml: unknown key 'iner' (did you mean 'inner'?); allowed are inner, name",

@@ -99,6 +99,19 @@ def spoilt(tmp_path: Path, write_dataset: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
+def write_timm_card(tmp_path: Path) -> Path:
+    """The card of timm's smallest vision transformer, whose weights are nowhere."""
+    file = tmp_path / "small.toml"
+    file.write_text(
+        'name = "small"\nsource = "timm"\nid = "test_vit"\npatch_size = 16\nembed_dim = 64\n'
+        "prefix_tokens = 1\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
+        'position_embedding = "timm"\nlicense = "none"\ntraining_data = "none"\n'
+        '[weights]\nrepo = "nobody/nothing"\nfile = "model.safetensors"\n'
+    )
+    return file
+
+
+@pytest.fixture
 def plugin(tmp_path: Path) -> Path:
     file = tmp_path / "plugin.py"
     file.write_text(PLUGIN)

@@ -52,6 +52,8 @@ class TestRunErrors:
             (["--layers", "1"], "gives no features of single blocks"),
             (["--layers", "5,2"], "in ascending order, such as 8 or 2,5,8,11; not [5, 2]"),
             (["--layers", "all"], "counted from 0"),
+            (["--random-weights", "0"], "weights of source 'baseline' are not drawn"),
+            (["--name", "mine"], "rgb_s14 has a name of its own"),
             (["--device", "gpu"], "'gpu' is no device"),
             (["--device", "mps"], "mps"),
             (["--device", "meta"], "meta"),
@@ -158,6 +160,41 @@ class TestRuns:
         record = json.loads(run(*command, "--layers", "0,2").out)
         assert record["backbone"]["layers"] == [0, 2]
         assert record["backbone"]["name"] == "blocks.py:make, layers 0+2"
+
+    def test_random_weights_are_marked_aloud(self, score: Cli, write_timm_card: Path) -> None:
+        done = score("--random-weights", 3, "--set", "input_size=32", backbone=write_timm_card)
+        assert done.code == 0
+        assert "its weights are drawn at random (seed 3)" in done.err
+        assert "∗ the weights are drawn at random (seed 3), not learnt" in done.out.replace(
+            "\n", " "
+        ).replace("  ", " ")
+        command = ["--json", "--set", "input_size=32", "--random-weights"]
+        record, other = (
+            json.loads(score(*command, seed, backbone=write_timm_card).out) for seed in (3, 4)
+        )
+        backbone = record["backbone"]
+        assert (backbone["name"], backbone["random_weights"]) == ("small@random-3", 3)
+        assert backbone["weights"] == "drawn at random, seed 3"
+        assert record["run_id"] != other["run_id"]
+        again = score(*command, 3, backbone=write_timm_card)
+        assert json.loads(again.out) == record and "already done" in again.err
+        told = score("--random-weights", 3, "--weights", __file__, backbone=write_timm_card).error
+        assert "give one of them" in told
+
+    def test_a_plug_in_may_be_given_a_name(self, score: Cli, run: Cli, plugin: Path) -> None:
+        target = f"{plugin}:make"
+        plain = json.loads(score("--json", backbone=target).out)
+        named = json.loads(score("--json", "--name", "mine", backbone=target).out)
+        assert (plain["backbone"]["name"], named["backbone"]["name"]) == ("plugin.py:make", "mine")
+        assert named["scores"] == plain["scores"] and named["run_id"] == plain["run_id"]
+        assert len(list(Path("leaderboard/results/mine").rglob("*.json"))) == 1
+        run("leaderboard")
+        assert "| mine |" in Path("leaderboard/README.md").read_text()
+        for name in ("a/b", "../up", "a\nb", "é", "x" * 101, "-x"):
+            assert "use letters, digits" in score(f"--name={name}", backbone=target).error
+        assert "choose another" in score("--name", "rgb_s14", backbone=target).error
+        told = score("--name", "mine", backbone=f"{target},rgb_s14").error
+        assert "is of one backbone's row, and 2 are named" in told
 
     def test_without_a_place_for_features_it_says_so_and_works(
         self, score: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -33,6 +33,7 @@ IN_IDENTITY: dict[str, Any] = {
     "subset": "own:1/2",
     "subset_seed": 7,
     "layers": (0, 2),
+    "random_weights": 1,
 }
 CHOOSE_CONTENT = {"weights", "data_root", "train_list", "val_list"}  # whose hash is in it
 WALKED: dict[str, list[Any]] = {
@@ -45,7 +46,7 @@ WALKED: dict[str, list[Any]] = {
     "deterministic": [True],
     "search_engine": ["faiss", "torch"],
 }
-ONLY_RECORDED = {"device", "results"}  # threads: test_threads.py
+ONLY_RECORDED = {"device", "results", "name"}  # threads: test_threads.py
 WALK = [(option, value) for option, values in WALKED.items() for value in values]
 
 
@@ -57,10 +58,12 @@ def test_every_option_is_in_the_identity_or_in_the_walk() -> None:
 @pytest.mark.parametrize("option", IN_IDENTITY)
 def test_an_option_of_the_identity_makes_another_run(option: str, tasks: Path, blocks: str) -> None:
     value = IN_IDENTITY[option]
-    backbone = blocks if option == "layers" else "hog_s14"
-    base = {"backbone": backbone, "task": str(tasks / "linear.toml")}
+    backbone = {"layers": blocks, "random_weights": "dinov2_s14"}.get(option, "hog_s14")
+    base: dict[str, Any] = {"backbone": backbone, "task": str(tasks / "linear.toml")}
     if option == "subset_seed":
         base["subset"] = IN_IDENTITY["subset"]
+    if option == "random_weights":
+        base["random_weights"] = 0
     changed = {**base, option: str(tasks / value) if option == "task" else value}
     ids = {Run(RunOptions(**options), Watcher()).inputs.run_id for options in (base, changed)}
     assert len(ids) == 2

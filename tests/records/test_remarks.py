@@ -28,6 +28,13 @@ def test_of_any_of_its_runs(change: str, remark: Any, tiny_record: Any) -> None:
     assert with_marks("12.3", (remark,)) == f"12.3 {remark.mark}"
 
 
+def test_random_weights(tiny_record: Any) -> None:
+    backbone = tiny_record.backbone.model_copy(update={"random_weights": 0})
+    (said,) = of(tiny_record, backbone=backbone)
+    assert said.word == "random weights"
+    assert "drawn at random (seed 0), not learnt" in said.sentence
+
+
 def test_what_a_card_says_itself(tiny_record: Any) -> None:
     card = {**tiny_record.backbone.card, "notice": "weights are drawn at random."}
     backbone = tiny_record.backbone.model_copy(update={"card": card})

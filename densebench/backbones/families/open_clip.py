@@ -18,6 +18,8 @@ def build(found: Found[BackboneCard], asked: Asked) -> "DenseBackbone":
     from densebench.backbones import clip
     from densebench.backbones.weights import hub
 
+    if asked.random_weights is not None:
+        return clip.build_random(found.card, asked.name, asked.image_size)
     path = asked.weights or hub.fetch(found.card, asked.offline, asked.name, found.folder)
     return clip.build_clip(found.card, path, asked.name, asked.image_size)
 
@@ -33,4 +35,4 @@ def card_of(model_id: str) -> BackboneCard:
     return clip.card_of(model_id)
 
 
-FAMILY = Family(build=build, card_of=card_of, is_known=True)
+FAMILY = Family(build=build, card_of=card_of, is_known=True, builds_random=True)

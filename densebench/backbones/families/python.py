@@ -2,11 +2,26 @@
 
 from typing import TYPE_CHECKING
 
+from pydantic import Field, PositiveFloat
+
 from densebench.backbones.family import Asked, Family
 from densebench.cards import BackboneCard, Found
+from densebench.cards.models import PositionEmbedding
 
 if TYPE_CHECKING:
     from densebench.backbones.base import DenseBackbone
+
+
+class PythonCard(BackboneCard):
+    """A function: what its card does not state, the module says."""
+
+    patch_size: int = Field(default=0, ge=0)
+    embed_dim: int = Field(default=0, ge=0)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
+    position_embedding: PositionEmbedding = "none"
+    license: str = "not stated"
+    training_data: str = "not stated"
 
 
 def build(found: Found[BackboneCard], asked: Asked) -> "DenseBackbone":
@@ -27,4 +42,4 @@ def build(found: Found[BackboneCard], asked: Asked) -> "DenseBackbone":
 
 
 # What a plug-in does beside its weights is not known.
-FAMILY = Family(build=build)
+FAMILY = Family(build=build, card=PythonCard)

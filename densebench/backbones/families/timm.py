@@ -18,6 +18,8 @@ def build(found: Found[BackboneCard], asked: Asked) -> "DenseBackbone":
     from densebench.backbones import timm_vit
     from densebench.backbones.weights import hub
 
+    if asked.random_weights is not None:
+        return timm_vit.build_random(found.card, asked.name, asked.image_size)
     path = asked.weights or hub.fetch(found.card, asked.offline, asked.name, found.folder)
     if asked.weights is None and asked.name.startswith("timm:"):
         return timm_vit.build_from_timm_file(found.card, path, asked.name, asked.image_size)
@@ -35,4 +37,4 @@ def card_of(model_id: str) -> BackboneCard:
     return timm_vit.card_of(model_id)
 
 
-FAMILY = Family(build=build, card_of=card_of, is_known=True)
+FAMILY = Family(build=build, card_of=card_of, is_known=True, builds_random=True)

@@ -52,6 +52,10 @@ def results_of(board: Board, backbone: str) -> list[tuple[Table, Row]]:
             f"no record of '{backbone}'{suggestion(backbone, known)}; there are records of "
             f"{', '.join(known) or 'none'}"
         )
+    if any(row.record.backbone.random_weights is not None for _, row in found):
+        raise DensebenchError(
+            f"{backbone}: its weights are drawn at random, so that there are no results of a model"
+        )
     return found
 
 

@@ -35,6 +35,9 @@ training_data = "none"
 """
 
 
+SHORT = 'name = "mine"\nsource = "python"\nid = "plugin.py:make"\n'
+
+
 def write(folder: Path, place: str) -> Path:
     (folder / "plugin.py").write_text(PLUGIN)
     (folder / "mine.toml").write_text(CARD.format(id=place))
@@ -54,3 +57,25 @@ def test_a_function_that_is_not_there(tmp_path: Path) -> None:
     card = write(tmp_path, "plugin.py:mak")
     with pytest.raises(DensebenchError, match="did you mean 'make'"):
         FAMILY.build(find_backbone(card), Asked(str(card)))
+
+
+def test_what_a_card_leaves_out_the_module_says(tmp_path: Path) -> None:
+    (tmp_path / "plugin.py").write_text(PLUGIN.replace("embed_dim = 14, 3", "std = 14, (1, 1, 2)"))
+    (tmp_path / "mine.toml").write_text(SHORT)
+    found = find_backbone(str(tmp_path / "mine.toml"))
+    built = FAMILY.build(found, Asked("mine.toml"))
+    assert built.card is not None
+    assert (built.card.patch_size, built.card.embed_dim) == (14, 3)
+    assert built.card.std == (1.0, 1.0, 2.0)
+    for line, told in (("patch_size = 7", "patch_size is 7"), ("std = [1, 1, 1]", "std is")):
+        (tmp_path / "mine.toml").write_text(SHORT + line)
+        found = find_backbone(str(tmp_path / "mine.toml"))
+        with pytest.raises(DensebenchError, match=f"card mine: {told}"):
+            FAMILY.build(found, Asked("mine.toml"))
+
+
+def test_all_that_a_card_lacks_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('id = "plugin.py:make"\n')
+    with pytest.raises(DensebenchError) as caught:
+        find_backbone(str(tmp_path / "mine.toml"))
+    assert str(caught.value).endswith("missing key 'name'; also missing: 'source'")

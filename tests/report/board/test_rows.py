@@ -11,6 +11,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from densebench.host.errors import DensebenchError
 from densebench.measures.comparison import Comparison
 from densebench.records.identity import column_key, row_key
 from densebench.records.schema import RunRecord
@@ -189,15 +190,23 @@ class TestRemarks:
         keep(0.3, backbone={"name": "loose"}, nondeterministic=True)
         keep(0.2, backbone={"name": "coarse"}, precision="tf32", tf32=True)
         keep(0.1, backbone={"name": "drawn", "card": {"notice": "Random weights."}})
+        keep(0.05, backbone={"name": "x@random-7", "random_weights": 7})
         keep(0.9, backbone={"name": "seen"}, task="t2", **self.SEEN)
         return keep(0.5, backbone={"name": "seen"}, **self.SEEN)
 
     def test_markdown(self, results: Path) -> None:
         text = markdown_page(load_board(results), results)
         rows = {r.split(" | ")[0][2:]: r for r in text.splitlines() if r.startswith("| ")}
-        for name, mark in (("seen", "†"), ("loose", "‡"), ("coarse", "§"), ("drawn", "¶")):
+        for name, mark in (
+            ("seen", "†"),
+            ("loose", "‡"),
+            ("coarse", "§"),
+            ("drawn", "¶"),
+            ("x@random-7", "∗"),
+        ):
             assert mark in rows[name]
-        assert not re.search("[†‡§¶]", rows["clean"])
+        assert not re.search("[†‡§¶∗]", rows["clean"])
+        assert "∗ **x@random-7:** the weights are drawn at random (seed 7), not learnt" in text
         assert f"† **seen:** {self.SENTENCE}" in text
         assert "‡ **loose:** the same images did not give the same features twice" in text
         assert "§ **coarse:** matrix products were rounded to TF32" in text
@@ -215,6 +224,7 @@ class TestRemarks:
             "loose": ("nondeterministic", ""),
             "coarse": ("tf32", ""),
             "drawn": ("notice", ""),
+            "x@random-7": ("random weights", ""),
         }
 
     def test_latex(self, results: Path) -> None:
@@ -223,6 +233,7 @@ class TestRemarks:
         assert rf"$\dagger$ seen: {self.SENTENCE}" in text
         assert r"$\ddagger$ loose: the same images" in text
         assert r"\S{} coarse: matrix products" in text
+        assert r"$\ast$ x@random-7: the weights are drawn at random (seed 7)" in text
 
     def test_the_page(self, results: Path) -> None:
         board = load_board(results)
@@ -231,6 +242,8 @@ class TestRemarks:
         assert remarks["seen"][0][0] == "†"
         assert remarks["seen"][0][1].startswith(self.SENTENCE)
         assert remarks["clean"] == []
+        assert remarks["x@random-7"][0][0] == "∗"
+        assert "drawn at random (seed 7)" in remarks["x@random-7"][0][1]
         (row,) = [r for o in data["overall"] for r in o["rows"] if r["label"] == "seen"]
         assert row["marks"] == ["†", "†"]
         assert self.SENTENCE in html_page(board, results)
@@ -241,6 +254,10 @@ class TestRemarks:
             if result["metrics"][0]["type"] == "mean_iou":
                 (sentence,) = result["metrics"][0]["args"]["remarks"]
                 assert sentence.startswith(self.SENTENCE)
+
+    def test_no_model_index_of_random_weights(self, results: Path) -> None:
+        with pytest.raises(DensebenchError, match="its weights are drawn at random"):
+            model_index(load_board(results), "x@random-7")
 
     def test_terminal(self, marked: Path) -> None:
         console = Console(width=200, record=True, file=io.StringIO())
@@ -260,6 +277,12 @@ class TestRemarks:
         assert str(next(iter(summary.columns[0].cells))) == "seen †"
         assert self.SENTENCE in str(summary.caption)
         assert pair.to_json()["first"]["remarks"] == ["contaminated 3/40"]
+        *_, drawn = only_table_of(results, "tiny_retrieval").rows
+        pair = Pair(drawn, drawn, NOTHING)
+        summary = pair_tables(pair)[0]
+        assert str(next(iter(summary.columns[0].cells))) == "x@random-7 ∗"
+        assert "drawn at random (seed 7)" in str(summary.caption)
+        assert pair.to_json()["first"]["remarks"] == ["random weights"]
 
     def test_a_published_table_made_again(self, marked: Path) -> None:
         found = (marked, load_record(marked))
