@@ -84,9 +84,7 @@ def posttrain(
     offline: Offline = False,
 ) -> None:
     """Train a backbone with NeCo on images without labels; under torchrun on several GPUs."""
-    tasks = names("tasks", then) if then else []
-    for task in tasks:
-        find_task(task)  # before hours of training, not after
+    tasks = _tasks(then)
     _check_then(tasks, {"--data-root": data_root, "--limit": limit, "--results": results})
     with clean_stdout() as stdout:
         from densebench.host.progress import TerminalWatcher
@@ -122,6 +120,14 @@ def posttrain(
 
             table = compared(options, tasks, results, data_root, limit, watcher)
             Console(file=stdout).print(table)
+
+
+def _tasks(then: str | None) -> list[str]:
+    """Those of --then, found before hours of training, not after."""
+    found = names("tasks", then) if then else []
+    for task in found:
+        find_task(task)
+    return found
 
 
 def _trained(options: "PosttrainOptions", watcher: Watcher, compares: bool) -> Path:

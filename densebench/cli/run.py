@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from densebench.run.options import RunOptions
 
 
+READ_HERE = {"backbone", "task", "param", "seeds", "results", "save_panels", "as_json"}
+
+
 @app.command()
 def run(
     backbone: Backbones,
@@ -88,34 +91,10 @@ def run(
     as_json: AsRecord = False,
 ) -> None:
     """Evaluate a backbone on a task, and record the result; or many on many."""
+    asked = locals()
     check_choices(precision, cache, search_engine)
-    options: dict[str, Any] = {
-        "variant": variant,
-        "params": overrides(param),
-        "weights": weights,
-        "random_weights": random_weights,
-        "name": name,
-        "layers": layer_numbers(layers),
-        "data_root": data_root,
-        "train_list": train_list,
-        "val_list": val_list,
-        "subset": subset,
-        "subset_seed": subset_seed,
-        "limit": limit,
-        "seed": seed,
-        "device": device,
-        "batch_size": batch_size,
-        "workers": workers,
-        "precision": precision,
-        "overwrite": overwrite,
-        "skip_bad": skip_bad,
-        "panels": save_panels,
-        "cache": cache,
-        "offline": offline,
-        "allow_nondeterministic": allow_nondeterministic,
-        "deterministic": deterministic,
-        "search_engine": search_engine,
-    }
+    options: dict[str, Any] = {key: value for key, value in asked.items() if key not in READ_HERE}
+    options |= {"params": overrides(param), "panels": save_panels, "layers": layer_numbers(layers)}
     if results is not None:
         options["results"] = results
     _run_all(names("backbones", backbone), names("tasks", task), seeds, options, as_json)

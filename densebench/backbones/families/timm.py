@@ -19,7 +19,8 @@ def build(found: Found[BackboneCard], asked: Asked) -> "DenseBackbone":
     from densebench.backbones.weights import hub
 
     if asked.random_weights is not None:
-        return timm_vit.build_random(found.card, asked.name, asked.image_size)
+        drawn = timm_vit.create(found.card.id, num_classes=0)
+        return timm_vit.resized(drawn, found.card, asked.name, asked.image_size)
     path = asked.weights or hub.fetch(found.card, asked.offline, asked.name, found.folder)
     if asked.weights is None and asked.name.startswith("timm:"):
         return timm_vit.build_from_timm_file(found.card, path, asked.name, asked.image_size)
