@@ -1,14 +1,13 @@
 """Backbones out of timm: vision transformers, and every model that gives a map of features."""
 
 import difflib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from jaxtyping import Float
+from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import Tensor, nn
 
 from densebench.backbones.attention import heads_of, of_class_token
@@ -29,7 +28,7 @@ from densebench.backbones.weights.state_dict import (
     read_state_dict,
     strip_prefixes,
 )
-from densebench.cards import BackboneCard, WeightsSource
+from densebench.cards import BackboneCard
 from densebench.datasets.sizes import Size, as_size
 from densebench.host.errors import DensebenchError
 
@@ -206,10 +205,20 @@ def create(model_id: str, **arguments: Any) -> TimmModel:
         if "dynamic_img_size" not in str(error):
             raise
         model = timm.create_model(model_id, **arguments)
-        if model.pretrained_cfg.get("fixed_input_size"):
+        if _takes_every_size(model):
+            model.patch_embed.strict_img_size = False
+        elif model.pretrained_cfg.get("fixed_input_size"):
             fixed_size = tuple(model.pretrained_cfg["input_size"][-2:])
     model.prune_intermediate_layers(1, prune_head=True)
     return TimmModel(model, fixed_size)
+
+
+def _takes_every_size(model: Any) -> bool:
+    """Whether it resizes all its positions to the input, and only refuses other sizes at first.
+
+    So does the encoder of Segment Anything: its table, and what it learnt of distances.
+    """
+    return isinstance(model, VisionTransformerSAM) and model.rope_global is None
 
 
 def check_registered(model_id: str) -> None:
@@ -295,36 +304,3 @@ def resized(
         size = as_size(image_size)
         built.model.set_input_size(size)
     return TimmBackbone(built.model, card, name, size)
-
-
-def card_of(model_id: str) -> BackboneCard:
-    """A card for any timm model, from what timm states about it.
-
-    Raises:
-        DensebenchError: timm has no such model or tag.
-    """
-    check_registered(model_id)
-    config: Any = timm.get_pretrained_cfg(model_id)
-    with torch.device("meta"):
-        whole = timm.create_model(model_id, pretrained=False)
-        model = create(model_id).model
-    full_id = f"{config.architecture}.{config.tag}" if config.tag else config.architecture
-    return BackboneCard(
-        name=re.sub(r"[^A-Za-z0-9_.\-]", "-", full_id),
-        source="timm",
-        id=full_id,
-        weights=_weights_of(config),
-        mean=config.mean,
-        std=config.std,
-        drop_keys=("mask_token", *sorted(whole.state_dict().keys() - model.state_dict().keys())),
-        license=config.license or "not stated",
-        training_data="not stated",
-        **facts(model),
-    )
-
-
-def _weights_of(config: Any) -> WeightsSource | None:
-    if config.hf_hub_id:
-        file = config.hf_hub_filename or "model.safetensors"
-        return WeightsSource(repo=config.hf_hub_id, file=file)
-    return WeightsSource(url=config.url) if config.url else None

@@ -246,7 +246,7 @@ def test_a_fixed_size_that_timm_cannot_change(timm_file: Callable) -> None:
 
 def test_a_norm_that_timm_refuses_is_told(make_card: Callable[..., BackboneCard]) -> None:
     built = timm_vit.create("hiera_tiny_224", num_classes=0)
-    card = timm_vit.card_of("hiera_tiny_224")
+    card = timm_cards.card_of("hiera_tiny_224")
     with pytest.raises(DensebenchError, match="Hiera cannot do that: normalization"):
         timm_vit.resized(built, card, None, None)(torch.zeros(1, 3, 224, 224))
 

@@ -15,14 +15,15 @@ def build(found: Found[BackboneCard], asked: Asked) -> "DenseBackbone":
     Raises:
         DensebenchError: weights that cannot be had or do not fit.
     """
-    from densebench.backbones import timm_vit
+    from densebench.backbones import timm_cards, timm_vit
     from densebench.backbones.weights import hub
 
     if asked.random_weights is not None:
         drawn = timm_vit.create(found.card.id, num_classes=0)
         return timm_vit.resized(drawn, found.card, asked.name, asked.image_size)
     path = asked.weights or hub.fetch(found.card, asked.offline, asked.name, found.folder)
-    if asked.weights is None and asked.name.startswith("timm:"):
+    timms = asked.name.startswith("timm:") or timm_cards.is_of_timm(found.card)
+    if asked.weights is None and timms:
         return timm_vit.build_from_timm_file(found.card, path, asked.name, asked.image_size)
     return timm_vit.build_timm(found.card, path, asked.name, asked.image_size)
 
@@ -33,9 +34,9 @@ def card_of(model_id: str) -> BackboneCard:
     Raises:
         DensebenchError: timm has no such model or tag.
     """
-    from densebench.backbones import timm_vit
+    from densebench.backbones import timm_cards
 
-    return timm_vit.card_of(model_id)
+    return timm_cards.card_of(model_id)
 
 
 FAMILY = Family(build=build, card_of=card_of, is_known=True, builds_random=True)

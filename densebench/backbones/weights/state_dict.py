@@ -21,7 +21,8 @@ from densebench.host.errors import DensebenchError
 
 StateDict = dict[str, Tensor]
 # In the order in which they are looked for: DINO and DINOv2 evaluate the teacher.
-NESTED = ("state_dict", "model", "teacher", "student")
+# I-JEPA: the encoder, beside a predictor and a target.
+NESTED = ("state_dict", "model", "teacher", "student", "encoder")
 # NeCo, Leopart: one flat dict with `model.` (the student) and `teacher.`; open_clip: `visual.`.
 PREFIXES = (
     "module.",
