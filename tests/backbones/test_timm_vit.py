@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from timm.models.eva import Eva
 
-from densebench.backbones import load_backbone, timm_vit
+from densebench.backbones import load_backbone, timm_cards, timm_vit
 from densebench.backbones.timm_vit import TimmBackbone
 from densebench.backbones.weights import hub
 from densebench.cards import BackboneCard

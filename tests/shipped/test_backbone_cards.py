@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import open_clip
 import pytest
@@ -33,10 +34,33 @@ FAMILIES = {
     "hog": ["mixer_s14", "s14"],
     "rgb": ["s14"],
 }
-NAMES = sorted(f"{family}_{size}" for family, sizes in FAMILIES.items() for size in sizes)
+# Whose architecture is built in the second tier; the smallest of each kind comes first, and runs.
+LATER = {
+    "dinov3": ["splus16", "l16", "hplus16"],
+    "dinov3_convnext": ["t32", "s32", "b32", "l32"],
+    "siglip2": ["b16", "l16", "so400m14", "so400m16"],
+    "pe_spatial": ["t16", "s16", "b16", "l14", "g14"],
+    "cradio_v3": ["b16", "l16", "h16", "g16"],
+    "eva02": ["t14", "s14", "b14", "l14"],
+    "deit3": ["s16", "b16", "l16"],
+    "ijepa": ["h14", "h16", "g16"],
+    "beit": ["b16", "l16"],
+    "beitv2": ["b16", "l16"],
+    "sam": ["b16", "l16", "h16"],
+    "swin": ["t32", "s32", "b32", "l32"],
+    "convnext": ["t32", "s32", "b32", "l32"],
+    "resnet50": ["in1k"],
+}
+BUILT_LATER = [f"{family}_{size}" for family, sizes in LATER.items() for size in sizes]
+SMALLEST = [f"{family}_{sizes[0]}" for family, sizes in LATER.items() if family != "ijepa"]
+BUILT = [f"{family}_{size}" for family, sizes in FAMILIES.items() for size in sizes]
+NAMES = sorted(BUILT + BUILT_LATER)
 LEARNT = [name for name in NAMES if name.partition("_")[0] not in ("hog", "rgb")]
 RULES = {"dino": "dino", "dinov2": "dinov2", "dinov2_reg": "dinov2_reg", "dinov3": "none"}
 RULES["dinov2_regxr"] = "dinov2"  # that of a model without registers
+# Rotary positions, distances between patches, or convolutions.
+WITHOUT_TABLE = ("dinov3_convnext", "beit", "beitv2", "swin", "convnext", "resnet50")
+RULES |= dict.fromkeys(WITHOUT_TABLE, "none")
 
 
 def own_cards() -> list[str]:
@@ -50,7 +74,51 @@ def test_exactly_these_cards_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(find_backbone(name).card.name == name for name in NAMES)
 
 
-@pytest.mark.parametrize("name", [n for n in LEARNT if n != "clip_b16"])
+def of_timm() -> list[Any]:
+    """All cards of timm's models; building most of them comes in the second tier."""
+    later = [pytest.mark.slow]
+    names = [name for name in LEARNT if name != "clip_b16"]
+    return [pytest.param(n, marks=later if n in BUILT_LATER else []) for n in names]
+
+
+@pytest.mark.parametrize("name", BUILT_LATER)
+def test_timm_lists_what_the_card_names(name: str) -> None:
+    card = find_backbone(name).card
+    assert timm.list_models(card.id, pretrained=True) == [card.id]
+    config = timm.get_pretrained_cfg(card.id)
+    assert (card.mean, card.std) == (config.mean, config.std)
+    assert card.weights is not None
+    assert (card.weights.repo, card.weights.url) == (
+        (config.hf_hub_id, None) if config.hf_hub_id else (None, config.url)
+    )
+    sides = config.input_size[1:]
+    assert all(side % card.patch_size == 0 for side in sides)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALLEST)
+def test_the_smallest_of_each_kind_runs(name: str) -> None:
+    """With random weights: maps of the card's width, and each block or stage by itself."""
+    card = find_backbone(name).card
+    torch.manual_seed(0)
+    built = timm_vit.create(card.id, num_classes=0)
+    size = (4 * card.patch_size, (4 if built.fixed_size else 6) * card.patch_size)
+    backbone = timm_vit.resized(built, card, None, size).eval()
+    images = torch.randn(1, 3, *size)
+    with torch.no_grad():
+        last = backbone(images)
+        assert last.shape == (1, 4, size[1] // card.patch_size, card.embed_dim)
+        count = len(backbone.layer_widths())
+        backbone.use_layers((count - 1,))
+        assert torch.equal(backbone(images), last)
+        backbone.use_layers((0, count - 1))
+        both = backbone(images)
+    assert both.shape[:3] == last.shape[:3]
+    torch.testing.assert_close(both[..., -card.embed_dim :], last)
+    assert torch.isfinite(both).all()
+
+
+@pytest.mark.parametrize("name", of_timm())
 def test_timm_builds_what_the_card_says(name: str) -> None:
     card = find_backbone(name).card
     with torch.device("meta"):
@@ -63,6 +131,10 @@ def test_timm_builds_what_the_card_says(name: str) -> None:
         extra = timm.create_model(card.id).state_dict().keys() - model.state_dict().keys()
     assert all(key.startswith(card.drop_keys) for key in extra)
     assert extra or name not in ("siglip_b16", "vit_s16_augreg")
+    norm = getattr(model, "norm", None)
+    assert card.final_norm or name in BUILT_LATER
+    if card.final_norm:
+        assert norm is not None and not isinstance(norm, torch.nn.Identity)
 
 
 def test_open_clip_builds_what_the_card_says() -> None:
@@ -85,7 +157,8 @@ def test_everything_is_stated(name: str) -> None:
     if size[1:].isdigit():
         assert card.patch_size == int(size[1:])
     if card.weights.url:
-        assert hub.url_path(card.weights.url).suffix == ".pth"
+        suffix = ".tar" if family == "ijepa" else ".pth"
+        assert hub.url_path(card.weights.url).suffix == suffix
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("neco")])
