@@ -131,7 +131,7 @@ def test_a_test_at_several_scales_and_of_whole_images(task, tmp_path, changes, r
 def test_panels_show_what_was_predicted_by_windows(task, tmp_path):
     _, path = evaluate(options_of(task, tmp_path, panels=2))
     index = load_panels(panel_folder(path))
-    assert [panel.name for panel in index.panels] == ["picture06", "picture07"]
+    assert [panel.name for panel in index.panels] == ["picture06", "picture08"]
     for panel in index.panels:
         for kind in (panel.truth, panel.prediction):
             assert Image.open(panel_folder(path) / kind).size == (42, 42)

@@ -215,7 +215,7 @@ def test_panels_are_kept_beside_the_record(colour_task, tmp_path):
     record, path = evaluate(_options(colour_task, tmp_path, panels=2))
     index = load_panels(path.with_suffix(".panels"))
     assert index.run_id == record.run_id
-    assert [panel.name for panel in index.panels] == ["picture06", "picture07"]
+    assert [panel.name for panel in index.panels] == ["picture06", "picture08"]
     assert path.exists()
 
 

@@ -53,7 +53,7 @@ class TestPictures:
         folder, panels = kept(kept_runs["hog_s14"][1])
         assert [panel.name for panel in panels] == ["picture06", "picture08"]
         for panel in panels:
-            assert panel.size == (40, 30)
+            assert panel.size == (56, 42)
             sizes = {"image": (28, 28), "truth": (28, 28), "prediction": (28, 28), "pca": (2, 2)}
             for kind, size in sizes.items():
                 with Image.open(folder / getattr(panel, kind)) as picture:
