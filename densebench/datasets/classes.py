@@ -2,7 +2,7 @@
 
 import colorsys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,7 @@ def voc_classes() -> Classes:
 
 def ade20k_classes() -> Classes:
     """ADE20K's 150 classes after class 0, ``other``, which is ignored."""
-    names = tuple(_tables()["ade20k"]["classes"])
-    return Classes(names, ((0, 0, 0), *distinct_colours(len(names) - 1)), ignore_index=0)
+    return replace(_coloured("ade20k"), ignore_index=0)
 
 
 def pascal_context_classes() -> Classes:

@@ -68,6 +68,14 @@ def test_ade20k_names() -> None:
     assert {i: names[i] for i in official} == official
 
 
+def test_ade20k_colours() -> None:
+    classes = tables.ade20k_classes()
+    assert (len(classes.palette), classes.ignore_index) == (151, 0)
+    # As its owners paint wall, person and flag; 0 is no class.
+    found = [classes.palette[i] for i in (0, 1, 13, 150)]
+    assert found == [(0, 0, 0), (120, 120, 120), (150, 5, 61), (92, 0, 255)]
+
+
 def test_voc_colours() -> None:
     classes = tables.voc_classes()
     assert classes.palette[:4] == ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0))
