@@ -84,7 +84,7 @@ def _planned(ladder: Found[LadderCard], card: RungCard, base: RunOptions) -> Run
         "variant": card.variant,
         "dataset": task.card.dataset.model_dump(mode="json"),
         **params.model_dump(mode="json"),
-        "layers": params.layers,  # which is left out where it is the last
+        **{key: getattr(params, key) for key in params.LATER},  # which may be left out above
     }
     options = replace(base, task=name, variant=card.variant, params=card.params)
     return Rung(card, options, facts, _scoring(task.card, params, card.variant))

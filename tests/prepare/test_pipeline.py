@@ -25,7 +25,7 @@ from densebench.prepare.pipeline import Options, prepare
 from densebench.prepare.sources import Table, official_table
 
 LABELLED = {"voc": (3, 1), "ade20k": (2, 1), "coco_things": (3, 1), "coco_stuff": (3, 1)}
-LABELLED |= {"camvid": (3, 2)}
+LABELLED |= {"camvid": (3, 2), "pascal_context": (2, 1)}
 
 
 @pytest.fixture

@@ -48,7 +48,8 @@ def check(root: Path, table: Table) -> Check:
 
 
 @pytest.mark.parametrize(
-    "name", ["voc", "ade20k", "coco_things", "coco_stuff", "cityscapes", "camvid"]
+    "name",
+    ["voc", "ade20k", "coco_things", "coco_stuff", "cityscapes", "camvid", "pascal_context"],
 )
 def test_good_data_has_the_fingerprint_of_the_records(
     name: str, ready: Callable[..., Path], check: Check

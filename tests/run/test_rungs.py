@@ -8,6 +8,7 @@ import pytest
 
 from densebench.cards import card_names, find_ladder, find_task
 from densebench.host.errors import DensebenchError
+from densebench.protocols import load_protocol
 from densebench.run.options import RunOptions
 from densebench.run.rungs import differences, plan_rungs, shown_changes
 
@@ -101,3 +102,13 @@ def test_a_card_that_is_none(tmp_path: Path, old, new, told):
     (tmp_path / "tiny.toml").write_text(text)
     with pytest.raises(DensebenchError, match=told):
         plan_rungs(find_ladder(tmp_path / "tiny.toml"), BASE)
+
+
+@pytest.mark.parametrize("name", ["sliding_linear_quirks", "depth_linear_quirks"])
+def test_the_ladders_of_the_pages_take_one_quirk_at_a_time(name: str):
+    folder = Path(__file__).parents[2] / "docs/protocols"
+    first, *others = plan_rungs(find_ladder(folder / f"{name}.toml"), BASE)
+    protocol = load_protocol(first.facts["protocol"])
+    assert [len(rung.facts["quirks"]) for rung in others[:3]] == [1, 2, 3]
+    assert set(others[-1].options.params["quirks"]) == set(protocol.QUIRKS)
+    assert shown_changes(first, others[0]) == [f"quirks: auto -> {protocol.QUIRKS[0]}"]
