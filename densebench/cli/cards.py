@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -13,6 +14,7 @@ from densebench.cli.shared import one_of
 from densebench.host.console import warn
 from densebench.host.errors import DensebenchError
 
+NEVER = "never loaded here"
 KINDS: tuple[cards.CardKind, ...] = get_args(cards.CardKind)
 
 
@@ -22,7 +24,11 @@ def list_cards(
         str, typer.Argument(help="backbones, tasks, suites, ladders, recipes or all.")
     ] = "all",
 ) -> None:
-    """List the cards that a name can stand for."""
+    """List the cards that a name can stand for.
+
+    Backbones whose weights no record and nobody on this machine has loaded are marked: their cards
+    say what the libraries say of them, and no more is known.
+    """
     one_of("KIND", kind, (*KINDS, "all"))
     for shown in KINDS:
         if kind in (shown, "all"):
@@ -37,9 +43,32 @@ def list_cards(
 def _backbone_line(path: Path) -> str:
     card = cards.find_backbone(path).card
     base = f" (from {card.adapted_from})" if card.adapted_from else ""
-    return (
-        f"patch {card.patch_size or '?':<3} dim {card.embed_dim or '?':<5} {card.description}{base}"
-    )
+    mark = "" if _is_loaded(card) else f" [{NEVER}]"
+    patch, width = card.patch_size or "?", card.embed_dim or "?"
+    return f"patch {patch:<3} dim {width:<5} {card.description}{base}{mark}"
+
+
+def _is_loaded(card: cards.BackboneCard) -> bool:
+    """Whether its weights lie beside it, or were loaded here: records or this machine tell."""
+    from densebench.records.loaded import has_record
+    from densebench.records.store import DEFAULT_RESULTS
+
+    if card.weights is None or card.weights.path is not None:
+        return True
+    folders = [DEFAULT_RESULTS, cards.own_folder() / DEFAULT_RESULTS]
+    return _is_in_ledger(card.weights) or has_record(card, folders)
+
+
+def _is_in_ledger(source: cards.WeightsSource) -> bool:
+    from densebench.backbones.weights import ledger
+
+    if not ledger.ledger_path().exists():
+        return False
+    from densebench.backbones.weights import hub
+
+    with suppress(DensebenchError):  # of a damaged one, commands that need it tell
+        return hub.recorded(source) is not None
+    return False
 
 
 def _task_line(path: Path) -> str:

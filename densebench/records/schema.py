@@ -19,6 +19,7 @@ from densebench.measures.metrics import find_metric
 PROFILE_ENDING = ".profile.json"  # which no run record has: their names end in an id
 LADDER_ENDING = ".ladder.json"  # likewise
 LONGEST_NAME = 100
+AS_THE_CARD_SAYS = "as the card says"  # weights that nobody chose instead
 
 
 class Part(BaseModel):

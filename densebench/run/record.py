@@ -18,6 +18,7 @@ from densebench.host.watcher import Watcher
 from densebench.measures.scoring import Result
 from densebench.protocols.base import Protocol
 from densebench.records.schema import (
+    AS_THE_CARD_SAYS,
     BackboneRecord,
     ContaminationRecord,
     DatasetRecord,
@@ -152,7 +153,7 @@ def _weights_told(inputs: Inputs) -> str:
     options = inputs.plan.options
     if options.random_weights is not None:
         return f"drawn at random, seed {options.random_weights}"
-    return options.weights.name if options.weights else "as the card says"
+    return options.weights.name if options.weights else AS_THE_CARD_SAYS
 
 
 def _contamination(inputs: Inputs) -> ContaminationRecord | None:

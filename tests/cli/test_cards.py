@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from densebench.cards import card_names
+from densebench.backbones.weights import hub, ledger
+from densebench.cards import card_names, find_backbone
+from densebench.records.schema import RunRecord
+from densebench.records.store import DEFAULT_RESULTS, save_record
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -39,3 +42,25 @@ def test_show(run: Cli, tiny_task: Path) -> None:
 )
 def test_show_suggests_from_every_kind(run: Cli, name: str, near: str) -> None:
     assert f"did you mean '{near}'?" in run("show", name).error
+
+
+def line_of(run: Cli, name: str) -> str:
+    return next(line for line in run("list", "backbones").out.splitlines() if f" {name} " in line)
+
+
+def test_weights_that_nobody_here_has_loaded_are_marked(run: Cli, tiny_record: RunRecord) -> None:
+    mark = "[never loaded here]"
+    card = find_backbone("swin_t32").card
+    assert line_of(run, "swin_t32").endswith(mark)
+    assert mark not in line_of(run, "hog_s14")
+    values = json.loads(tiny_record.model_dump_json())
+    values["backbone"] |= {"name": card.name, "card": card.model_dump(mode="json")}
+    save_record(RunRecord.model_validate(values), DEFAULT_RESULTS)
+    assert mark not in line_of(run, "swin_t32")
+    assert line_of(run, "swin_s32").endswith(mark)
+    source = find_backbone("swin_s32").card.weights
+    assert source is not None
+    ledger.record(hub.place(source), "0" * 64, 1, None)
+    assert mark not in line_of(run, "swin_s32")
+    ledger.ledger_path().write_text("{")
+    assert line_of(run, "swin_s32").endswith(mark)
