@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from densebench.cards import validate
 from densebench.files.regular import read_json
@@ -29,6 +29,7 @@ PICTURES = ("PNG", "JPEG", "WEBP")  # no format whose reader starts a program
 
 # A plain name: an index that somebody sends cannot lead out of its folder.
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_@+-][A-Za-z0-9_.@+-]*$")]
+Side = Annotated[int, Field(gt=0, le=1_000_000)]
 Place = tuple[int, int]  # row and column on a patch grid
 Tile = tuple[int, int, int, int, int]  # image, augmentation pass, row, column, class
 
@@ -73,7 +74,7 @@ class Panel(Part):
     """The pictures of one validation image, whose width and height in pixels are its ``size``."""
 
     name: str
-    size: tuple[PositiveInt, PositiveInt] | None = None  # not kept by older versions
+    size: tuple[Side, Side] | None = None  # not kept by older versions
     image: FileName
     truth: FileName
     prediction: FileName

@@ -289,6 +289,7 @@ class TestIndex:
             ({"memory": {"queries": [[0, 0], [0, 1], [1, 1], [1, 0]]}}, "a grid, row by row"),
             ({"memory": {"pictured": -1}}, r"panels\.0\.memory\.pictured"),
             ({"panel": {"size": [0, 4]}}, r"panels\.0\.size"),
+            ({"panel": {"size": [10**400, 4]}}, r"panels\.0\.size"),
             ({"columns": 0}, "columns"),
             ({"memory": {"images": []}}, "an image that is not there"),
             ({"memory": {"queries": [[0, 0]], "nearest": [[9999]], "similarity": [[1.0]]}}, "tile"),

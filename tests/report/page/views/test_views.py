@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from densebench.run.execute import evaluate
+from densebench.run.options import RunOptions
+
 Reader = Any  # who reads the page; see conftest.py
 VIEW = "tiny_retrieval, reference"
 
@@ -243,3 +246,35 @@ class TestImages:
         assert reader.texts("#pairs .big") == ["+12.00"]
         assert reader.texts("#pairs .gains span") == ["red", "green"]
         assert len(reader.texts("#pairs figcaption")) == 4
+
+
+@pytest.fixture
+def depths(
+    read: Callable[[Path], Reader],
+    write_page: Callable[..., Path],
+    write_dataset: Callable[..., Path],
+    write_depth: Callable[..., Path],
+    tmp_path: Path,
+) -> Reader:
+    """A reader of pictures of depths."""
+    folder = write_dataset(tmp_path / "data", 4, 2).parent
+    task = write_depth(folder, "depth_in_context", "input_size = 28\nn_neighbours = 2\n")
+    for backbone in ("rgb_s14", "hog_s14"):
+        place = tmp_path / "results"
+        evaluate(RunOptions(backbone, str(task), results=place, panels=1, cache="off"))
+    return read(write_page(tmp_path / "results", tmp_path / "depths.html"))
+
+
+class TestDepths:
+    def test_panels_have_a_bar_of_colours(self, depths: Reader) -> None:
+        depths.open("depth_in_context, reference").see("examples")
+        low, middle, high = depths.texts("#examples .scale .ends span")
+        near, half, far = (float(text.removesuffix(" m")) for text in (low, middle, high))
+        assert near < half < far and half == pytest.approx((near + far) / 2, abs=0.11)
+        ramp = "return getComputedStyle(document.querySelector('#examples .ramp')).backgroundImage"
+        assert depths.ask(ramp).count("rgb(") == 255
+        assert all(re.fullmatch(r"RMSE about \d\.\d\d m", t) for t in depths.texts(".model .minor"))
+        assert all(t.endswith(" m") for t in depths.texts(".near span"))
+        depths.see("versus")
+        words = depths.texts("#versus")[0]
+        assert words.count("farther off") == 2 and "NaN" not in words
