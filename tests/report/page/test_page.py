@@ -20,6 +20,10 @@ class TestKeyboard:
         reader.open()
         reader.press("TAB")
         assert reader.texts(":focus") == ["Skip to the results"]
+        reader.press("ENTER")
+        assert reader.ask("return document.activeElement.id") == "results"
+        assert reader.texts("#results-title") == [VIEW]
+        reader.open()
         reader.reach("#theme")
         reader.press("ENTER")
         assert reader.texts("#theme") == ["Theme: light"]

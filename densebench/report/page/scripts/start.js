@@ -71,6 +71,11 @@ function listen() {
     changed(`Shown: ${nameOf(state.view)}`);
   });
   window.addEventListener("hashchange", arrive);
+  byId("skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address is of what is shown
+    byId("results").scrollIntoView();
+    byId("results").focus();
+  });
   byId("filter").addEventListener("input", (event) => {
     state.filter = event.target.value;
     draw();

@@ -110,6 +110,9 @@ class TestTables:
         assert tuned[1:6] == ["62", "", "", "60", "64"]
         assert any(line.startswith(hostile) for line in lines)
         assert reader.texts("#told") == ["Copied: 4 rows"]
+        reader.see("classes")
+        head, *lines = self.copied(reader, "#classes-copy").splitlines()
+        assert head == "Backbone,red,green,blue" and "tuned,90,10," in lines
         reader.open(ALL)
         head, *lines = self.copied(reader, "#results-copy").splitlines()
         assert 'another,"another, low"' in head

@@ -159,6 +159,26 @@ class TestPlots:
         steps = np.diff(places)  # 1/8, 1/2, all: two doublings, then one
         assert steps[0] == pytest.approx(2 * steps[1], rel=1e-3)
 
+    def test_ladders_follow_the_filter(self, reader: Reader) -> None:
+        reader.open()
+        rung = {"name": "r", "protocol": "knn", "variant": "clean", "told": [], "published": []}
+        metric = reader.ask("return {...metric(), value: 0.5, interval: null}")
+        for backbone in ("hog_s14", "rgb_s14"):
+            ladder = {"ladder": "steps", "backbone": backbone, "description": "d"}
+            ladder["rungs"] = [{**rung, "metric": metric}]
+            reader.ask("data.ladders.push(arguments[0]); draw();", ladder)
+        names = "return [...byId('ladder-name').options].map((o) => o.textContent)"
+        reader.see("ladder")
+        assert reader.ask(names) == ["hog_s14 on steps", "rgb_s14 on steps"]
+        reader.click("#filter")
+        reader.press("r", "g", "b")
+        reader.see("ladder")
+        assert reader.ask(names) == ["rgb_s14 on steps"]
+        assert reader.ask("return document.querySelectorAll('#ladder circle').length") == 1
+        reader.press("x")
+        reader.see("ladder")
+        assert reader.texts("#ladder .empty") == ["No ladder of a backbone of that name."]
+
 
 class TestImages:
     def test_a_panel_opens_and_every_picture_has_a_text(self, reader: Reader) -> None:
