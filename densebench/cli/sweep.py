@@ -46,7 +46,7 @@ from densebench.cli.shared import (
     refuse_many_processes,
     wanted_seeds,
 )
-from densebench.host.console import clean_stdout
+from densebench.host.console import clean_stdout, visible
 from densebench.host.errors import DensebenchError
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def _show(found: "list[RunState]", as_json: bool, stdout: TextIO) -> None:
         table.add_column(column, overflow="fold")
     here = f"{Path.cwd()}/"
     for state in found:
-        table.add_row(words(state.run), state.state, escape(state.told.removeprefix(here)))
+        table.add_row(words(state.run), state.state, escape(visible(state.told.removeprefix(here))))
     Console(file=stdout).print(table)
 
 
@@ -270,7 +270,10 @@ def _show_plan(planned: "Sweep", place: "Place", as_json: bool, stdout: TextIO) 
     told = dict.fromkeys(e.unknown for e in found if e.unknown)
     devices = dict.fromkeys(e.device for e in found if e.device)
     lines = [f"hours: of the backbone alone, on {', '.join(devices)}"] if devices else []
-    table.caption, table.caption_justify = "\n".join([*lines, *map(escape, told)]) or None, "left"
+    table.caption, table.caption_justify = (
+        "\n".join([*lines, *(escape(visible(line)) for line in told)]) or None,
+        "left",
+    )
     Console(file=stdout).print(table)
 
 

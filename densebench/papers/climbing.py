@@ -15,7 +15,7 @@ from densebench.records.store import load_evidence
 from densebench.report.board.published import load_published
 from densebench.run import done
 from densebench.run.apart import Outcome, run_apart
-from densebench.run.options import RunOptions
+from densebench.run.options import RunOptions, check_count
 from densebench.run.rungs import Rung, plan_rungs, shown_changes
 
 ENDING = "_ladder"
@@ -71,6 +71,8 @@ def climb(dataset: str, base: RunOptions, watcher: Watcher, until: str = "") -> 
 def _planned(dataset: str, base: RunOptions) -> tuple[Found[LadderCard], list[Rung]]:
     from densebench.run.jobs import check_names
 
+    if base.limit is not None:
+        check_count("--limit", base.limit, least=1)
     ladder = ladder_of(dataset)
     check_names([base.backbone], [])
     return ladder, plan_rungs(ladder, base)

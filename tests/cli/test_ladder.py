@@ -95,3 +95,9 @@ def test_a_whole_climb_prints_json_alone_and_a_finished_one_computes_nothing(
     computed.clear()
     assert run(*command).out == climbed.out
     assert [options.params.get("layers") for options in computed] in ([], ["four_even"])
+
+
+@pytest.mark.parametrize("limit", ["0", "-1"])
+def test_no_limit_leaves_no_image(run: Cli, limit: str) -> None:
+    asked = ("ladder", "--backbone", "hog_s14", "--dataset", "camvid", "--dry-run")
+    assert "--limit is a number from 1" in run(*asked, "--limit", limit).error

@@ -97,8 +97,8 @@ WRONG: dict[str, list[str]] = {
 CALLS = [(what, value) for what, values in WRONG.items() for value in values]
 # What is odd, and right as it is.
 FINE = {
-    "torch.zeros(b, h, w, 4)", "'data'", ", name='../x'", ", limit=10**30", ", batch_size=10**30",
-    ", patch_size=28", ", data_root='absent'", ", subset='own:1/0'",
+    "torch.zeros(b, h, w, 4)", "'data'", ", name='../x'", ", name='x' * 5000", ", limit=10**30",
+    ", batch_size=10**30", ", patch_size=28", ", data_root='absent'", ", subset='own:1/0'",
 }  # fmt: skip
 
 

@@ -138,7 +138,7 @@ def test_no_scale(attempt: Callable, place: Path, scale: str) -> None:
 OF_LABELS = [name for name in PROTOCOLS.names() if "labels" in load_protocol(name).targets]
 
 
-@pytest.mark.parametrize("count", [255, 256, 257, 300, 1000])
+@pytest.mark.parametrize("count", [255, 256, 257, 300, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("protocol", OF_LABELS)
 def test_more_classes_than_colours(
     attempt: Callable, place: Path, protocol: str, count: int
