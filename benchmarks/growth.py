@@ -175,7 +175,7 @@ def _write_card(data: Path, case: Case, images: int) -> Path:
     card = data / "task.toml"
     card.write_text(
         f'name = "growth"\ndescription = "growth"\nprotocol = "{case.protocol}"\n[dataset]\n'
-        f'kind = "{kind}"\nroot = "."\nimages = "images"\n{masks} = "{masks}"\n'
+        f'kind = "{kind}"\nroot = "."\nimages = "images"\nmasks = "{masks}"\n'
         f'train = "train.txt"\nval = "val.txt"\n{classes}[params]\n'
         f"input_size = {INPUT}\n{case.params}\n"
     )

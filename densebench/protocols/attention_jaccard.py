@@ -21,6 +21,8 @@ from densebench.measures.foregrounds import AttentionScoring, Foreground
 from densebench.measures.scoring import Prediction
 from densebench.protocols.base import Needs, Protocol, ProtocolParams, Setting
 
+AT_ONCE = 16  # images that are scored together
+
 
 class AttentionJaccardParams(ProtocolParams):
     """Parameters of the masks.
@@ -74,8 +76,9 @@ class AttentionJaccard(Protocol):
         return Needs(train_passes=0)
 
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
-        """Nothing stays but what is scored."""
-        return {}
+        """Masks of the images of which it is known at the end whether they are dropped."""
+        kept = min(self.params.batch_size, n_val)
+        return {"masks that may be dropped": kept * self.input_size**2}
 
     def fit(self, train: PatchSource, val: PatchSource) -> None:
         """Nothing: there is no training split."""
@@ -92,8 +95,9 @@ class AttentionJaccard(Protocol):
             values = self._masks(batch.patches)
             if dropped and setting.variant == "reference":
                 values = torch.zeros_like(values)
-            shown = values[:, 0].long()
-            yield Prediction(batch.indices, batch.masks, labels=shown, values=values)
+            of_batch = batch.indices, batch.masks, values[:, 0].long(), values
+            for some in zip(*(part.split(AT_ONCE) for part in of_batch), strict=True):
+                yield Prediction(*some[:2], labels=some[2], values=some[3])
 
     def _masks(self, patches: Tensor) -> Tensor:
         attention = patches.permute(0, 3, 1, 2).float().cpu()

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from densebench.host.errors import DensebenchError
-from densebench.learners.nearest import Distance, Nearest
+from densebench.learners.nearest import PRODUCT_ROWS, Distance, Nearest
 from densebench.learners.patch_labels import vote
 from densebench.measures.labels import LabelScoring
 from densebench.protocols import base
@@ -67,10 +67,12 @@ class Knn(PatchClassifier):
         )
 
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
-        """The table and the copy of its features that is searched."""
-        plan = super().memory_plan(n_train, n_val)
-        copied = n_train * self.grid**2 * (self.setting.embed_dim + 1) * 4
-        return {**plan, f"{TABLE}, as they are searched": copied}
+        """The table, the copy of its features that is searched, and its products with an image."""
+        plan, patches = super().memory_plan(n_train, n_val), self.grid**2
+        rows = n_train * patches
+        copied = rows * (self.setting.embed_dim + 1) * 4
+        products = patches * min(rows, PRODUCT_ROWS) * 4
+        return {**plan, f"{TABLE}, as they are searched": copied, "products of an image": products}
 
     def explain(self, queries: Float[Tensor, "q d"], k: int) -> base.Nearest:
         """The nearest training patches; the similarity is 1 less the distance, or minus it."""

@@ -13,7 +13,8 @@ from jaxtyping import Float, UInt8
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from densebench.learners.logistic import Logistic, fit_logistic
+from densebench.host.memory import ON_GPU
+from densebench.learners.logistic import CHUNK_ROWS, Logistic, fit_logistic
 from densebench.protocols.base import ProtocolParams
 from densebench.protocols.patch_classifier import PatchClassifier, PatchClassifierParams, Value
 
@@ -45,10 +46,20 @@ class Logreg(PatchClassifier):
     params: LogregParams
 
     def memory_plan(self, n_train: int, n_val: int) -> dict[str, int]:
-        """The table, and in float64 the classes' shares of each row, twice while they change."""
+        """The table, and in float64 what the fit has of rows and of classes.
+
+        The classes' shares of each row are there twice while they change, a class's curvature is
+        beside its factor, and some rows beside the same with a column of ones.
+        """
         rows, classes = n_train * self.grid**2, self.setting.n_classes
-        plan = super().memory_plan(n_train, n_val)
-        return {**plan, "shares of the classes": 2 * rows * classes * 8}
+        plan, width = super().memory_plan(n_train, n_val), self.setting.embed_dim + 1
+        where = ON_GPU if self.setting.device.type == "cuda" else ""
+        return {
+            **plan,
+            f"{where}shares of the classes": 2 * rows * classes * 8,
+            f"{where}curvature of the classes": 2 * classes * width**2 * 8,
+            f"{where}rows that are fitted at once": 2 * min(rows, CHUNK_ROWS) * width * 8,
+        }
 
     @property
     def _grid(self) -> list[Value]:

@@ -13,7 +13,11 @@ from densebench.features.source import PatchBatch
 from densebench.host.distributed import World
 from densebench.host.errors import DensebenchError
 from densebench.measures.scoring import Scorer
-from densebench.protocols.attention_jaccard import AttentionJaccard, AttentionJaccardParams
+from densebench.protocols.attention_jaccard import (
+    AT_ONCE,
+    AttentionJaccard,
+    AttentionJaccardParams,
+)
 from densebench.protocols.base import Setting
 
 ONE = (1.0, 1.0, 1.0)
@@ -75,3 +79,15 @@ def test_other_datasets_must_name_their_background() -> None:
 def test_a_grid_too_small_to_be_blurred() -> None:
     with pytest.raises(DensebenchError, match="input_size must be 64 or more"):
         protocol({"patch": 16, "size": 48, "batch": 5})
+
+
+def test_few_images_are_scored_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("densebench.protocols.attention_jaccard.of_attention", lambda same: same)
+    n_images, grid = 2 * AT_ONCE + 3, 7
+    attention = torch.rand(n_images, 2, grid, grid, generator=torch.Generator().manual_seed(0))
+    masks = torch.zeros(n_images, 98, 98, dtype=torch.uint8)
+    whole = protocol({"patch": 14, "size": 98, "batch": 256})
+    found = list(whole.predict(StoredAttention(attention, masks)))
+    assert torch.cat([some.indices for some in found]).tolist() == [*range(n_images)]
+    assert max(len(some.indices) for some in found) == AT_ONCE
+    assert whole.memory_plan(0, n_images) == {"masks that may be dropped": n_images * 98**2}
