@@ -8,7 +8,8 @@ from densebench.datasets import load_dataset
 from densebench.host.watcher import Watcher
 from densebench.posttrain.session import PosttrainOptions, posttrain
 from densebench.records.panels import contact_sheet, panel_folder
-from densebench.report.outputs import write_leaderboard
+from densebench.report.board.board import Board, load_board
+from densebench.report.outputs import write_formats
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
 
@@ -19,9 +20,11 @@ SHOWN, SIDE = 4, 160
 
 @dataclass(frozen=True)
 class Demo:
-    """Where the demo left its page and its picture."""
+    """What the demo found, and where it left its page, the same in markdown, and its picture."""
 
+    board: Board
     page: Path
+    markdown: Path
     picture: Path
 
 
@@ -38,8 +41,9 @@ def run_demo(out: Path, watcher: Watcher) -> Demo:
         watcher.say(f"{backbone} on {TASK}")
         _, path = evaluate(replace(options, backbone=str(trained or backbone)), watcher)
         panels[backbone] = panel_folder(path)
-    made = Demo(out / "README.md", out / "predictions.png")
-    write_leaderboard(results, made.page, partial=False)
+    board = load_board(results)
+    made = Demo(board, out / "leaderboard.html", out / "README.md", out / "predictions.png")
+    write_formats(board, {"html": made.page, "markdown": made.markdown})
     contact_sheet(panels, SIDE).save(made.picture)
     return made
 

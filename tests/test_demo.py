@@ -13,7 +13,10 @@ def test_the_demo_leaves_a_leaderboard_and_a_picture(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "demo" / "README.md").read_text()
-    assert page in done.stdout
+    assert page not in done.stdout
+    html = tmp_path / "demo" / "leaderboard.html"
+    assert done.stdout.splitlines()[-1].endswith(html.as_uri())
+    assert "hog_mixer_neco" in html.read_text()
     rows = [line[2:].split(" | ") for line in page.splitlines() if "](results/" in line]
     links = [re.search(r"\]\((results/[^)]+)\)", row[1])[1] for row in rows]
     assert len(links) == 3

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from densebench.cli.app import app
+from densebench.cli.app import Group, app
 
-cache_app = typer.Typer(help="Look at or clear the feature cache.", no_args_is_help=True)
+cache_app = typer.Typer(cls=Group, help="Look at or clear the feature cache.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 
 
@@ -14,6 +14,7 @@ app.add_typer(cache_app, name="cache")
 def cache_list() -> None:
     """List the kept features, the ones used last first."""
     from densebench.features.cache import age, feature_cache
+    from densebench.host.console import one_line
     from densebench.host.memory import gigabytes
 
     kept = feature_cache()
@@ -21,9 +22,11 @@ def cache_list() -> None:
     for entry in entries:
         view = entry.spec["view"]
         images = f"{entry.filled}/{entry.images} images"
-        what = f"{view['transform']} {view['size']}"
+        view_told = f"{view['transform']} {view['size']}"
+        names = (entry.about.get(key) for key in ("backbone", "dataset"))
+        of = " on ".join(one_line(str(name)) for name in names if name) or "of an older version"
         size = gigabytes(entry.n_bytes)
-        print(f"{entry.key[:12]}  {size:>10}  {images}  {what}  {age(entry.used)}")
+        print(f"{entry.key[:12]}  {size:>10}  {of}  {images}  {view_told}  {age(entry.used)}")
     total = gigabytes(sum(entry.n_bytes for entry in entries))
     print(f"{len(entries)} entries, {total} of {gigabytes(kept.limit)} in {kept.folder}")
 

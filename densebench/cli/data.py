@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from densebench.cards import find_task
-from densebench.cli.app import app
+from densebench.cli.app import Group, app
 from densebench.host.console import clean_stdout, one_line, visible
 from densebench.host.errors import DensebenchError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from densebench.prepare.licences import Ask
     from densebench.prepare.verify import Report
 
-data_app = typer.Typer(help="Fetch, prepare and check datasets.", no_args_is_help=True)
+data_app = typer.Typer(cls=Group, help="Fetch, prepare and check datasets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 Root = Annotated[

@@ -15,12 +15,19 @@ def demo(
         Path, typer.Option(help="Folder for the records, the leaderboard and the picture.")
     ] = Path("densebench-demo"),
 ) -> None:
-    """Score the two baselines on the embedded scenes: a first leaderboard in two minutes."""
+    """Score baselines, post-train one with NeCo, score it again: a first board in two minutes.
+
+    On the embedded scenes: nothing is downloaded, neither data nor weights.
+    """
     with clean_stdout() as stdout:
         from densebench.demo import run_demo
         from densebench.host.progress import TerminalWatcher
         from densebench.host.screen import Console
+        from densebench.report.formats.terminal import board_table
 
         made = run_demo(out, TerminalWatcher(Console(stderr=True)))
-        print(made.page.read_text(encoding="utf-8"), file=stdout)
-        print(f"leaderboard: {made.page}\npicture: {made.picture}", file=stdout)
+        console = Console(file=stdout)
+        for table in made.board.tables:
+            console.print(board_table(table))
+        print(f"the same in markdown: {made.markdown}\npicture: {made.picture}", file=stdout)
+        print(f"page, for a browser: {made.page.resolve().as_uri()}", file=stdout)

@@ -1,6 +1,7 @@
 """Options that several commands share, and how their values are read."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,12 +16,25 @@ DEFAULT_SUBSET_SEED = 42
 PUBLISHED = "published"
 MOST_SEEDS = 1000
 
+
+def completed(kind: Part) -> Callable[[str], list[str]]:
+    """What a shell makes of the beginning of a card's name, the last of several with commas."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, begun = incomplete.rpartition(",")
+        known = cards.card_names(kind)
+        return [f"{before}{comma}{name}" for name in known if name.startswith(begun)]
+
+    return complete
+
+
 BackboneName = Annotated[
     str,
     typer.Option(
         "--backbone",
         help="A card's name or path, timm:ID, open_clip:ARCH/TAG, hf:ORG/MODEL, hf:FOLDER "
         "or FILE.py:FUNCTION.",
+        autocompletion=completed("backbones"),
     ),
 ]
 WeightsFile = Annotated[
@@ -73,10 +87,17 @@ Backbones = Annotated[
     typer.Option(
         help="A card's name or path, timm:ID, open_clip:ARCH/TAG, hf:ORG/MODEL, hf:FOLDER or "
         "FILE.py:FUNCTION; or several: a pattern such as 'dinov2_*', names with "
-        "commas, or suite:NAME."
+        "commas, or suite:NAME.",
+        autocompletion=completed("backbones"),
     ),
 ]
-Tasks = Annotated[str, typer.Option(help="A task card's name or path, or several, likewise.")]
+Tasks = Annotated[
+    str,
+    typer.Option(
+        help="A task card's name or path, or several, likewise.",
+        autocompletion=completed("tasks"),
+    ),
+]
 Variant = Annotated[
     str, typer.Option(help="reference (as published), clean (without quirks); linear: cached.")
 ]

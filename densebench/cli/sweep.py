@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from densebench.cli.app import app
+from densebench.cli.app import Group, app
 from densebench.cli.shared import (
     AllowNondeterministic,
     AsJson,
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from densebench.run.sweep.places import Place
     from densebench.run.sweep.states import Sweep
 
-sweep = typer.Typer(invoke_without_command=True)
+sweep = typer.Typer(cls=Group, invoke_without_command=True)
 app.add_typer(sweep, name="sweep")
 
 USUAL = Path("sweep")

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from densebench import cards
-from densebench.cli.app import app
+from densebench.cli.app import Group, app
 from densebench.host.errors import DensebenchError
 
 if TYPE_CHECKING:
     from densebench.backbones.weights.inventory import WeightsState
 
-weights_app = typer.Typer(help="Fetch and check pretrained weights.", no_args_is_help=True)
+weights_app = typer.Typer(
+    cls=Group, help="Fetch and check pretrained weights.", no_args_is_help=True
+)
 app.add_typer(weights_app, name="weights")
 
 Name = Annotated[str, typer.Argument(help="A backbone card's name, or a pattern such as 'dino*'.")]

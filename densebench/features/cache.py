@@ -9,7 +9,7 @@ others wait. Every block has a checksum, and an entry that does not match is mad
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,13 +37,15 @@ class FeatureCache:
 
     When a new entry would exceed the limit, the entries that were used the longest ago go first.
     None goes that was used through the same object: a run whose views do not all fit keeps the
-    first of them for the next run, and writes nothing that it would remove again.
+    first of them for the next run, and writes nothing that it would remove again. What is said
+    ``about`` the features of new entries is for who lists them; it is in no key.
     """
 
     folder: Path
     limit: int
     dtype: str = "float32"
     watcher: Watcher = field(default_factory=Watcher)
+    about: Mapping[str, str] = field(default_factory=dict)
     _verified: set[Path] = field(default_factory=set)
     _complaints: set[str] = field(default_factory=set)
     _used: set[Path] = field(default_factory=set)
@@ -118,6 +120,7 @@ class FeatureCache:
         if not self._make_room(needed):
             return None
         meta: dict[str, Any] = {"spec": spec, "dtype": form, "values": values}
+        meta |= {"about": dict(self.about)} if self.about else {}
         meta |= {"exact": True} if form != self.dtype else {}
         meta |= {"patches": shapes[0], "masks": shapes[1], "filled": 0}
         meta |= {"checksums": [], "unreadable": {}}
@@ -202,7 +205,11 @@ class FeatureCache:
             yield
 
 
-def feature_cache(dtype: str = "float32", watcher: Watcher | None = None) -> FeatureCache:
+def feature_cache(
+    dtype: str = "float32",
+    watcher: Watcher | None = None,
+    about: Mapping[str, str] | None = None,
+) -> FeatureCache:
     """The user's cache; ``DENSEBENCH_CACHE_LIMIT`` is its size in GB (50 by default).
 
     Raises:
@@ -215,7 +222,7 @@ def feature_cache(dtype: str = "float32", watcher: Watcher | None = None) -> Fea
         limit = -1
     if limit < 0:
         raise DensebenchError(f"DENSEBENCH_CACHE_LIMIT must be a number of GB, not '{text}'")
-    return FeatureCache(cache_home() / "features", limit, dtype, watcher or Watcher())
+    return FeatureCache(cache_home() / "features", limit, dtype, watcher or Watcher(), about or {})
 
 
 def _give_up() -> None:

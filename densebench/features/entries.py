@@ -25,7 +25,7 @@ DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError)
 
 @dataclass(frozen=True)
 class EntryInfo:
-    """One entry as a list shows it."""
+    """One entry as a list shows it; ``about`` has names, which older entries lack."""
 
     key: str
     folder: Path
@@ -34,6 +34,7 @@ class EntryInfo:
     filled: int
     used: float  # seconds since the epoch
     spec: dict[str, Any]
+    about: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,8 @@ def entry_info(folder: Path) -> EntryInfo | None:
         meta, used = read_meta(folder), (folder / "meta.json").stat().st_mtime
         images, filled, spec = meta["patches"][0], meta["filled"], meta["spec"]
         if {"transform", "size"} <= dict(spec["view"]).keys():  # which is shown
-            return EntryInfo(folder.name, folder, entry_bytes(folder), images, filled, used, spec)
+            size, about = entry_bytes(folder), dict(meta.get("about", {}))
+            return EntryInfo(folder.name, folder, size, images, filled, used, spec, about)
     return None
 
 

@@ -12,8 +12,6 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
@@ -22,6 +20,7 @@ from densebench.host.transfers import transfer
 from densebench.host.watcher import Advance, Unit, Watcher
 
 SECONDS_BETWEEN_LINES = 20.0
+MINUTE = 60
 TITLES = {
     "fit": "training images",
     "predict": "validation images",
@@ -36,6 +35,24 @@ class RateColumn(ProgressColumn):
         """The rate so far, once there is one."""
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:.1f} images/s")
+
+
+class TimeColumn(ProgressColumn):
+    """The time that is left; of a phase that is done, the time that it took."""
+
+    def render(self, task: Task) -> Text:
+        """In hours, minutes and seconds."""
+        if task.finished:
+            return Text(f"took {_taken(task.finished_time or 0.0)}")
+        return Text(f"{_clock(task.elapsed)}, {_clock(task.time_remaining)} left")
+
+
+def _clock(seconds: float | None) -> str:
+    return "-:--:--" if seconds is None else str(timedelta(seconds=int(seconds)))
+
+
+def _taken(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < MINUTE else _clock(seconds)
 
 
 class Lines:
@@ -53,9 +70,11 @@ class Lines:
         if self._done < self._total and now - self._last < SECONDS_BETWEEN_LINES:
             return
         self._last = now
-        rate = self._done / max(now - self._start, 1e-9)
+        took = now - self._start
+        rate = self._done / max(took, 1e-9)
         left = timedelta(seconds=round((self._total - self._done) / max(rate, 1e-9)))
-        line = f"{self._title}: {self._done}/{self._total}, {rate:.1f} images/s, {left} left"
+        time = f"{left} left" if self._done < self._total else f"took {_taken(took)}"
+        line = f"{self._title}: {self._done}/{self._total}, {rate:.1f} images/s, {time}"
         self._watcher.say(f"{line}, {self.status}" if self.status else line)
 
 
@@ -118,8 +137,6 @@ class TerminalWatcher(Watcher):
             BarColumn(),
             MofNCompleteColumn(),
             RateColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TimeColumn(),
             console=self._console,
         )

@@ -34,9 +34,9 @@ from densebench.run.chosen import chosen_images
 from densebench.run.images import Images, load_images
 from densebench.run.inputs import Identity, Inputs, load_inputs
 from densebench.run.keeper import PanelKeeper
-from densebench.run.options import CacheMode, RunOptions
+from densebench.run.options import RunOptions
 from densebench.run.phases import Phases
-from densebench.run.plan import plan_run
+from densebench.run.plan import Plan, plan_run
 from densebench.run.record import Measured, make_record, save_run
 from densebench.run.remembered import recall
 
@@ -93,7 +93,7 @@ class Run:
         self._phases = Phases(watcher)
         with self._phases.phase("load"):
             self._plan = plan_run(placed(options, self._world), given is not None)
-            self._cache = _cache(options.cache, watcher)
+            self._cache = _cache(self._plan, watcher)
             if images is None and self._world.is_main:  # hashed once, for all of them
                 images = load_images(self._plan.task, options, watcher)
             known = self._world.from_main(images)
@@ -290,7 +290,10 @@ def _about(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _cache(mode: CacheMode, watcher: Watcher) -> FeatureCache | None:
+def _cache(plan: Plan, watcher: Watcher) -> FeatureCache | None:
+    mode, card = plan.options.cache, plan.backbone and plan.backbone.card
     if mode == "off":
         return None
-    return feature_cache("float16" if mode == "fp16" else "float32", watcher)
+    name = plan.options.backbone if card is None else card.name
+    about = {"backbone": name, "dataset": plan.card.dataset.kind}
+    return feature_cache("float16" if mode == "fp16" else "float32", watcher, about)

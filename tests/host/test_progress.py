@@ -38,7 +38,7 @@ def test_lines_end_in_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
         advance(40)
     assert out.getvalue().splitlines() == [
         "images seen: 40/80, 2.0 images/s, 0:00:20 left, loss 3.1000, learning rate 1e-05",
-        "images seen: 80/80, 2.0 images/s, 0:00:00 left, loss 2.5000, learning rate 5e-06",
+        "images seen: 80/80, 2.0 images/s, took 40.0 s, loss 2.5000, learning rate 5e-06",
     ]
 
 
@@ -50,7 +50,19 @@ def test_lines_without_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
     with watcher.phase("predict", 4) as advance:
         now[0] += 2
         advance(4)
-    assert out.getvalue() == "validation images: 4/4, 2.0 images/s, 0:00:00 left\n"
+    assert out.getvalue() == "validation images: 4/4, 2.0 images/s, took 2.0 s\n"
+
+
+def test_a_bar_that_is_full_ends_with_the_time_taken() -> None:
+    now, out = [100.0], io.StringIO()
+    console = Console(file=out, force_terminal=True, width=120, get_time=lambda: now[0])
+    watcher = TerminalWatcher(console)
+    with watcher.phase("predict", 4) as advance:
+        advance(2)
+        now[0] += 75
+        advance(2)
+    assert out.getvalue().split("4/4")[-1].count("took 0:01:15") == 1
+    assert "left" not in out.getvalue().split("4/4")[-1]
 
 
 def test_who_has_no_hold_of_a_phase_counts_in_it_by_name() -> None:

@@ -11,6 +11,7 @@ from densebench.records.schema import MetricScore, ProfileRecord, RunRecord, Sco
 from densebench.report.board.columns import class_title, gain, signed
 from densebench.report.board.pairs import ClassDifference, Pair
 from densebench.report.board.rows import Row, interval_over
+from densebench.report.board.tables import Table as BoardTable
 from densebench.report.formats.escapes import literal
 
 
@@ -81,6 +82,20 @@ def profile_table(profile: ProfileRecord) -> Table:
     ):
         table.add_row(name, literal(value))
     return table
+
+
+def board_table(table: BoardTable) -> Table:
+    """The rows of a leaderboard's table, the best first, and what each gained over its base."""
+    told = Table(title=literal(table.title, "table.title"), title_justify="left")
+    told.add_column("backbone", overflow="fold")
+    for column in (_head(table.metric), "95% interval", "against its base"):
+        told.add_column(literal(column), justify="right", overflow="fold")
+    for row in table.rows:
+        bounds = row.spread if row.interval is None else row.metric.interval_text
+        base = row.base
+        gained = "" if base is None else f"{signed(row.metric, base.difference)} {base.label}"
+        told.add_row(*map(literal, (row.label, row.metric.text(row.value), bounds, gained)))
+    return told
 
 
 def pair_tables(pair: Pair) -> list[Table]:
