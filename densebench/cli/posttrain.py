@@ -30,6 +30,7 @@ from densebench.host.watcher import Watcher
 if TYPE_CHECKING:
     from densebench.posttrain.session import PosttrainOptions
 
+EXAMPLE = "scenes_incontext"  # a task that needs no data
 
 Images = Annotated[
     list[Path],
@@ -120,6 +121,25 @@ def posttrain(
 
             table = compared(options, tasks, results, data_root, limit, watcher)
             Console(file=stdout).print(table)
+            return
+        watcher.say(_next(options, card))
+
+
+def _next(options: "PosttrainOptions", card: Path) -> str:
+    """What one does with it: score it and what it began with, and compare the two."""
+    base, name = options.backbone, options.name
+    trained = name if options.register else str(card)
+    row = Path(base).name.removesuffix(".toml")
+    runs = [["--backbone", f"{base},{trained}"]]
+    if options.weights is not None:  # which are the base's alone
+        row = f"{row}@{options.weights.stem}"
+        weights = ["--weights", str(options.weights)]
+        runs = [["--backbone", base, *weights], ["--backbone", trained]]
+    task = ["--task", EXAMPLE]
+    lines = [["densebench", "run", *run, *task] for run in runs]
+    lines += [["densebench", "compare", row, name, *task]]
+    told = [f"  {shlex.join(line)}" for line in lines]
+    return "\n".join(["next, on this or any other of `densebench list tasks`:", *told])
 
 
 def _tasks(then: str | None) -> list[str]:

@@ -78,7 +78,7 @@ Workers = Annotated[
     int | None,
     typer.Option(min=0, help="Processes that read images [one a core with a GPU, else 0]."),
 ]
-Seed = Annotated[int, typer.Option(min=0)]
+Seed = Annotated[int, typer.Option(min=0, help="Of all that a run draws.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Where the dataset lies.")]
 AsRecord = Annotated[bool, typer.Option("--json", help="Print the record alone.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]

@@ -20,6 +20,7 @@ PROFILE_ENDING = ".profile.json"  # which no run record has: their names end in 
 LADDER_ENDING = ".ladder.json"  # likewise
 LONGEST_NAME = 100
 AS_THE_CARD_SAYS = "as the card says"  # weights that nobody chose instead
+NOT_COUNTED = "not counted"
 
 
 class Part(BaseModel):
@@ -240,6 +241,7 @@ class RunRecord(Part):
     deterministic: bool = False  # only algorithms that repeat to the last bit, on a GPU as well
     skip_bad: bool = False  # images that cannot be read were to be left out
     device: str
+    processor: str = ""  # its model, that of the host of a GPU too; of older ones it is not known
     feature_devices: list[str] = Field(default_factory=list)  # where features were computed
     batch_size: int
     processes: int = Field(default=1, gt=0)
@@ -257,6 +259,11 @@ class RunRecord(Part):
     def score(self) -> Score:
         """The score that a leaderboard ranks by."""
         return self.scores[0]
+
+    @property
+    def place(self) -> str:
+        """Where it was made, as it is printed."""
+        return f"{self.device}, {self.processor}" if self.processor else self.device
 
     def path(self, results: Path) -> Path:
         """``<results>/<backbone>/<task>/<variant>-seed<seed>-<id>.json``."""
@@ -283,10 +290,15 @@ class ProfileRecord(Part):
     images_per_second: float
     latency_median: float  # in seconds
     latency_p95: float
-    gflops: float  # of one image
+    gflops: float | None  # of one image; 0 or none where there is nothing that is counted
     peak_rss_bytes: int | None  # of a batch, above the loaded backbone; on processors
     peak_cuda_bytes: int | None  # of a batch, the backbone included; on GPUs
     versions: dict[str, str]
+
+    @property
+    def operations(self) -> str:
+        """The operations of one image as they are printed, without their unit."""
+        return f"{self.gflops:.2f}" if self.gflops else NOT_COUNTED
 
     def path(self, results: Path) -> Path:
         """``<results>/<backbone>/profiles/<device>-<size>-<precision>.profile.json``."""

@@ -3,7 +3,6 @@
 Noise images go through the backbone alone, so that neither disk nor protocol counts.
 """
 
-import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from densebench.files.atomic import require_writable
 from densebench.host import memory
 from densebench.host.device import peak_cuda, pick_device
 from densebench.host.errors import DensebenchError
+from densebench.host.processor import processor_name
 from densebench.host.versions import versions
 from densebench.host.watcher import Watcher
 from densebench.protocols import load_protocol, task_params
@@ -177,18 +177,19 @@ class Meter:
         """The GPU's name, or the processor's with the threads in use."""
         if self._device.type == "cuda":
             return f"cuda ({torch.cuda.get_device_name(self._device)})"
-        return f"cpu ({_processor()}, {torch.get_num_threads()} threads, {sys.platform})"
+        return f"cpu ({processor_name()}, {torch.get_num_threads()} threads, {sys.platform})"
 
-    def gflops(self) -> float:
+    def gflops(self) -> float | None:
         """Operations of one image in units of 1e9, a multiply-add being two.
 
-        Counted by torch in matrix products, convolutions and attention; all else is left out.
+        Counted by torch in matrix products, convolutions and attention; all else is left out. None
+        of a backbone that has none of these.
         """
         counter = FlopCounterMode(display=False)
         # Fused attention of processors is not counted; the plain one has the same products.
         with counter, sdpa_kernel(SDPBackend.MATH):
             self._forward(self._images(1))
-        return counter.get_total_flops() / 1e9
+        return counter.get_total_flops() / 1e9 or None
 
     def seconds(self, batch_size: int) -> list[float]:
         """Wall times of single batches, after a warm-up."""
@@ -254,13 +255,3 @@ def _name(options: ProfileOptions, backbone: DenseBackbone) -> str:
     """As run records name it; other weights than the card's are told apart."""
     layers = "" if backbone.layers is None else f", {layers_text(backbone.layers)}"
     return row_name(backbone, options.weights) + layers
-
-
-def _processor() -> str:
-    """The processor's model, or its architecture where the system does not tell."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()

@@ -13,6 +13,7 @@ import numpy as np
 from densebench.datasets.sizes import side_of
 from densebench.files.hashes import content_hash
 from densebench.host.device import device_name, peak_cuda
+from densebench.host.processor import processor_name
 from densebench.host.versions import versions
 from densebench.host.watcher import Watcher
 from densebench.measures.scoring import Result
@@ -81,6 +82,7 @@ def make_record(
         skip_bad=options.skip_bad,
         contamination=_contamination(inputs),
         device=device_name(plan.device),
+        processor=processor_name(),
         feature_devices=sorted(measured.produced_on),
         batch_size=options.batch_size,
         processes=measured.processes,

@@ -45,7 +45,7 @@ def _made(record: RunRecord) -> str:
     known = [("weights", record.backbone.fingerprint[:12]), ("licence", card.get("license"))]
     known += [("trained on", card.get("training_data")), ("adapted from", card.get("adapted_from"))]
     told = [f"{name} {value}" for name, value in known if value]
-    place = f"{record.created[:10]}, {record.device}, {record.precision}, {seconds:.0f} s"
+    place = f"{record.created[:10]}, {record.place}, {record.precision}, {seconds:.0f} s"
     return f"- {record.run_id}: " + escape("; ".join([place, *told]))
 
 

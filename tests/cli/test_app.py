@@ -3,11 +3,12 @@
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from densebench import __version__
@@ -144,3 +145,65 @@ def test_an_error_of_a_real_process(process: Cli) -> None:
 def test_the_script_is_the_module(process: Cli) -> None:
     done = subprocess.run([SCRIPT, "list"], capture_output=True, text=True, check=True)
     assert done.stdout == process("list").out
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command and every group of commands, with what is typed for it."""
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, (*path, name))
+
+
+ALL = list(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize(("path", "command"), ALL, ids=["_".join(p) for p, _ in ALL])
+def test_help_is_whole_and_fits_into_80_columns(path: tuple[str, ...], command: Any) -> None:
+    done = CliRunner().invoke(app, [*path, "-h"], env={"COLUMNS": "80"}, terminal_width=80)
+    assert done.exit_code == 0
+    assert done.output == CliRunner().invoke(app, [*path, "--help"], terminal_width=80).output
+    assert all(len(line) <= 80 for line in done.output.splitlines())
+    text = " ".join(done.output.split())
+    for name, inner in getattr(command, "commands", {}).items():
+        told = " ".join((inner.help or inner.short_help or "").split("\n\n")[0].split())
+        assert f"{name} {told.rstrip('.').split('. ')[0]}" in text, name
+    for option in command.params:
+        if getattr(option, "help", None) and not getattr(option, "hidden", False):
+            assert " ".join(option.help.split()) in text, option.name
+
+
+def test_every_command_and_option_says_what_it_is() -> None:
+    for path, command in ALL:
+        assert command.help, path
+        for option in command.params:
+            assert option.help, (path, option.name)
+
+
+class TestCompletion:
+    """What a shell shows at the tab key."""
+
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            ("densebench su", ["submit"]),
+            ("densebench run --back", ["--backbone"]),
+            ("densebench run --backbone hog_s", ["hog_s14"]),
+            ("densebench run --backbone rgb_s14,hog_s", ["rgb_s14,hog_s14"]),
+            ("densebench run --task scenes_inc", ["scenes_incontext"]),
+            ("densebench extract --backbone dinov2_s", ["dinov2_s14"]),
+        ],
+    )
+    def test_commands_options_and_names(self, words: str, told: list[str]) -> None:
+        env = {
+            "_DENSEBENCH_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        }
+        done = CliRunner().invoke(app, [], env=env, prog_name="densebench")
+        assert done.output.split() == told
+
+    def test_the_script_for_a_shell_is_shown(self) -> None:
+        env = {"_DENSEBENCH_COMPLETE": "source_bash"}
+        done = CliRunner().invoke(app, [], env=env, prog_name="densebench")
+        assert "_DENSEBENCH_COMPLETE=complete_bash" in done.output
+        assert "complete -o default -F" in done.output

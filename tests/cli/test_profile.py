@@ -23,6 +23,15 @@ def test_measured_shown_and_kept(run: Cli, tmp_path: Path) -> None:
     assert kept.model_dump(mode="json") == told
 
 
+def test_what_is_not_counted_is_said_to_be(run: Cli) -> None:
+    """Colours are means: no product that torch counts."""
+    done = run("profile", "--backbone", "rgb_s14", *SMALL, "--results", "kept")
+    line = next(line for line in done.out.splitlines() if "operations of one image" in line)
+    assert "not counted" in line and "GFLOPs" not in line
+    ((_, kept),) = load_profiles(Path("kept"))
+    assert kept.gflops is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -146,7 +146,7 @@ def _profile(row: Row) -> dict[str, Cell]:
         return dict.fromkeys(names)
     profile = row.profile[1]
     return dict(
-        zip(names, (profile.images_per_second, profile.gflops, profile.device), strict=True)
+        zip(names, (profile.images_per_second, profile.gflops or None, profile.device), strict=True)
     )
 
 

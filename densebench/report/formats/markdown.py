@@ -5,7 +5,7 @@ from pathlib import Path
 from textwrap import fill
 
 from densebench.records.remarks import with_marks
-from densebench.records.schema import RunRecord, Score
+from densebench.records.schema import NOT_COUNTED, RunRecord, Score
 from densebench.report.board.board import Board
 from densebench.report.board.columns import bracket, described, heading, marks, signed
 from densebench.report.board.overall import Overall
@@ -132,7 +132,7 @@ def _extra_cells(table: Table, row: Row, folder: Path) -> list[str]:
     if row.profile is not None:
         path, profile = row.profile
         rate = f"[{profile.images_per_second:.1f}]({relative_link(path, folder)})"
-        cells += [rate, f"{profile.gflops:.1f}"]
+        cells += [rate, f"{profile.gflops:.1f}" if profile.gflops else NOT_COUNTED]
     return cells
 
 
@@ -219,7 +219,7 @@ def _code(text: str) -> str:
 
 def _circumstances(record: RunRecord) -> str:
     names = ", ".join(f"{name} {version}" for name, version in record.versions.items())
-    where = f"{record.precision} on {record.device}"
+    where = f"{record.precision} on {record.place}"
     return (
         f"input {record.protocol.input_text}, {escape(where)}, {sum(record.seconds.values()):.0f} "
         f"s, weights {_code(record.backbone.fingerprint)}; {escape(names)}"

@@ -182,7 +182,7 @@ def _circumstances(row: Row) -> str:
     record = row.record
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     return (
-        f"input {record.protocol.input_text}, {record.precision} on {record.device}, "
+        f"input {record.protocol.input_text}, {record.precision} on {record.place}, "
         f"{sum(record.seconds.values()):.0f} s, weights {record.backbone.fingerprint[:12]}; "
         f"{versions}"
     )

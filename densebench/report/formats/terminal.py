@@ -7,7 +7,7 @@ from typing import Literal
 from rich.table import Table
 
 from densebench.records.remarks import Remark, remarks, with_marks
-from densebench.records.schema import MetricScore, ProfileRecord, RunRecord, Score
+from densebench.records.schema import NOT_COUNTED, MetricScore, ProfileRecord, RunRecord, Score
 from densebench.report.board.columns import class_title, gain, signed
 from densebench.report.board.pairs import ClassDifference, Pair
 from densebench.report.board.rows import Row, interval_over
@@ -69,15 +69,15 @@ def profile_table(profile: ProfileRecord) -> Table:
     table.title_justify = "left"
     table.add_column()
     table.add_column(justify="right", overflow="fold")
-    peak = profile.peak_cuda_bytes or profile.peak_rss_bytes or 0
+    peak = profile.peak_cuda_bytes or profile.peak_rss_bytes
     kind = "of the GPU" if profile.peak_cuda_bytes else "above the loaded backbone"
     for name, value in (
         ("device", f"{profile.device}, {profile.precision}"),
         (f"images/s in batches of {profile.batch_size}", f"{profile.images_per_second:.1f}"),
         ("latency of one image, median", f"{1000 * profile.latency_median:.1f} ms"),
         ("latency of one image, 95th percentile", f"{1000 * profile.latency_p95:.1f} ms"),
-        (f"peak memory of a batch, {kind}", f"{peak / 1e6:.0f} MB"),
-        ("operations of one image", f"{profile.gflops:.2f} GFLOPs"),
+        (f"peak memory of a batch, {kind}", f"{peak / 1e6:.0f} MB" if peak else NOT_COUNTED),
+        ("operations of one image", profile.operations + " GFLOPs" * bool(profile.gflops)),
         ("parameters", f"{profile.parameters / 1e6:.2f} M"),
     ):
         table.add_row(name, literal(value))
