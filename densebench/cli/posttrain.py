@@ -116,13 +116,13 @@ def posttrain(
         if not is_main_process():
             return
         print(f"{name}: {card}", file=stdout)
-        if tasks:
-            from densebench.posttrain.afterwards import compared
-
-            table = compared(options, tasks, results, data_root, limit, watcher)
-            Console(file=stdout).print(table)
+        if not tasks:
+            watcher.say(_next(options, card))
             return
-        watcher.say(_next(options, card))
+        from densebench.posttrain.afterwards import compared
+
+        table = compared(options, tasks, results, data_root, limit, watcher)
+        Console(file=stdout).print(table)
 
 
 def _next(options: "PosttrainOptions", card: Path) -> str:
