@@ -89,14 +89,15 @@ class TimmBackbone(Trainable):
         self, images: Float[Tensor, "b 3 H W"], layers: tuple[int, ...]
     ) -> list[Float[Tensor, "b h w d"]]:
         """Of a transformer blocks; of a convolutional network stages, at the last one's grid."""
-        maps = self._maps(images, list(layers))
+        maps = self._maps(images, list(layers), stop_early=True)
         grid = images.shape[2] // self.patch_size, images.shape[3] // self.patch_size
         return [resized_map(one, grid) for one in maps]
 
     def _maps(
-        self, images: Float[Tensor, "b 3 H W"], indices: int | list[int]
+        self, images: Float[Tensor, "b 3 H W"], indices: int | list[int], stop_early: bool = False
     ) -> list[Float[Tensor, "b h w d"]]:
         options = {"norm": self.card.final_norm, "output_fmt": "NCHW", "intermediates_only": True}
+        options["stop_early"] = stop_early  # what comes after the last one is not computed
         try:
             maps = self.model.forward_intermediates(images, indices=indices, **options)
         except AssertionError as error:  # timm's word for an option or a size that it cannot do

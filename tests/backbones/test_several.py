@@ -103,6 +103,16 @@ def test_of_a_timm_transformer(make_card):
     assert torch.equal(backbone(IMAGES), whole)
 
 
+@torch.no_grad()
+def test_blocks_after_the_last_one_are_not_computed(make_card):
+    backbone, seen = timm_vit(make_card), []
+    for number, block in enumerate(backbone.blocks()):
+        block.register_forward_hook(lambda *_, number=number: seen.append(number))
+    backbone.use_layers((1, 3))
+    backbone(IMAGES)
+    assert seen == [0, 1, 2, 3]
+
+
 def test_the_key_of_cached_features_has_them_only_where_they_are_chosen(make_card):
     backbone = timm_vit(make_card)
     plain = FeatureSpec.of(backbone).key()
