@@ -48,7 +48,8 @@ def is_of_timm(card: BackboneCard) -> bool:
     if card.weights is None or card.weights.repo is None:
         return False
     timm_vit.check_registered(card.id)
-    return bool(timm.get_pretrained_cfg(card.id).hf_hub_id == card.weights.repo)
+    config: Any = timm.get_pretrained_cfg(card.id)
+    return bool(config.hf_hub_id == card.weights.repo)
 
 
 def _weights_of(config: Any) -> WeightsSource | None:
