@@ -49,6 +49,7 @@ function drawRows(list, rows, caption, redraw, marked) {
   const drawn = make("table", { "aria-label": caption }, make("thead", {}, head), body);
   const found = body.children.length ? drawn : make("p", { class: "empty" }, "No backbone of that name.");
   byId("results-body").replaceChildren(found);
+  byId("results-body").style.setProperty("--names", `${Math.min(24, Math.max(0, ...shown.map((row) => row.label.length)) + 2)}ch`);
   byId("results-copy").hidden = !body.children.length;
   byId("results-copy").onclick = () => copy(csvOf(list, shown), quantity(shown.length, "row"));
   scrolls(byId("results-body"));
