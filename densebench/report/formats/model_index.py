@@ -41,7 +41,7 @@ def results_of(board: Board, backbone: str) -> list[tuple[Table, Row]]:
     """Every table that has a backbone, with its row.
 
     Raises:
-        DensebenchError: no table has it.
+        DensebenchError: no table has it, or its weights are drawn at random.
     """
     rows = [(table, row) for table in board.tables for row in table.rows]
     named = [(pair, {record.backbone.name for _, record in pair[1].found}) for pair in rows]
