@@ -261,17 +261,6 @@ def build_timm(
     return resized(built, card, name, image_size)
 
 
-def build_random(
-    card: BackboneCard, name: str, image_size: int | Size | None = None
-) -> TimmBackbone:
-    """The same with the weights that timm draws.
-
-    Raises:
-        DensebenchError: no such model.
-    """
-    return resized(create(card.id, num_classes=0), card, name, image_size)
-
-
 def build_from_timm_file(
     card: BackboneCard, weights: Path, name: str, image_size: int | Size | None = None
 ) -> TimmBackbone:

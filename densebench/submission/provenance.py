@@ -35,7 +35,8 @@ def weight_problems(record: RunRecord) -> Iterator[str]:
 
 def is_random(record: RunRecord) -> bool:
     """Whether the weights were drawn, not learnt."""
-    return AT_RANDOM in str(record.backbone.card.get("notice") or "").lower()
+    drawn = record.backbone.random_weights is not None
+    return drawn or AT_RANDOM in str(record.backbone.card.get("notice") or "").lower()
 
 
 def brought_card(record: RunRecord) -> Found[BackboneCard] | None:
@@ -80,6 +81,11 @@ def _card(backbone: BackboneRecord) -> Iterator[str]:
     if backbone.card_hash != content_hash(backbone.card):
         yield "backbone.card_hash is not that of backbone.card"
     if OF_A_LIBRARY in backbone.name or backbone.training is not None:
+        if (backbone.card.get("weights") or {}).get("path") and backbone.training is None:
+            yield (
+                f"backbone {backbone.name} is a folder that nobody else has; put it on the hub, "
+                "and name it hf:ORG/MODEL"
+            )
         return
     name = str(backbone.card.get("name"))
     row = name if backbone.layers is None else f"{name}, {layers_text(backbone.layers)}"

@@ -33,6 +33,18 @@ class TestExtract:
             assert one["names"].tolist() == ["picture03.png"]
             np.testing.assert_array_equal(every["patches"][3:4], one["patches"])
 
+    def test_random_weights(self, run: Cli, tiny_task: Path, write_timm_card: Path) -> None:
+        image = tiny_task.parent / "images" / "picture00.png"
+        found = []
+        for seed in (0, 0, 1):
+            place = ["--image", image, "--out", "x.npz", "--size", 32, "--random-weights", seed]
+            done = run("extract", "--backbone", write_timm_card, "--device", "cpu", *place)
+            with np.load("x.npz") as arrays:
+                found.append(arrays["patches"])
+        assert "its weights are drawn at random (seed 1)" in done.err
+        np.testing.assert_array_equal(found[0], found[1])
+        assert not np.array_equal(found[0], found[2])
+
     def test_values_are_those_of_the_pixels(self, run: Cli, tmp_path: Path) -> None:
         colour = (51, 102, 204)
         Image.new("RGB", (28, 28), colour).save(tmp_path / "flat.png")

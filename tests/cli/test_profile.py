@@ -32,6 +32,13 @@ def test_what_is_not_counted_is_said_to_be(run: Cli) -> None:
     assert kept.gflops is None
 
 
+def test_random_weights_are_told(run: Cli, write_timm_card: Path) -> None:
+    how = ("--size", 32, "--batch-size", 1, "--device", "cpu", "--json", "--results", "kept")
+    done = run("profile", "--backbone", write_timm_card, "--random-weights", 2, *how)
+    assert json.loads(done.out)["backbone"] == "small@random-2"
+    assert "its weights are drawn at random (seed 2)" in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -162,4 +162,7 @@ def test_every_option_of_a_run_reaches_it(
     wanted |= {"layers": (2, 5)}
     assert {name: getattr(run, name) for name in wanted} == wanted
     left = {option.name for option in fields(RunOptions)} - wanted.keys() - {"backbone", "task"}
-    assert left <= {"deterministic", "search_engine"}
+    assert left <= {"deterministic", "search_engine", "random_weights", "name"}
+    words = ["--random-weights", "4", "--overwrite"]  # --weights may not be given beside it
+    assert command("--backbone", "dinov2_s14", "--task", "scenes_linear", *words) == 0
+    assert planned[-1].runs[0].random_weights == 4

@@ -53,6 +53,10 @@ def test_weights_that_nobody_else_has(record: RunRecord) -> None:
     assert "backbone mine has no card here" in found(record, backbone=unknown)
     drawn = {**record.backbone.card, "notice": "its weights are drawn at random"}
     assert "drawn at random" in found(record, backbone=backbone(record, card=drawn))
+    assert "drawn at random" in found(record, backbone=backbone(record, random_weights=0))
+    own = {**record.backbone.card, "weights": {"path": "model.safetensors"}}
+    folder = backbone(record, name="hf:mine", card=own)
+    assert "hf:mine is a folder that nobody else has" in found(record, backbone=folder)
 
 
 def test_a_card_is_the_one_that_is_here(record: RunRecord) -> None:
