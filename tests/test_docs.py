@@ -142,7 +142,12 @@ def parsed(line: Line) -> tuple[str, dict[str, Any]]:
 def introduced(name: str) -> bool:
     """Whether the pages themselves made the name, or the reader has to."""
     made = re.findall(r"--name (\w+)", TEXT) + re.findall(r'^name = "(\w+)"', TEXT, re.MULTILINE)
-    return name in made or name.isupper() or ".py:" in name or name.startswith(("timm:", "open_"))
+    return (
+        name in made
+        or name.isupper()
+        or ".py:" in name
+        or name.startswith(("timm:", "open_", "hf:"))
+    )
 
 
 def check_names(part: Any, given: Any) -> None:
@@ -236,7 +241,9 @@ def card_models(values: dict[str, Any]) -> list[Any]:
     """What a block of TOML on a page is a card of."""
     if "tasks" in values:
         return [cards.SuiteCard]
-    return [cards.TaskCard] if "protocol" in values else [cards.BackboneCard]
+    if "protocol" in values:
+        return [cards.TaskCard]
+    return [cards.FAMILIES.load(values["source"]).card]
 
 
 def _is_quick(line: Line) -> bool:

@@ -126,6 +126,20 @@ def test_the_python_for_transformers_loads_the_folder(kind: str, workplace: Path
     assert posttrain(replace(options, resume=True, overrides=overrides)) == made
 
 
+def test_a_base_of_random_weights_is_told(workplace: Path) -> None:
+    sizes = {"views.global_size": 64, "views.local_size": 32, "training.steps": 1}
+    options = PosttrainOptions("timm:test_vit", (Path("photos"),), "mine", recipe="tiny.toml")
+    made = posttrain(replace(options, random_weights=5, overrides=sizes, device="cpu"))
+    card = find_backbone(made).card
+    assert card.adapted_from == "timm:test_vit@random-5"
+    assert card.training is not None and card.training.base == "timm:test_vit@random-5"
+    text = (made.parent / "README.md").read_text()
+    assert "base_model" not in text and "timm:test_vit@random-5, post-trained" in text
+    trained, base = load_backbone("mine"), load_backbone("timm:test_vit", random_weights=5)
+    assert trained.fingerprint != base.fingerprint
+    assert trained.random_weights is None
+
+
 def test_the_python_for_the_official_repository_asks_it_for_these_names(
     make_recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

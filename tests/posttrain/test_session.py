@@ -77,20 +77,6 @@ def test_a_plug_in_the_whole_way() -> None:
     assert load_recipe("posttrained/mine/recipe.toml") == load_recipe("tiny.toml")
 
 
-def test_a_base_of_random_weights_is_told() -> None:
-    sizes = {"views.global_size": 64, "views.local_size": 32, "training.steps": 1}
-    options = replace(BASE, backbone="timm:test_vit", random_weights=5, overrides=sizes)
-    card = find_backbone(posttrain(options)).card
-    assert card.adapted_from == "timm:test_vit@random-5"
-    assert card.training is not None and card.training.base == "timm:test_vit@random-5"
-    text = Path("posttrained/mine/README.md").read_text()
-    assert "base_model" not in text and "timm:test_vit@random-5, post-trained" in text
-    trained = load_backbone("mine")
-    base = load_backbone("timm:test_vit", random_weights=5)
-    assert trained.fingerprint != base.fingerprint
-    assert trained.random_weights is None
-
-
 def test_a_timm_card_keeps_the_names_of_its_file() -> None:
     model = create_model("test_vit", num_classes=7)
     save_file(model.state_dict(), "base.safetensors")
