@@ -12,7 +12,6 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, NoReturn
@@ -271,7 +270,8 @@ def _become(
         from densebench.files import download
 
         # Nobody waits between tries for a network that is not there.
-        download.Network = partial(download.Network, first_pause=0.0)  # type: ignore
+        timeout, tries, _, *others = download.Network.__init__.__defaults__ or ()
+        download.Network.__init__.__defaults__ = (timeout, tries, 0.0, *others)
         first()
         cli.main()
     except SystemExit as error:
