@@ -20,7 +20,7 @@ import pytest
 
 from densebench.host.errors import DensebenchError
 
-EACH_TIME = 12
+EACH_TIME = 10
 CASES = pytest.StashKey[list[str]]()
 OURS = f"{os.sep}densebench{os.sep}"
 LIMIT = 30.0  # seconds that a case may take where much else is going on
