@@ -30,7 +30,7 @@ SAME_MEANING = {"__init__", "__main__", "base", "load"}
 # Tests of the whole, or of the files that lie beside the package.
 CROSS_CUTTING = ("gpu", "invariance", "plugins", "robustness", "shipped")
 OF_THE_WHOLE = {"golden_keys", "house", "architecture", "published", "readme", "wheel", "docs"}
-OF_THE_WHOLE |= {"site", "notebooks", "contributing"}
+OF_THE_WHOLE |= {"site", "notebooks", "contributing", "examples"}
 # What is not yet under its module's name, or still too long.
 STILL_ELSEWHERE = {
     "datasets/in_archives",
