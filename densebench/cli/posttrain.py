@@ -121,8 +121,7 @@ def posttrain(
             return
         from densebench.posttrain.afterwards import compared
 
-        table = compared(options, tasks, results, data_root, limit, watcher)
-        Console(file=stdout).print(table)
+        Console(file=stdout).print(compared(options, tasks, results, data_root, limit, watcher))
 
 
 def _next(options: "PosttrainOptions", card: Path) -> str:
