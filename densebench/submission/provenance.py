@@ -9,16 +9,17 @@ from densebench.host.errors import DensebenchError
 from densebench.records.schema import BackboneRecord, RunRecord
 
 AS_THE_CARD_SAYS = "as the card says"
-OF_A_LIBRARY = ":"  # in a name that a library gives: ``timm:ID``
-AT_RANDOM = "at random"  # in a card's notice
 
 
 def weight_problems(record: RunRecord) -> Iterator[str]:
     """Each thing that keeps others from having the same weights, or from believing the number."""
     backbone = record.backbone
     yield from _seen(record)
-    if is_random(record):
-        yield "backbone.weights are drawn at random; such a number is of no backbone"
+    if backbone.random_weights is not None:
+        yield (
+            f"backbone.random_weights is {backbone.random_weights}: weights that were drawn, not "
+            "learnt"
+        )
     elif not backbone.card:
         yield (
             f"backbone {backbone.name} has no card, so nobody else can load it; write "
@@ -33,12 +34,6 @@ def weight_problems(record: RunRecord) -> Iterator[str]:
         yield from _card(backbone)
 
 
-def is_random(record: RunRecord) -> bool:
-    """Whether the weights were drawn, not learnt."""
-    drawn = record.backbone.random_weights is not None
-    return drawn or AT_RANDOM in str(record.backbone.card.get("notice") or "").lower()
-
-
 def brought_card(record: RunRecord) -> Found[BackboneCard] | None:
     """The card that must come with a record, because the package has none of its name.
 
@@ -50,9 +45,14 @@ def brought_card(record: RunRecord) -> Found[BackboneCard] | None:
     backbone = record.backbone
     name = str(backbone.card.get("name"))
     of_training = backbone.training is not None
-    if OF_A_LIBRARY in backbone.name or of_training or own_card(name) is not None:
+    if is_of_a_library(backbone) or of_training or own_card(name) is not None:
         return None
     return find_backbone(name)
+
+
+def is_of_a_library(backbone: BackboneRecord) -> bool:
+    """Whether its name itself says where it is from: ``timm:ID``."""
+    return backbone.name.startswith(f"{backbone.card.get('source')}:")
 
 
 def own_card(name: str) -> Found[BackboneCard] | None:
@@ -80,12 +80,15 @@ def _card(backbone: BackboneRecord) -> Iterator[str]:
     """A card that says how others get the weights; of a post-training, the recipe says it."""
     if backbone.card_hash != content_hash(backbone.card):
         yield "backbone.card_hash is not that of backbone.card"
-    if OF_A_LIBRARY in backbone.name or backbone.training is not None:
-        if (backbone.card.get("weights") or {}).get("path") and backbone.training is None:
-            yield (
-                f"backbone {backbone.name} is a folder that nobody else has; put it on the hub, "
-                "and name it hf:ORG/MODEL"
-            )
+    if backbone.training is not None:
+        return
+    source = backbone.card.get("weights")
+    if isinstance(source, dict) and source.get("path") is not None:
+        yield (
+            f"backbone.card.weights.path is {source['path']}, a file that nobody else has; publish "
+            "it, and give the card's [weights] a repo or a url, with its sha256"
+        )
+    if is_of_a_library(backbone):
         return
     name = str(backbone.card.get("name"))
     row = name if backbone.layers is None else f"{name}, {layers_text(backbone.layers)}"
@@ -100,9 +103,3 @@ def _card(backbone: BackboneRecord) -> Iterator[str]:
     for key in sorted(now.keys() & backbone.card.keys()):
         if now[key] != backbone.card[key]:
             yield f"backbone.card.{key} is {backbone.card[key]}, and {here.file} says {now[key]}"
-    source = here.card.weights
-    if source is not None and source.path is not None:
-        yield (
-            f"backbone.card.weights.path is {source.path}, a file that nobody else has; publish "
-            "it, and give the card's [weights] a repo or a url, with its sha256"
-        )

@@ -1,7 +1,6 @@
 """Whether others can have the weights, and whether these have seen the images."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,12 +50,8 @@ def test_weights_that_nobody_else_has(record: RunRecord) -> None:
     assert "has no card" in found(record, backbone=backbone(record, card={}))
     unknown = backbone(record, name="mine", card={**record.backbone.card, "name": "mine"})
     assert "backbone mine has no card here" in found(record, backbone=unknown)
-    drawn = {**record.backbone.card, "notice": "its weights are drawn at random"}
-    assert "drawn at random" in found(record, backbone=backbone(record, card=drawn))
-    assert "drawn at random" in found(record, backbone=backbone(record, random_weights=0))
-    own = {**record.backbone.card, "weights": {"path": "model.safetensors"}}
-    folder = backbone(record, name="hf:mine", card=own)
-    assert "hf:mine is a folder that nobody else has" in found(record, backbone=folder)
+    drawn = backbone(record, random_weights=3)
+    assert "random_weights is 3: weights that were drawn" in found(record, backbone=drawn)
 
 
 def test_a_card_is_the_one_that_is_here(record: RunRecord) -> None:
@@ -84,12 +79,20 @@ def test_a_card_that_is_not_ours_comes_along(
     assert found(record, backbone=mine) == ""
     brought = brought_card(record.model_copy(update={"backbone": mine}))
     assert brought is not None and brought.file == card
-    shutil.rmtree(tmp_path / "cards/backbones")
-    local = '[weights]\npath = "mine.pth"\n'
-    (tmp_path / "cards/backbones").mkdir()
-    card.write_text(text.replace('name = "rgb_s14"', 'name = "mine"') + local)
-    assert "a file that nobody else has" in found(record, backbone=mine)
+    local = {**mine.card, "weights": {"path": "mine.pth"}}
+    told = found(record, backbone=backbone(mine_of(record, mine), card=local))
+    assert "weights.path is mine.pth, a file that nobody else has" in told
+
+
+def mine_of(record: RunRecord, mine: BackboneRecord) -> RunRecord:
+    return record.model_copy(update={"backbone": mine})
 
 
 def test_a_library_names_its_own_weights(record: RunRecord) -> None:
-    assert found(record, backbone=backbone(record, name="timm:vit_tiny")) == ""
+    card = {**record.backbone.card, "source": "timm", "name": "vit_tiny"}
+    assert found(record, backbone=backbone(record, name="timm:vit_tiny", card=card)) == ""
+    folder = {**card, "source": "hf", "weights": {"path": "model.safetensors"}}
+    mine = backbone(record, name="hf:folder", card=folder)
+    assert "a file that nobody else has" in found(record, backbone=mine)
+    strange = backbone(record, name="mine:vit_tiny", card=card)
+    assert "backbone.name is mine:vit_tiny" in found(record, backbone=strange)
