@@ -97,7 +97,8 @@ class AttentionJaccard(Protocol):
                 values = torch.zeros_like(values)
             of_batch = batch.indices, batch.masks, values[:, 0].long(), values
             for some in zip(*(part.split(AT_ONCE) for part in of_batch), strict=True):
-                yield Prediction(*some[:2], labels=some[2], values=some[3])
+                indices, masks, labels, of_heads = some
+                yield Prediction(indices, masks, labels=labels, values=of_heads)
 
     def _masks(self, patches: Tensor) -> Tensor:
         attention = patches.permute(0, 3, 1, 2).float().cpu()

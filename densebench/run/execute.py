@@ -291,9 +291,9 @@ def _about(inputs: Inputs) -> dict[str, Any]:
 
 
 def _cache(plan: Plan, watcher: Watcher) -> FeatureCache | None:
-    mode, card = plan.options.cache, plan.backbone and plan.backbone.card
+    mode, found = plan.options.cache, plan.backbone
     if mode == "off":
         return None
-    name = plan.options.backbone if card is None else card.name
+    name = plan.options.backbone if found is None else found.card.name
     about = {"backbone": name, "dataset": plan.card.dataset.kind}
     return feature_cache("float16" if mode == "fp16" else "float32", watcher, about)
