@@ -112,3 +112,23 @@ def test_the_ladders_of_the_pages_take_one_quirk_at_a_time(name: str):
     assert [len(rung.facts["quirks"]) for rung in others[:3]] == [1, 2, 3]
     assert set(others[-1].options.params["quirks"]) == set(protocol.QUIRKS)
     assert shown_changes(first, others[0]) == [f"quirks: auto -> {protocol.QUIRKS[0]}"]
+
+
+QUOTED = {
+    ("voc_ladder", "in_context"): {77.1, 74.6},
+    ("ade20k_ladder", "in_context"): {37.7, 38.6},
+    ("ade20k_ladder", "knn"): {35.2, 32.1, 29.7, 29.2},
+    ("ade20k_ladder", "linear"): {41.8},
+    ("ade20k_ladder", "sliding_linear"): {47.0, 48.8, 51.8, 54.9, 54.8},
+}
+
+
+def test_published_numbers_stand_on_the_rung_of_their_protocol_as_it_ships():
+    found = {}
+    for name in LADDERS:
+        for rung in planned(name):
+            if rung.card.published:
+                found[name, rung.card.name] = {number.value for number in rung.card.published}
+                assert (rung.card.variant, rung.card.params) == ("reference", {})
+                assert not any("2506.18463" in number.source for number in rung.card.published)
+    assert found == QUOTED
