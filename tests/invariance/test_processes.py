@@ -71,6 +71,11 @@ class Patches(torch.nn.Module):
         tokens = self.vit.forward_features(images)[:, 1:]
         return tokens.unflatten(1, (images.shape[2] // 14, images.shape[3] // 14))
 
+    def attention(self, images):
+        tokens = self.vit.forward_features(images).unflatten(2, (3, 16)).transpose(1, 2)
+        shares = (tokens[:, :, :1] @ tokens[:, :, 1:].mT).softmax(dim=-1)[:, :, 0]
+        return shares.unflatten(2, (images.shape[2] // 14, images.shape[3] // 14))
+
 def build():
     return Patches()
 """
@@ -175,12 +180,19 @@ def test_two_processes(run: Callable[..., Any], together: Callable[..., Any]) ->
 
 
 @pytest.mark.slow
-def test_two_processes_and_attention(
-    tasks: Path, run: Callable[..., Any], together: Callable[..., Any]
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("kind", ["hog", "vit"])
+def test_every_protocol_of_attention(
+    size: int,
+    kind: str,
+    tasks: Path,
+    run: Callable[..., Any],
+    together: Callable[..., Any],
+    vit: str,
 ) -> None:
-    attends = hog(tasks, "cbfe")
+    attends = hog(tasks, "cbfe") if kind == "hog" else vit
     ours = alone(run, attends, "fp32", ATTENTIVE)
-    assert together(2, attends, "fp32", ATTENTIVE) == ours
+    assert together(size, attends, "fp32", ATTENTIVE) == ours
 
 
 @pytest.mark.slow
