@@ -262,7 +262,7 @@ def test_all_of_ours_load_and_are_what_they_must_be(registry: Registry) -> None:
 
 
 def test_the_names_are_those_of_the_modules() -> None:
-    assert FAMILIES.names() == ["baseline", "open_clip", "python", "timm"]
+    assert FAMILIES.names() == ["baseline", "hf", "open_clip", "python", "timm"]
     assert PROTOCOLS.names() == [
         "attention_jaccard",
         "cbfe",

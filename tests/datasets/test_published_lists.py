@@ -20,7 +20,7 @@ SHARES["ade20k"] = {"1/128": 150, "1/64": 300, "1/8": 2550}
 
 
 def test_the_table_has_five_lists_of_each_share_with_the_published_counts() -> None:
-    lists = published_lists._subsets()
+    lists = published_lists.published_shares()
     for kind, shares in SHARES.items():
         assert {share: lists[kind][share, 42].count for share in shares} == shares
         for share in shares:
@@ -47,7 +47,7 @@ def test_another_content_is_not_the_list(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("DENSEBENCH_CACHE", str(tmp_path))
     content = b"b\na\n"
     entry = PublishedList("lists/x.txt", 4, 2, hashlib.sha256(content).hexdigest())
-    monkeypatch.setattr(published_lists, "_subsets", lambda: {"voc": {("1/8", 42): entry}})
+    monkeypatch.setattr(published_lists, "published_shares", lambda: {"voc": {("1/8", 42): entry}})
     entry.file.parent.mkdir()
     entry.file.write_bytes(b"c\na\n")
     assert not entry.is_here

@@ -63,7 +63,7 @@ def test_the_table_of_published_lists() -> None:
         "file_sets/voc/full": [10582],
         "file_sets/voc": [1449],
     }
-    found = known._subsets()
+    found = known.published_shares()
     assert {seed for kind in found.values() for _, seed in kind} == set(SUBSET_SEEDS)
     assert found["voc"]["1/128", 400].path == VOC_128
 

@@ -79,6 +79,8 @@ def test_the_committed_ones_say_what_they_said(committed: list[Path]) -> None:
         told = record.model_dump(mode="json")
         if told["backbone"]["training"] is not None:
             assert told["backbone"]["training"].pop("view_engine") == ""  # they did not know it
+        for later in ("layers", "random_weights"):
+            assert told["backbone"].pop(later) is None
         for part in ("run_id", "backbone", "task", "seed", "precision", "seconds"):
             assert told[part] == values[part]
 

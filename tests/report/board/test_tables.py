@@ -62,7 +62,7 @@ class TestNumbers:
         """Another number in a record's file, with the checksum that goes with it."""
         values = json.loads(path.read_text("utf-8"))
         change(values["scores"][0])
-        values["checksum"] = store._checksum(values)
+        values["checksum"] = store.checksum_of(values)
         path.write_text(json.dumps(values), "utf-8")
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
