@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from densebench.host.ranks import process_count
 from densebench.host.watcher import Watcher
-from densebench.records.store import DEFAULT_RESULTS
+from densebench.records.called import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -50,8 +50,8 @@ def _backbone_line(path: Path) -> str:
 
 def _is_loaded(card: cards.BackboneCard) -> bool:
     """Whether its weights lie beside it, or were loaded here: records or this machine tell."""
+    from densebench.records.called import DEFAULT_RESULTS
     from densebench.records.loaded import has_record
-    from densebench.records.store import DEFAULT_RESULTS
 
     if card.weights is None or card.weights.path is not None:
         return True

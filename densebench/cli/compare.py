@@ -24,7 +24,7 @@ def compare(
     """Compare two backbones on the same validation images."""
     from densebench import api
     from densebench.host.screen import Console
-    from densebench.records.store import DEFAULT_RESULTS
+    from densebench.records.called import DEFAULT_RESULTS
     from densebench.report.formats.terminal import pair_tables
 
     pair = api.compare(first, second, task, variant, results or DEFAULT_RESULTS, partial)

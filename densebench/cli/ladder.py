@@ -65,7 +65,7 @@ def ladder(
         from densebench import api
         from densebench.host.progress import TerminalWatcher
         from densebench.host.screen import Console
-        from densebench.records.store import DEFAULT_RESULTS
+        from densebench.records.called import DEFAULT_RESULTS
         from densebench.report.formats.ladder_table import ladder_table
         from densebench.run.options import RunOptions
 

@@ -37,7 +37,7 @@ def leaderboard(
 ) -> None:
     """Write the leaderboard of all records: markdown, or what else is asked for."""
     from densebench.host.console import one_line
-    from densebench.records.store import DEFAULT_RESULTS
+    from densebench.records.called import DEFAULT_RESULTS
     from densebench.report.board.board import load_board
     from densebench.report.formats import eval_results as hub
     from densebench.report.formats import model_index as metadata

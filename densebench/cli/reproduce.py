@@ -53,7 +53,7 @@ def reproduce(
         from densebench.host.progress import TerminalWatcher
         from densebench.host.screen import Console
         from densebench.papers.planned import plan_reproduction, run_reproduction
-        from densebench.records.store import DEFAULT_RESULTS
+        from densebench.records.called import DEFAULT_RESULTS
         from densebench.report.formats import reproduction
         from densebench.run.options import RunOptions
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from densebench.doctor import machine, software, stock
 from densebench.doctor.findings import Finding, reason, remedy_for
 from densebench.host.paths import cache_home, data_home
-from densebench.records.store import DEFAULT_RESULTS
+from densebench.records.called import DEFAULT_RESULTS
 
 __all__ = ["Finding", "examine"]
 

@@ -14,7 +14,7 @@ from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
 from densebench.posttrain.model_card import README, Result, with_results
 from densebench.posttrain.session import PosttrainOptions, load_base
-from densebench.records.store import DEFAULT_RESULTS
+from densebench.records.called import DEFAULT_RESULTS
 from densebench.report.board.pairs import compare_backbones
 from densebench.run.apart import Outcome
 from densebench.run.matrix import matrix_table, run_matrix

@@ -15,7 +15,8 @@ from densebench.files.atomic import write_atomically
 from densebench.files.hashes import content_hash
 from densebench.files.regular import read_json
 from densebench.host.errors import DensebenchError
-from densebench.records.schema import LADDER_ENDING, MetricScore, Part, safe_name
+from densebench.records.called import safe_name
+from densebench.records.schema import LADDER_ENDING, MetricScore, Part
 
 CHECKSUM = "checksum"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from densebench.cards import BackboneCard
 from densebench.files.regular import read_json
-from densebench.records.schema import AS_THE_CARD_SAYS, safe_name
+from densebench.records.called import AS_THE_CARD_SAYS, safe_name
 
 
 def has_record(card: BackboneCard, folders: Sequence[Path]) -> bool:

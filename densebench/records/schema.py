@@ -5,21 +5,18 @@ numbers stand in one column only when ``protocol.hash`` and ``dataset.fingerprin
 """
 
 import math
-import re
 import statistics
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from densebench.files.hashes import content_hash
 from densebench.measures.base import Metric
 from densebench.measures.metrics import find_metric
+from densebench.records.called import safe_name
 
 PROFILE_ENDING = ".profile.json"  # which no run record has: their names end in an id
 LADDER_ENDING = ".ladder.json"  # likewise
-LONGEST_NAME = 100
-AS_THE_CARD_SAYS = "as the card says"  # weights that nobody chose instead
 NOT_COUNTED = "not counted"
 
 
@@ -304,9 +301,3 @@ class ProfileRecord(Part):
         """``<results>/<backbone>/profiles/<device>-<size>-<precision>.profile.json``."""
         file = f"{safe_name(self.device)}-{self.size}-{self.precision}{PROFILE_ENDING}"
         return results / safe_name(self.backbone) / "profiles" / file
-
-
-def safe_name(name: str) -> str:
-    """A name as one component of a path; a long one ends in a hash."""
-    safe = re.sub(r"[^A-Za-z0-9_.@+-]+", "_", name).lstrip(".") or "_"
-    return safe if len(safe) <= LONGEST_NAME else f"{safe[:80]}-{content_hash(name)[:12]}"

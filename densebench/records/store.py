@@ -26,17 +26,11 @@ from densebench.files.locks import is_free
 from densebench.files.regular import read_bytes, read_json
 from densebench.host.errors import DensebenchError
 from densebench.measures.base import Evidence
+from densebench.records.called import safe_name
 from densebench.records.evidence import packed, read
 from densebench.records.older import converted
-from densebench.records.schema import (
-    LADDER_ENDING,
-    PROFILE_ENDING,
-    ProfileRecord,
-    RunRecord,
-    safe_name,
-)
+from densebench.records.schema import LADDER_ENDING, PROFILE_ENDING, ProfileRecord, RunRecord
 
-DEFAULT_RESULTS = Path("leaderboard") / "results"
 EVIDENCE, COUNTS, PANELS = "evidence.npz", "counts.npz", "panels"  # the second is of schema 1
 INDEX = "index.json"  # of a folder of panels
 CHECKSUM = "checksum"

@@ -29,9 +29,9 @@ from densebench.host.distributed import World
 from densebench.host.watcher import Advance
 from densebench.measures.scoring import Prediction
 from densebench.protocols.base import Nearest, Protocol
+from densebench.records.called import safe_name
 from densebench.records.panels import MemoryPanel, Panel, PanelIndex, Place
 from densebench.records.scales import bar
-from densebench.records.schema import safe_name
 from densebench.records.store import INDEX, PANELS
 from densebench.run.painting import BAR, Painter, predicted_map, shrunk
 

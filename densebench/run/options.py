@@ -9,7 +9,7 @@ from densebench.cards.block_numbers import checked_layers
 from densebench.features.precision import Precision
 from densebench.host.errors import DensebenchError
 from densebench.learners.engines import EngineName
-from densebench.records.store import DEFAULT_RESULTS
+from densebench.records.called import DEFAULT_RESULTS
 
 CacheMode = Literal["fp32", "fp16", "off"]
 

@@ -26,7 +26,7 @@ from densebench.host.device import pick_device
 from densebench.host.errors import DensebenchError
 from densebench.protocols import load_protocol, task_params
 from densebench.protocols.base import Protocol, ProtocolParams
-from densebench.records.schema import LONGEST_NAME
+from densebench.records.called import LONGEST_NAME
 from densebench.run.images import share_asked
 from densebench.run.options import RunOptions
 

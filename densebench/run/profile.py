@@ -34,8 +34,9 @@ from densebench.host.versions import versions
 from densebench.host.watcher import Watcher
 from densebench.protocols import load_protocol, task_params
 from densebench.protocols.base import resolve_input_size
+from densebench.records.called import DEFAULT_RESULTS
 from densebench.records.schema import ProfileRecord
-from densebench.records.store import DEFAULT_RESULTS, save_profile
+from densebench.records.store import save_profile
 from densebench.run.inputs import row_name
 
 WARM_UP, FEWEST = 2, 5

@@ -18,8 +18,8 @@ from densebench.host.versions import versions
 from densebench.host.watcher import Watcher
 from densebench.measures.scoring import Result
 from densebench.protocols.base import Protocol
+from densebench.records.called import AS_THE_CARD_SAYS
 from densebench.records.schema import (
-    AS_THE_CARD_SAYS,
     BackboneRecord,
     ContaminationRecord,
     DatasetRecord,

@@ -16,9 +16,10 @@ from pathlib import Path
 from densebench.files.atomic import require_writable
 from densebench.files.regular import read_bytes
 from densebench.host.errors import DensebenchError
+from densebench.records.called import DEFAULT_RESULTS, safe_name
 from densebench.records.identity import Stored
-from densebench.records.schema import RunRecord, safe_name
-from densebench.records.store import DEFAULT_RESULTS, PANELS, beside
+from densebench.records.schema import RunRecord
+from densebench.records.store import PANELS, beside
 from densebench.report.board.board import Board, load_board
 from densebench.report.formats.eval_results import FILE as EVAL_RESULTS
 from densebench.report.formats.eval_results import HUB_DATASET, eval_results

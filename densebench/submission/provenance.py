@@ -6,9 +6,8 @@ from densebench.cards import BackboneCard, Found, find_backbone, own_folder
 from densebench.cards.block_numbers import layers_text
 from densebench.files.hashes import content_hash
 from densebench.host.errors import DensebenchError
+from densebench.records.called import AS_THE_CARD_SAYS
 from densebench.records.schema import BackboneRecord, RunRecord
-
-AS_THE_CARD_SAYS = "as the card says"
 
 
 def weight_problems(record: RunRecord) -> Iterator[str]:

@@ -10,8 +10,9 @@ import pytest
 
 from densebench.backbones.weights import hub, ledger
 from densebench.cards import card_names, find_backbone
+from densebench.records.called import DEFAULT_RESULTS
 from densebench.records.schema import RunRecord
-from densebench.records.store import DEFAULT_RESULTS, save_record
+from densebench.records.store import save_record
 
 pytestmark = pytest.mark.usefixtures("own_places")
 

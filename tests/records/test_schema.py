@@ -10,7 +10,7 @@ from PIL import Image
 
 from densebench.host.errors import DensebenchError
 from densebench.host.watcher import Watcher
-from densebench.records.schema import MetricScore, RunRecord, safe_name
+from densebench.records.schema import MetricScore, RunRecord
 from densebench.records.store import find_record, load_record, load_records, save_record
 from densebench.run.execute import evaluate
 from densebench.run.options import RunOptions
@@ -20,29 +20,6 @@ pytestmark = pytest.mark.usefixtures("own_places")
 
 def files_under(folder: Path) -> list[str]:
     return sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
-
-
-class TestNames:
-    @pytest.mark.parametrize(
-        ("name", "safe"),
-        [
-            ("dinov2_s14@my-weights.v2", "dinov2_s14@my-weights.v2"),
-            ("timm:vit_small.a", "timm_vit_small.a"),
-            ("../../etc/passwd", "_.._etc_passwd"),
-            ("a b/c.py:f", "a_b_c.py_f"),
-            ("..", "_"),
-            ("", "_"),
-            (".hidden", "hidden"),
-        ],
-    )
-    def test_a_name_is_one_component_of_a_path(self, name: str, safe: str) -> None:
-        assert safe_name(name) == safe
-        assert Path("x", safe_name(name)).parent == Path("x")
-
-    def test_long_names_fit_a_file_system_and_stay_apart(self) -> None:
-        a, b = safe_name("x" * 1000 + "a"), safe_name("x" * 1000 + "b")
-        assert len(a) < 150
-        assert a != b
 
 
 class TestRecords:

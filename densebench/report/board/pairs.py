@@ -9,8 +9,9 @@ from typing import Any
 from densebench.cards import suggestion
 from densebench.host.errors import DensebenchError
 from densebench.measures.comparison import Comparison
+from densebench.records.called import safe_name
 from densebench.records.identity import ColumnKey, RowKey, Stored, column_key, labels, row_key, runs
-from densebench.records.schema import MetricScore, RunRecord, safe_name
+from densebench.records.schema import MetricScore, RunRecord
 from densebench.records.store import load_record, load_records
 from densebench.report.board.columns import gain
 from densebench.report.board.ranking import Standings

@@ -7,7 +7,8 @@ benchmarks there.
 
 from typing import Any
 
-from densebench.records.schema import RunRecord, safe_name
+from densebench.records.called import safe_name
+from densebench.records.schema import RunRecord
 from densebench.report.board.board import Board
 from densebench.report.board.columns import unit
 from densebench.report.board.rows import Row, interval_over
